@@ -1,0 +1,47 @@
+# Everything runs in .venv, which the first call makes.  Without make: see "Without make" in README.md.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+TORTURE_ROUNDS ?= 300
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench torture clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(RUNTIME) ## the whole job once, against the built-in back end: no account, no network
+	$(BIN)/python main.py demo
+
+test: $(DEV) ## the tests; those that measure time run by themselves
+	$(BIN)/python -m pytest -n 2 -m "not alone"
+	$(BIN)/python -m pytest -m alone
+
+check: $(DEV) ## ruff (lint, format) and mypy strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(DEV) ## the measurements behind the README's tables
+	$(BIN)/python -m benchmarks
+
+torture: $(DEV) ## many more rounds of kill -9 than the tests take
+	TORTURE_ROUNDS=$(TORTURE_ROUNDS) $(BIN)/python -m pytest -m alone -k kill --timeout 7200
+
+clean: ## remove .venv and caches (never an archive)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV):
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): requirements.txt | $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(DEV): requirements-dev.txt requirements.txt | $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(RUNTIME)
