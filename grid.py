@@ -11,10 +11,12 @@ This room imports no other room.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 ORBITS = ("any", "ascending", "descending")
 FIRST_DAY = dt.date(2014, 10, 3)  # the first Sentinel-1 image that Copernicus serves
@@ -221,6 +223,20 @@ def wrap(lon: float) -> float:
     return lon if -180.0 <= lon < 180.0 else (lon + 180.0) % 360.0 - 180.0
 
 
+def parse_area(text: str) -> BBox:
+    """A box from ``"west,south,east,north"`` or from the path of a GeoJSON file."""
+    path = Path(text.strip().strip("'\"")).expanduser()
+    if path.suffix.lower() not in (".json", ".geojson"):
+        return BBox.parse(text)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except ValueError:
+        raise ValueError(f"{path} is not GeoJSON.") from None
+    return _geojson_box(content, path)
+
+
 def parse_days(text: str) -> tuple[dt.date, dt.date]:
     """First and last day (included) of ``2026-01-20``, ``2026-01``, ``2026`` or ``A/B``."""
     text = text.translate(_PASTED).strip()
@@ -245,6 +261,31 @@ def parse_day(text: str) -> dt.date:
 def days(start: dt.date, end: dt.date) -> list[dt.date]:
     """Every day from start to end, both included."""
     return [start + dt.timedelta(days=i) for i in range((end - start).days + 1)]
+
+
+def _geojson_box(content: object, path: Path) -> BBox:
+    """The "bbox" that the file declares (RFC 7946, 5), or else the extent of its positions."""
+    if isinstance(content, dict) and len(content.get("bbox") or ()) in (4, 6):
+        box = [float(v) for v in content["bbox"]]
+        return BBox(box[0], box[1], box[len(box) // 2], box[len(box) // 2 + 1])
+    positions = list(_positions(content))
+    if not positions:
+        raise ValueError(f"{path} holds no coordinates.")
+    x, y = zip(*positions, strict=True)
+    return BBox(min(x), min(y), max(x), max(y))
+
+
+def _positions(node: object) -> Iterator[tuple[float, float]]:
+    """Every (longitude, latitude) in the coordinates below a GeoJSON node."""
+    if isinstance(node, dict):
+        for key in ("features", "geometries", "geometry", "coordinates"):
+            yield from _positions(node.get(key))
+    elif isinstance(node, list):
+        if len(node) >= 2 and all(isinstance(v, (int, float)) for v in node[:2]):
+            yield float(node[0]), float(node[1])
+        else:
+            for item in node:
+                yield from _positions(item)
 
 
 def _parse_period(text: str) -> tuple[dt.date, dt.date]:
