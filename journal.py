@@ -1,0 +1,369 @@
+"""The memory of the downloads: one row per chunk and attempt, every step written down.
+
+The intent is committed before a step is taken and the outcome after it, with
+``synchronous=FULL``, so that a program that was killed at any moment finds out by
+reading what it may have done: a row in `State.CREATING` means "there may be a job with
+this title", a row in `State.STARTING` means "this job may be running".  `scheduler.py`
+turns each of these into a question to the back end before it orders anything.
+
+The journal lives in a folder beside its archive, with a log of every event for people
+to read.  Reading it creates nothing: the folder appears with the first order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import errno
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from grid import BBox, Chunk, Tile
+
+VERSION = 1  # of the tables; a journal of a newer program is refused
+BUSY_TIMEOUT = 30.0  # s to wait while another process writes
+DATABASE = "journal.sqlite"
+LOG = "download.log"
+
+
+class State(StrEnum):
+    """Where an attempt stands; the words are those that people read in `list --jobs`."""
+
+    PLANNED = "planned"
+    CREATING = "creating"  # the order is on its way: a job may exist
+    CREATED = "created"
+    STARTING = "starting"  # the start is on its way: the job may run
+    QUEUED = "queued"
+    RUNNING = "running"
+    ERROR = "error"  # ended at the back end; its log has yet to say why
+    FINISHED = "finished"
+    DOWNLOADING = "downloading"
+    DOWNLOADED = "downloaded"
+    ARCHIVED = "archived"
+    EMPTY = "no data"
+    FAILED = "failed"
+
+
+ENDS = frozenset({State.ARCHIVED, State.EMPTY, State.FAILED})
+
+
+class JournalError(ValueError):
+    """The journal cannot be used; the message says which file and what to do."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One attempt at one chunk; times are seconds since 1970-01-01 UTC."""
+
+    id: int
+    backend: str  # "cdse", "sandbox" or the URL: a label, since ports change
+    chunk: Chunk
+    digest: str  # of the order: other bands or another tile size are another order
+    attempt: int  # 1, 2, ... over all runs
+    tries: int  # 1, 2, ... since it was last asked for
+    title: str  # of the job at the back end; unique
+    state: State
+    job_id: str | None
+    reason: str  # of a failure, or what the back end said last
+    changed: float
+    started: float | None
+    finished: float | None
+    ended: float | None
+    bytes: int | None
+    credits: float | None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes two rows attempts at the same thing."""
+        return self.chunk.name, self.digest
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asked for; ``chunks`` of it were missing then."""
+
+    backend: str
+    bbox: BBox
+    first: dt.date
+    last: dt.date
+    orbit: str
+    chunks: int
+    asked: float  # seconds since 1970-01-01 UTC
+
+
+_TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY,
+    backend TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL,
+    west REAL NOT NULL, south REAL NOT NULL, east REAL NOT NULL, north REAL NOT NULL,
+    day TEXT NOT NULL, orbit TEXT NOT NULL,
+    attempt INTEGER NOT NULL, tries INTEGER NOT NULL,
+    title TEXT NOT NULL UNIQUE, state TEXT NOT NULL, job_id TEXT, reason TEXT NOT NULL DEFAULT '',
+    changed REAL NOT NULL, started REAL, finished REAL, ended REAL,
+    bytes INTEGER, credits REAL,
+    UNIQUE (backend, name, digest, attempt)
+);
+CREATE INDEX by_state ON attempts (backend, state);
+CREATE TABLE requests (
+    id INTEGER PRIMARY KEY,
+    backend TEXT NOT NULL, bbox TEXT NOT NULL, first TEXT NOT NULL, last TEXT NOT NULL,
+    orbit TEXT NOT NULL, chunks INTEGER NOT NULL, asked REAL NOT NULL, closed REAL
+);
+"""
+_COLUMNS = (
+    "id, backend, west, south, east, north, day, orbit, digest, attempt, tries, title, state, "
+    "job_id, reason, changed, started, finished, ended, bytes, credits"
+)
+_NOTED = frozenset({"job_id", "reason", "started", "finished", "ended", "bytes", "credits"})
+_LATEST = (
+    "SELECT max(attempt) FROM attempts AS other WHERE other.backend = attempts.backend "
+    "AND other.name = attempts.name AND other.digest = attempts.digest"
+)
+
+
+class Journal:
+    """The journal in ``folder``.  One process writes at a time (`download.run` sees to it)."""
+
+    def __init__(self, folder: Path, now: Callable[[], float] = time.time) -> None:
+        self.folder = Path(folder)
+        self.now = now
+        self._database: sqlite3.Connection | None = None
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file."""
+        return self.folder / DATABASE
+
+    @property
+    def log_path(self) -> Path:
+        """The log, one line an event."""
+        return self.folder / LOG
+
+    @property
+    def id(self) -> str:
+        """Eight characters that tell this archive's jobs from those of another one."""
+        with self._writing() as database:
+            database.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (uuid.uuid4().hex[:8],))
+            return str(database.execute("SELECT value FROM meta WHERE name = 'id'").fetchone()[0])
+
+    def plan(self, backend: str, orders: Iterable[tuple[Chunk, str]], tries: int = 1) -> list[Row]:
+        """A new attempt, `State.PLANNED`, for each chunk and digest, in one transaction."""
+        archive_id = self.id
+        ids = []
+        with self._writing() as database:
+            for chunk, digest in orders:
+                key = (backend, chunk.name, digest)
+                attempt = (
+                    1
+                    + database.execute(
+                        "SELECT coalesce(max(attempt), 0) FROM attempts "
+                        "WHERE backend = ? AND name = ? AND digest = ?",
+                        key,
+                    ).fetchone()[0]
+                )
+                tile = chunk.tile
+                values = (
+                    *key, tile.west, tile.south, tile.east, tile.north, chunk.day.isoformat(),
+                    chunk.orbit, attempt, tries, f"{chunk.name} {digest}-{attempt} {archive_id}",
+                    State.PLANNED, self.now(),
+                )  # fmt: skip
+                ids.append(
+                    database.execute(
+                        "INSERT INTO attempts (backend, name, digest, west, south, east, north, "
+                        "day, orbit, attempt, tries, title, state, changed) "
+                        f"VALUES ({', '.join('?' * len(values))})",
+                        values,
+                    ).lastrowid
+                )
+        return [self._row(id_) for id_ in ids if id_ is not None]
+
+    def note(self, row: Row, state: State, **fields: Any) -> Row:
+        """The row in its new state, committed before this returns."""
+        if unknown := fields.keys() - _NOTED:
+            raise TypeError(f"no such columns: {', '.join(sorted(unknown))}")
+        now = self.now()
+        if state in ENDS:
+            fields.setdefault("ended", now)
+        fields |= {"state": state, "changed": now}
+        with self._writing() as database:
+            database.execute(
+                f"UPDATE attempts SET {', '.join(f'{name} = ?' for name in fields)} WHERE id = ?",
+                (*fields.values(), row.id),
+            )
+        return self._row(row.id)
+
+    def replace(self, row: Row, reason: str) -> Row:
+        """End an attempt as failed and plan the next one, both or neither."""
+        with self._writing():
+            self.note(row, State.FAILED, reason=reason)
+            return self.plan(row.backend, [(row.chunk, row.digest)], tries=row.tries + 1)[0]
+
+    def latest(self, backend: str) -> dict[tuple[str, str], Row]:
+        """The last attempt at each chunk, by `Row.key`."""
+        rows = self._rows(f"WHERE backend = ? AND attempt = ({_LATEST})", backend)
+        return {row.key: row for row in rows}
+
+    def history(self, backend: str, limit: int) -> list[Row]:
+        """The last archived attempts whose job was seen from start to end, newest first."""
+        return self._rows(
+            "WHERE backend = ? AND state = ? AND started NOT NULL AND finished NOT NULL "
+            "AND bytes NOT NULL ORDER BY ended DESC LIMIT ?",
+            backend, State.ARCHIVED, limit,
+        )  # fmt: skip
+
+    def rows(self, limit: int = -1) -> list[Row]:
+        """Every attempt, or the last ``limit`` of them, the one that changed last first."""
+        return self._rows("ORDER BY changed DESC, id DESC LIMIT ?", limit)
+
+    def open_request(self, request: Request) -> int:
+        """Remember what was asked for; the number closes it."""
+        with self._writing() as database:
+            cursor = database.execute(
+                "INSERT INTO requests (backend, bbox, first, last, orbit, chunks, asked) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    request.backend, str(request.bbox), request.first.isoformat(),
+                    request.last.isoformat(), request.orbit, request.chunks, request.asked,
+                ),
+            )  # fmt: skip
+        return int(cursor.lastrowid or 0)
+
+    def close_request(self, number: int) -> None:
+        """Every chunk of the request has come to its end."""
+        with self._writing() as database:
+            database.execute("UPDATE requests SET closed = ? WHERE id = ?", (self.now(), number))
+
+    def unfinished_request(self) -> Request | None:
+        """The last request, if it stopped before its end."""
+        with self._reading() as database:
+            found = (
+                database
+                and database.execute(
+                    "SELECT backend, bbox, first, last, orbit, chunks, asked, closed "
+                    "FROM requests ORDER BY id DESC LIMIT 1"
+                ).fetchone()
+            )
+        if not found or found[7] is not None:
+            return None
+        backend, bbox, first, last, orbit, chunks, asked, _ = found
+        dates = dt.date.fromisoformat(first), dt.date.fromisoformat(last)
+        return Request(backend, BBox.parse(bbox), *dates, orbit, chunks, asked)
+
+    def log(self, text: str, chunk: Chunk | None = None, job_id: str | None = None) -> None:
+        """One line in the log: time, chunk, job, and the words on a single line."""
+        stamp = dt.datetime.fromtimestamp(self.now(), dt.UTC).isoformat(timespec="milliseconds")
+        who = f"{chunk.name if chunk else '-'} {job_id or '-'}"
+        line = f"{stamp} {who} {' '.join(text.split())}\n"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("a", encoding="utf-8") as log:
+            log.write(line)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _row(self, id_: int) -> Row:
+        return self._rows("WHERE id = ?", id_)[0]
+
+    def _rows(self, clause: str, *values: Any) -> list[Row]:
+        with self._reading() as database:
+            if database is None:
+                return []
+            query = f"SELECT {_COLUMNS} FROM attempts {clause}"
+            return [_as_row(found) for found in database.execute(query, values)]
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        if self._database is None and not self.path.exists():
+            yield None
+            return
+        with self._explained():
+            yield self._open()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction; inside another one it is a part of that."""
+        with self._explained():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            database = self._open()
+            nested = database.in_transaction
+            if nested:
+                yield database
+                return
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                raise
+
+    def _open(self) -> sqlite3.Connection:
+        if self._database is not None:
+            return self._database
+        # The scheduler's thread writes, the one that made the journal reads before and after.
+        database = sqlite3.connect(
+            self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+            self._prepare(database)
+        except BaseException:
+            database.close()
+            raise
+        self._database = database
+        return database
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version > VERSION:
+            raise JournalError(
+                f"{self.path} was written by a newer version of this program (journal version "
+                f"{version}, this one knows {VERSION}). Nothing was changed; update the program."
+            )
+        if version == VERSION:
+            return
+        # executescript would commit by itself: two processes may get here at once.
+        database.execute("BEGIN IMMEDIATE")
+        if database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            for statement in _TABLES.split(";"):
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version = {VERSION}")
+        database.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """SQLite's errors in words, and a full disk as the OSError that it is."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                raise OSError(
+                    errno.ENOSPC,
+                    f"The disk is full: {self.path} cannot be written. Everything that was "
+                    "noted is kept. Free some space and run the same command to go on.",
+                ) from error
+            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise JournalError(
+                    f"{self.path} is damaged ({error}). The archive is not affected. Move the "
+                    "file away to go on; jobs that it remembers will be ordered again."
+                ) from error
+            raise JournalError(f"{self.path} cannot be used: {error}.") from error
+
+
+def _as_row(found: tuple[Any, ...]) -> Row:
+    id_, backend, west, south, east, north, day, orbit, digest, attempt, tries, title = found[:12]
+    chunk = Chunk(Tile(west, south, east, north), dt.date.fromisoformat(day), orbit)
+    return Row(id_, backend, chunk, digest, attempt, tries, title, State(found[12]), *found[13:])

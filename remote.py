@@ -1,0 +1,266 @@
+"""What is asked of an openEO back end, and how its answers are to be understood.
+
+An order is a process graph, written out here rather than built by the client's cubes:
+those ask the server for descriptions with every chunk, and the graph is what the
+journal's digest stands for.  The talking is done by the client's public `Connection` and
+`BatchJob`; every error of theirs leaves this room as a `trouble.Trouble`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import requests
+
+from grid import Chunk
+from trouble import Kind, Trouble, of_status
+
+if TYPE_CHECKING:
+    from openeo.rest.connection import Connection
+
+MEDIA_TYPES = ("application/x-netcdf", "application/netcdf")
+NO_DATA_CODE = "NoDataAvailable"
+NO_DATA_WORDS = "no data available for the given extents"
+LOGIN_CODES = ("AuthenticationRequired", "AuthenticationSchemeInvalid", "TokenInvalid")
+LOG_LINES = 3  # of a failed job's log that are worth keeping
+
+PLAIN_REFUSALS = (400, 402, 413, 422)  # believed also without an openEO code beside them
+
+# The client warns about every error that it also raises; without a handler Python would
+# print that on the terminal.
+logging.getLogger("openeo").addHandler(logging.NullHandler())
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the back end says of a job."""
+
+    status: str
+    credits: float | None
+    updated: str  # ISO 8601 as the back end wrote it, "" if it did not
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A result file: its address, which expires, and its size in bytes if it is known."""
+
+    url: str
+    size: int | None
+
+
+def order(chunk: Chunk, collection: str, bands: Sequence[str], margin: float) -> Json:
+    """The process graph for one chunk.
+
+    ``margin`` is in degrees: the box is that much larger than the tile, so that the
+    tile's border cells are complete.  At 180 degrees and at the poles it is clipped,
+    since the API's boxes do not go around.  The end of the interval is exclusive.
+    """
+    tile = chunk.tile
+    load: Json = {
+        "id": collection,
+        "spatial_extent": {
+            "west": max(-180.0, round(tile.west - margin, 9)),
+            "south": max(-90.0, round(tile.south - margin, 9)),
+            "east": min(180.0, round(tile.east + margin, 9)),
+            "north": min(90.0, round(tile.north + margin, 9)),
+        },
+        "temporal_extent": [
+            f"{day.isoformat()}T00:00:00Z" for day in (chunk.day, chunk.day + dt.timedelta(days=1))
+        ],
+        "bands": list(bands),
+    }
+    if chunk.orbit != "any":
+        same = {"x": {"from_parameter": "value"}, "y": chunk.orbit.upper()}
+        load["properties"] = {"sat:orbit_state": _child("eq", same)}
+    mean = _child("mean", {"data": {"from_parameter": "data"}})
+    return {
+        "load": {"process_id": "load_collection", "arguments": load},
+        "backscatter": {
+            "process_id": "sar_backscatter",
+            "arguments": {"data": {"from_node": "load"}, "coefficient": "sigma0-ellipsoid"},
+        },
+        # One step a day is what the back end makes; the mean of linear power suits any number.
+        "reduce": {
+            "process_id": "reduce_dimension",
+            "arguments": {"data": {"from_node": "backscatter"}, "dimension": "t", "reducer": mean},
+        },
+        "save": {
+            "process_id": "save_result",
+            "arguments": {"data": {"from_node": "reduce"}, "format": "netCDF"},
+            "result": True,
+        },
+    }
+
+
+def digest(graph: Json) -> str:
+    """Eight characters that are the same only for the same order."""
+    text = json.dumps(graph, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _child(process: str, arguments: Json) -> Json:
+    node = {"process_id": process, "arguments": arguments, "result": True}
+    return {"process_graph": {process: node}}
+
+
+class Remote:
+    """One back end, logged in.  Safe to use from several threads."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        renewal_trouble: Callable[[], Trouble | None] = lambda: None,
+    ) -> None:
+        self._connection = connection
+        self._renewal_trouble = renewal_trouble
+        self._answer = threading.local()
+        connection.session.hooks["response"].append(self._note)
+
+    def create(self, graph: Json, title: str) -> str:
+        """Order a job; its id.  It does not run yet, and costs nothing."""
+        # The client's own validation asks the server about the catalogue first, which takes
+        # long there and only warns.
+        job = self._ask(lambda: self._connection.create_job(graph, title=title, validate=False))
+        return str(job.job_id)
+
+    def find(self, title: str) -> list[tuple[str, Status]]:
+        """Ids and statuses of the jobs with this title: none, one, or several."""
+        return self._ask(lambda: list(self._find(title)))
+
+    def start(self, job_id: str) -> None:
+        """Have a job queued."""
+        self._ask(lambda: self._connection.job(job_id).start())
+
+    def delete(self, job_id: str) -> None:
+        """Remove a job and its results."""
+        self._ask(lambda: self._connection.job(job_id).delete())
+
+    def status(self, job_id: str) -> Status:
+        """How the job is doing."""
+        return self._ask(lambda: _status(self._connection.job(job_id).describe()))
+
+    def why(self, job_id: str) -> str:
+        """Why a job ended in an error, from its log; Trouble of Kind.NO_DATA if that is why."""
+        return self._ask(lambda: _why(self._connection.job(job_id).logs(level="error")))
+
+    def asset(self, job_id: str) -> Asset:
+        """The netCDF file of a finished job; Trouble of Kind.NO_DATA if it made none."""
+        job = self._connection.job(job_id)
+        return self._ask(lambda: _asset(job.get_results().get_metadata()))
+
+    def get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        """GET an asset as a stream.  Only the back end's own addresses see the login."""
+        response = self._connection.get(url, headers=dict(headers), stream=True, check_error=False)
+        assert isinstance(response, requests.Response)
+        return response
+
+    def _find(self, title: str) -> Iterator[tuple[str, Status]]:
+        page = self._connection.list_jobs(limit=None)
+        jobs, links = list(page), [(link.rel, link.href) for link in page.links]
+        while True:
+            yield from ((str(j["id"]), _status(j)) for j in jobs if j.get("title") == title)
+            following = [href for rel, href in links if rel == "next"]
+            if not following:
+                return
+            document = self._connection.get(following[0]).json()
+            jobs = document["jobs"]
+            links = [(link["rel"], link["href"]) for link in document.get("links", [])]
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        self._answer.retry_after = None
+        try:
+            return question()
+        except Trouble:
+            raise
+        except Exception as error:
+            trouble = self._sort(error)
+            if trouble is None:
+                raise
+            raise trouble from error
+
+    def _note(self, response: requests.Response, **_: object) -> None:
+        """The client's errors do not carry the header; it is picked up as it comes by."""
+        self._answer.retry_after = response.headers.get("Retry-After")
+
+    def _sort(self, error: Exception) -> Trouble | None:
+        """The trouble behind an error of the client; None for a mistake of our own."""
+        from openeo.rest import OpenEoApiError, OpenEoApiPlainError, OpenEoClientException
+
+        words = str(error)
+        if isinstance(error, OpenEoApiError):
+            return self._sort_code(error.http_status_code or 0, error.code, error.message)
+        if isinstance(error, OpenEoApiPlainError):
+            # Not the API but a proxy before it, or a broken server: most of that passes.
+            status = error.http_status_code or 0
+            trouble = of_status(status, error.message, self._answer.retry_after)
+            kind = trouble.kind if status in PLAIN_REFUSALS else Kind.PASSING
+            return Trouble(kind, str(trouble), trouble.retry_after)
+        if isinstance(error, requests.RequestException):
+            return Trouble(Kind.PASSING, f"{type(error).__name__}: {words}")
+        if isinstance(error, OpenEoClientException | KeyError | TypeError | ValueError):
+            # An unexpected status below 400, or JSON of another form than promised.
+            return Trouble(Kind.PASSING, f"unusable answer ({type(error).__name__}: {words})")
+        return None
+
+    def _sort_code(self, status: int, code: str, message: str) -> Trouble:
+        words = f"{code}: {message}"
+        kinds = {
+            "ConcurrentJobLimit": Kind.LIMIT,
+            "PaymentRequired": Kind.CREDITS,
+            "JobNotFound": Kind.GONE,
+            "ResultLinkExpired": Kind.EXPIRED,
+            "JobNotFinished": Kind.PASSING,
+            "FeatureUnsupported": Kind.WRONG,
+            NO_DATA_CODE: Kind.NO_DATA,
+        }
+        if code in LOGIN_CODES:
+            # The client has tried to renew the token. That may have failed by a passing trouble.
+            return self._renewal_trouble() or Trouble(Kind.LOGIN, words)
+        if code in kinds:
+            return Trouble(kinds[code], words)
+        trouble = of_status(status, words, self._answer.retry_after)
+        kind = Kind.WRONG if trouble.kind is Kind.GONE else trouble.kind
+        return Trouble(kind, words, trouble.retry_after)
+
+
+def _status(job: Mapping[str, Any]) -> Status:
+    costs = job.get("costs")
+    return Status(
+        str(job["status"]),
+        float(costs) if isinstance(costs, int | float) else None,
+        str(job.get("updated") or ""),
+    )
+
+
+def _why(logs: Iterable[Mapping[str, Any]]) -> str:
+    entries = [f"{entry.get('code') or ''} {entry['message']}".strip() for entry in logs]
+    for entry in entries:
+        if NO_DATA_CODE in entry or NO_DATA_WORDS in entry.lower():
+            raise Trouble(Kind.NO_DATA, entry)
+    return " / ".join(dict.fromkeys(entries[-LOG_LINES:])) or "its log holds no error"
+
+
+def _asset(results: Json) -> Asset:
+    assets = list((results.get("assets") or {}).values())
+    if not assets:
+        raise Trouble(Kind.NO_DATA, "the job finished without any file")
+    # Keys differ between versions of the back end, the media type does not.
+    files = [a for a in assets if str(a.get("type", "")).startswith(MEDIA_TYPES)]
+    files = [a for a in files if "data" in (a.get("roles") or ())] or files
+    if len(files) != 1:
+        types = ", ".join(sorted({str(a.get("type")) for a in assets}))
+        raise Trouble(
+            Kind.WRONG, f"the job made {len(files)} netCDF files instead of one ({types})"
+        )
+    size = files[0].get("file:size")
+    return Asset(str(files[0]["href"]), int(size) if isinstance(size, int | float) else None)
