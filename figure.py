@@ -1,0 +1,385 @@
+"""From a grid of backscatter to a picture worth keeping.
+
+One panel a band, and a colour composite where VV and VH are both there.  All
+arithmetic is done in linear power and turned into dB at the very end, when the
+colours are chosen:  dB = 10 log10(power).  A grid finer than the paper is averaged
+first, in linear power too, exactly to the pixels that will be printed, so a large
+grid costs no more to draw than a small one and loses no energy.
+
+What has no data stays paper with hatching; a power of 0 (the back end subtracts the
+thermal noise and clips) is a measurement and gets the darkest grey.
+
+Only matplotlib's object interface is used.  `show` alone touches pyplot.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from grid import wrap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 300  # dots per inch of a saved figure
+PERCENTILES = (2.0, 98.0)  # of the drawn dB values: black and white
+BESIDE = (3.3, 5.2)  # inch, the most that a panel's map may take when panels stand side by side
+STACKED = (6.6, 2.9)  # inch, as above, when a wide box stacks its panels
+ALONE = (5.6, 5.6)  # inch, as above, for a single panel
+SMALLEST = (1.1, 0.8)  # inch, the least room that a panel gets, however thin its box
+EMPTY_RANGE = (-25.0, 0.0)  # dB, the range of a colour bar when nothing was seen
+NARROWEST_RANGE = 1.0  # dB
+EARTH_RADIUS, EARTH_E2 = 6_378_137.0, 0.006_694_379_990_14  # WGS84: m, squared eccentricity
+
+_TEXT, _SMALL, _TITLE = 8.0, 7.0, 10.5  # points
+_LEFT, _RIGHT, _TOP, _BOTTOM = 0.95, 0.25, 0.85, 0.5  # inch, around the panels
+_BAR, _ROW = 0.12, 0.27  # inch, thickness of a colour bar, height of a row of the key
+_BESIDE, _BELOW, _FOOT = 1.25, 0.4, 0.4  # inch, room for bars beside and below, source line
+_GREY = "0.7"
+_QUANTITY = r"$\sigma^0$ (dB)"
+
+Range = tuple[float, float]
+Box = tuple[float, float, float, float]  # west, east, south, north: degrees, as matplotlib has it
+Image = NDArray[np.float32]
+
+
+def plot(dataset: xr.Dataset) -> Figure:
+    """Draw every band of a grid, and VV/VH/ratio in colour when both are there.
+
+    dataset: float variables (lat, lon) of linear power, NaN where nothing was seen,
+    on regular ``lat`` and ``lon`` in degrees; the attributes ``day``, ``orbit``,
+    ``source`` and ``synthetic``, where present, become title and source line.
+    Save it with ``figure.savefig(path, dpi=figure.DPI)`` or `export.export`.
+    Raises ValueError for a dataset without such a variable.
+    """
+    from matplotlib.figure import Figure
+
+    bands = grid_bands(dataset)
+    composite = {"VV", "VH"} <= set(bands)
+    box = grid_edges(dataset)
+    layout = _Layout(len(bands) + composite, box)
+    figure = Figure(figsize=layout.size, dpi=100)
+    rows, columns = (max(1, round(side * DPI)) for side in layout.map_size[::-1])
+    power = {name: shrink(dataset[name].values, rows, columns) for name in bands}
+    for i, name in enumerate(bands):
+        axes, (bar,) = layout.map_axes(figure, i, name), layout.bar_axes(figure, i)
+        _draw_band(axes, bar, name, power[name], box, layout.stacked, layout.room[layout.stacked])
+    if composite:
+        axes = layout.map_axes(figure, len(bands), "VV, VH, VV/VH")
+        _draw_composite(axes, layout.bar_axes(figure, len(bands), 3), power, box)
+    right = (layout.corner(0)[0] + layout.room[0]) / layout.size[0]
+    _scale_bar(figure.axes[0], box, layout.map_size[0], right)
+    gaps = any(not np.isfinite(p).all() for p in power.values())
+    _write_around(figure, layout, dataset, gaps)
+    return figure
+
+
+def plot_ranges(figure: Figure) -> dict[str, Range]:
+    """The dB that `plot` drew darkest and brightest, by band, and of the ratio "VV/VH"."""
+    ranges = {}
+    for axes in figure.axes:
+        match str(axes.get_label()).split():
+            case [name, "range", along]:
+                low, high = axes.get_xlim() if along == "x" else axes.get_ylim()
+                ranges[name] = (float(low), float(high))
+    return ranges
+
+
+def show(figure: Figure) -> bool:
+    """Open a window and wait until it is closed; False where there is no display."""
+    from matplotlib import pyplot
+    from matplotlib.backends.registry import BackendFilter, backend_registry
+
+    windows = backend_registry.list_builtin(BackendFilter.INTERACTIVE)  # type: ignore[no-untyped-call]
+    if pyplot.get_backend().lower() not in windows:
+        return False
+    pyplot.figure(figure)
+    pyplot.show(block=True)
+    return True
+
+
+def to_db(power: Image) -> Image:
+    """10 log10 of linear power; -inf for 0, NaN for NaN."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(10 * np.log10(power), dtype=np.float32)
+
+
+def db_range(values: Image) -> Range:
+    """The `PERCENTILES` of the finite dB values, at least `NARROWEST_RANGE` apart."""
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return EMPTY_RANGE
+    low, high = (float(v) for v in np.percentile(finite, PERCENTILES))
+    if high - low < NARROWEST_RANGE:
+        middle = (low + high) / 2
+        return middle - NARROWEST_RANGE / 2, middle + NARROWEST_RANGE / 2
+    return low, high
+
+
+def shrink(power: Image, rows: int, columns: int) -> Image:
+    """Average a grid down to at most rows x columns, over the values that are not NaN."""
+    top = [np.linspace(0, n, min(n, m) + 1).astype(int)[:-1] for n, m in
+           zip(power.shape, (rows, columns), strict=True)]  # fmt: skip
+    if all(len(starts) == n for starts, n in zip(top, power.shape, strict=True)):
+        return power
+    seen = np.isfinite(power)
+    total = _block_sums(np.where(seen, power, 0), top)
+    count = _block_sums(seen, top)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+
+
+def _block_sums(values: NDArray[Any], starts: Sequence[NDArray[np.int_]]) -> NDArray[np.float64]:
+    rows = np.add.reduceat(values, starts[0], axis=0, dtype=np.float64)
+    return np.asarray(np.add.reduceat(rows, starts[1], axis=1))
+
+
+def grid_bands(dataset: xr.Dataset) -> list[str]:
+    """The float variables on (lat, lon); ValueError when there is none."""
+    names = [
+        str(name)
+        for name, values in dataset.data_vars.items()
+        if values.dims == ("lat", "lon") and values.dtype.kind == "f" and values.size
+    ]
+    if not names:
+        raise ValueError("There is nothing to draw or write: no band on (lat, lon) in the dataset.")
+    return names
+
+
+def grid_edges(dataset: xr.Dataset) -> Box:
+    """West, east, south, north of the outer pixel edges in degrees; east may pass 180."""
+    west, east = _outer_edges(dataset["lon"].values, float(dataset.attrs.get("dlon", 0)))
+    south, north = _outer_edges(dataset["lat"].values, float(dataset.attrs.get("dlat", 0)))
+    return west, east, south, north
+
+
+def _outer_edges(centres: NDArray[np.float64], step: float) -> Range:
+    if len(centres) > 1:
+        step = float(centres[-1] - centres[0]) / (len(centres) - 1)
+    return float(centres[0]) - step / 2, float(centres[-1]) + step / 2
+
+
+def metres_per_degree(lat: float) -> tuple[float, float]:
+    """Length of a degree of longitude and of latitude on WGS84 (radii of curvature)."""
+    w2 = 1 - EARTH_E2 * math.sin(math.radians(lat)) ** 2
+    east = EARTH_RADIUS / math.sqrt(w2) * math.cos(math.radians(lat))
+    north = EARTH_RADIUS * (1 - EARTH_E2) / w2**1.5
+    return math.radians(max(east, 1.0)), math.radians(north)
+
+
+class _Layout:
+    """Where the panels and their bars go, in inches, for the shape of a box."""
+
+    def __init__(self, panels: int, box: Box) -> None:
+        west, east, south, north = box
+        per_lon, per_lat = metres_per_degree((south + north) / 2)
+        self.aspect = per_lat / per_lon
+        shape = (east - west) * per_lon / ((north - south) * per_lat)
+        self.stacked = panels > 1 and shape > 1.7
+        widest, highest = ALONE if panels == 1 else STACKED if self.stacked else BESIDE
+        width = min(widest, highest * shape)
+        self.map_size = width, width / shape
+        self.room = max(width, SMALLEST[0]), max(width / shape, SMALLEST[1])
+        self.panels = panels
+        across, down = (1, panels) if self.stacked else (panels, 1)
+        gap = 0.35 if self.stacked else 0.45
+        self.step = self.room[0] + gap, self.room[1] + gap
+        wide = _LEFT + across * self.step[0] - gap + _RIGHT
+        high = _TOP + down * self.step[1] - gap + _BOTTOM + _FOOT
+        wide, high = (
+            (wide + _BESIDE, high) if self.stacked else (wide, high + _BELOW + _ROW * (panels > 1))
+        )
+        self.size = max(wide, 4.8), high
+        self.left = _LEFT + (self.size[0] - wide) / 2
+        self.right = self.size[0] - self.left + _LEFT - _RIGHT
+
+    def corner(self, i: int) -> tuple[float, float]:
+        """Left and top of the i-th panel, from the top left of the figure."""
+        if self.stacked:
+            return self.left, _TOP + i * self.step[1]
+        return self.left + i * self.step[0], _TOP
+
+    def add(self, figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+        w, h = self.size
+        return figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
+
+    def map_axes(self, figure: Figure, i: int, title: str) -> Axes:
+        """The axes of a panel, ticks and labels on the outer sides only."""
+        from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+        left, top = self.corner(i)
+        (width, height), (w, h) = self.room, self.map_size
+        axes = self.add(figure, left + (width - w) / 2, top + (height - h) / 2, w, h)
+        axes.set_aspect(self.aspect, adjustable="box")
+        axes.tick_params(labelsize=_TEXT, length=3, color="0.3")
+        for axis, side, inches in ((axes.xaxis, "EW", w / 0.8), (axes.yaxis, "NS", h / 0.5)):
+            nbins = max(1, min(5, int(inches)))
+            # A label on the right edge would meet the next panel's leftmost one.
+            crowded = side == "EW" and nbins > 1 and not self.stacked and i < self.panels - 1
+            axis.set_major_locator(
+                MaxNLocator(
+                    nbins, steps=[1, 2, 5, 10], min_n_ticks=1, prune="upper" if crowded else None
+                )
+            )
+            axis.set_major_formatter(FuncFormatter(_degrees(side)))
+        if self.stacked and i < self.panels - 1:
+            axes.tick_params(labelbottom=False)
+        else:
+            axes.set_xlabel("Longitude", fontsize=_TEXT)
+        if not self.stacked and i > 0:
+            axes.tick_params(labelleft=False)
+        else:
+            axes.set_ylabel("Latitude", fontsize=_TEXT)
+        above = 1 - (top + (height - h) / 2 - 0.06) / self.size[1]
+        figure.text(left / self.size[0], above, title, fontsize=_TEXT, fontweight="bold")
+        return axes
+
+    def bar_axes(self, figure: Figure, i: int, rows: int = 1) -> list[Axes]:
+        """Axes for the colour bars of a panel: beside it when stacked, else below it."""
+        left, top = self.corner(i)
+        width, height = self.room
+        if self.stacked and rows == 1:
+            return [self.add(figure, left + width + 0.12, top, _BAR, height)]
+        if self.stacked:
+            left, width, top = left + width + 0.12, _BESIDE - 0.12, top + 0.02
+        else:
+            top += height + _BOTTOM
+        thick = _BAR if rows == 1 else 0.6 * _BAR
+        return [self.add(figure, left, top + _ROW * k, width, thick) for k in range(rows)]
+
+
+def _draw_band(
+    axes: Axes, bar: Axes, name: str, power: Image, box: Box, upright: bool, bar_inches: float
+) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    decibel = to_db(power)
+    low, high = db_range(decibel)
+    _hatch(axes, box)
+    image = axes.imshow(
+        np.where(decibel == -np.inf, low, decibel),
+        extent=box, origin="lower", aspect=axes.get_aspect(), interpolation="nearest",
+        cmap="gray", vmin=low, vmax=high,
+    )  # fmt: skip
+    orientation = "vertical" if upright else "horizontal"
+    colours = axes.figure.colorbar(
+        image, cax=bar, orientation=orientation, extend="both", extendfrac=0.03
+    )
+    most = int(bar_inches / (0.3 if upright else 0.55))
+    colours.locator = MaxNLocator(max(2, min(6, most)), steps=[1, 2, 5, 10])
+    colours.update_ticks()
+    colours.set_label(f"{name} {_QUANTITY}", fontsize=_TEXT)
+    colours.ax.tick_params(labelsize=_TEXT, length=2)
+    colours.outline.set_linewidth(0.5)
+    bar.set_label(f"{name} range {'y' if upright else 'x'}")
+
+
+def _draw_composite(axes: Axes, bars: list[Axes], power: dict[str, Image], box: Box) -> None:
+    """Red VV, green VH, blue VV/VH, each over its own range of dB."""
+    vv, vh = to_db(power["VV"]), to_db(power["VH"])
+    with np.errstate(invalid="ignore"):
+        channels = {"VV": vv, "VH": vh, "VV/VH": vv - vh}
+    rgba = np.zeros((*vv.shape, 4), np.float32)
+    rgba[..., 3] = np.isfinite(power["VV"]) & np.isfinite(power["VH"])
+    for i, (name, decibel) in enumerate(channels.items()):
+        low, high = db_range(decibel)
+        rgba[..., i] = np.clip((np.nan_to_num(decibel, nan=low) - low) / (high - low), 0, 1)
+        ramp = np.zeros((1, 64, 3))
+        ramp[0, :, i] = np.linspace(0, 1, 64)
+        bars[i].imshow(ramp, extent=(low, high, 0, 1), aspect="auto", interpolation="bilinear")
+        bars[i].set(xticks=[], yticks=[])
+        bars[i].set_xlabel(
+            f"{name}  {_signed(low)} to {_signed(high)} dB", fontsize=_SMALL, labelpad=1.5
+        )
+        bars[i].set_label(f"{name} range x")
+    _hatch(axes, box)
+    axes.imshow(rgba, extent=box, origin="lower", aspect=axes.get_aspect(), interpolation="nearest")
+
+
+def _hatch(axes: Axes, box: Box) -> None:
+    """What lies under the image and so shows where the image has a gap."""
+    from matplotlib.patches import Rectangle
+
+    west, east, south, north = box
+    axes.add_patch(
+        Rectangle(
+            (west, south), east - west, north - south,
+            facecolor="white", edgecolor=_GREY, hatch="////", linewidth=0, zorder=-1,
+        )
+    )  # fmt: skip
+
+
+def _scale_bar(axes: Axes, box: Box, inches: float, right: float) -> None:
+    """Above the map, so that it hides nothing; true also after zooming in a window."""
+    from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, HPacker, TextArea
+    from matplotlib.patches import Rectangle
+
+    west, east, south, north = box
+    per_lon, _ = metres_per_degree((south + north) / 2)
+    longest = (east - west) * per_lon / inches * min(max(inches / 3, 0.45), 1.2)
+    length = round_length(longest)
+    line = AuxTransformBox(axes.transData)
+    line.add_artist(Rectangle((0, 0), length / per_lon, 0, edgecolor="black", linewidth=2))
+    text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    label = TextArea(text, textprops={"fontsize": _SMALL})
+    bar = AnchoredOffsetbox(
+        "lower right", frameon=False, pad=0.1, borderpad=0.3,
+        child=HPacker(children=[label, line], align="center", pad=0, sep=4),
+        bbox_to_anchor=(right, axes.get_position().y1), bbox_transform=axes.figure.transFigure,
+    )  # fmt: skip
+    bar.set_label(f"scale bar {length:g} m")
+    axes.add_artist(bar)
+
+
+def round_length(most: float) -> float:
+    """The largest of 1, 2, 5 times a power of ten that is not above ``most``."""
+    power = 10.0 ** math.floor(math.log10(most))
+    return max(step * power for step in (1, 2, 5) if step * power <= most)
+
+
+def _write_around(figure: Figure, layout: _Layout, dataset: xr.Dataset, gaps: bool) -> None:
+    """Title above; source line, and what the hatching means, below."""
+    from matplotlib.patches import Patch
+
+    attrs = dataset.attrs
+    width, height = layout.size
+    left = layout.left / width
+    what = (
+        "Synthetic Sentinel-1 backscatter" if attrs.get("synthetic") else "Sentinel-1 backscatter"
+    )
+    title = f"{what}, {' and '.join(grid_bands(dataset))}"
+    figure.text(left, 1 - 0.28 / height, title, fontsize=_TITLE, fontweight="bold", va="center")
+    orbit = attrs.get("orbit", "any")
+    passes = [] if orbit == "any" else [f"{orbit} passes"]
+    when = ", ".join([part for part in [attrs.get("day", "")] if part] + passes)
+    figure.text(left, 1 - 0.48 / height, when, fontsize=_TEXT + 1, va="center")
+    source = attrs.get("source", "")
+    figure.text(left, 0.12 / height, source, fontsize=_SMALL, color="0.25", va="bottom")
+    if gaps:
+        patch = Patch(facecolor="white", edgecolor=_GREY, hatch="//////", linewidth=0.5)
+        figure.legend(
+            [patch], ["no data"], loc="lower right", fontsize=_SMALL, frameon=False,
+            bbox_to_anchor=(layout.right / width, 0.06 / height), handlelength=1.4, borderaxespad=0,
+        )  # fmt: skip
+
+
+def _signed(value: float) -> str:
+    return f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _degrees(letters: str) -> Callable[[float, int], str]:
+    """A formatter of ticks such as 7.25°E; past 180 the longitudes go on as W."""
+
+    def text(value: float, _position: int) -> str:
+        value = wrap(value) if letters == "EW" else value
+        number = f"{abs(value):.6f}".rstrip("0").rstrip(".")
+        side = "" if number in ("0", "180") else letters[0] if value > 0 else letters[1]
+        return f"{number}°{side}"
+
+    return text
