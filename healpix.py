@@ -1,0 +1,495 @@
+"""Nested HEALPix arithmetic in compiled loops.
+
+The scheme is that of Gorski et al. 2005 (ApJ 622, 759, doi:10.1086/427976), section 4
+and 5.  With ``z = sin(latitude)`` and ``t`` the longitude in quarter turns, two families
+of lines cut the sphere into cells.  Counted from the corner of a base face they are
+
+    belt, |z| <= 2/3:   up = nside (1/2 + t - 3z/4),   down = nside (1/2 + t + 3z/4)
+    caps, |z| > 2/3:    up = u w,   down = (1 - u) w   with u = t - floor(t),
+                        w = nside sqrt(3 (1 - |z|)) = nside sqrt(6) sin(colatitude / 2)
+
+A cell is a pair of whole numbers (floor(up), floor(down)).  From it follow the place
+(face, ix, iy) in a base face, whose interleaved bits are the nested id, and the place
+(ring, index) on a circle of latitude: rings 1 to 4 nside - 1 from north to south, in each
+of them ``4 * min(ring, nside, 4 nside - ring)`` cells eastwards from 0 E.
+
+Cells are found with the operations of healpy in the order of healpy, so that a centre
+exactly on the edge of a box falls to the same side of it, rounding included.
+
+All loops live in this one file: numba recompiles a cached loop only when its own file
+changes.  They release the interpreter lock and use no threads of their own; who wants
+two cores calls them from two threads, each with its own output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from grid import BBox
+
+ELLIPSOIDS = ("sphere", "WGS84")
+WGS84_F = 1 / 298.257223563  # flattening
+MAX_NSIDE = 2**29  # ids fit 62 bits
+MAX_RUN = 2**31  # cells; a longer run is written as several, since run_len is uint32
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Box = tuple[float, float, float, float]  # west, south, east, north
+Ids = NDArray[np.uint64]
+Runs = tuple[NDArray[np.uint64], NDArray[np.uint32]]
+
+_HALF_PI = math.pi / 2
+_RADIAN = math.pi / 180
+_DEGREE = 180 / math.pi
+# How far south each base face has its southern corner (in nside rings), and how far
+# east its middle (in eighth turns).
+_SOUTH = np.array([2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4])
+_EAST = np.array([1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7])
+# Edges are compared with this margin (degrees) before whole blocks of cells are
+# accepted; what is nearer is decided cell by cell.
+_MARGIN = 1e-9
+
+
+def _authalic_coefficients(table: list[list[float]]) -> Floats:
+    n = WGS84_F / (2 - WGS84_F)  # third flattening
+    return np.array(
+        [sum(c * n ** (k + i + 1) for i, c in enumerate(row)) for k, row in enumerate(table)]
+    )
+
+
+# Sine series between geodetic and authalic latitude, order n^6: Karney 2024, "On auxiliary
+# latitudes", Survey Review 56, 165, doi:10.1080/00396265.2023.2217604, eqs. A19 and A20.
+_TO_AUTHALIC = _authalic_coefficients(
+    [
+        [-4 / 3, -4 / 45, 88 / 315, 538 / 4725, 20824 / 467775, -44732 / 2837835],
+        [34 / 45, 8 / 105, -2482 / 14175, -37192 / 467775, -12467764 / 212837625],
+        [-1532 / 2835, -898 / 14175, 54968 / 467775, 100320856 / 1915538625],
+        [6007 / 14175, 24496 / 467775, -5884124 / 70945875],
+        [-23356 / 66825, -839792 / 19348875],
+        [570284222 / 1915538625],
+    ]
+)
+_TO_GEODETIC = _authalic_coefficients(
+    [
+        [4 / 3, 4 / 45, -16 / 35, -2582 / 14175, 60136 / 467775, 28112932 / 212837625],
+        [46 / 45, 152 / 945, -11966 / 14175, -21016 / 51975, 251310128 / 638512875],
+        [3044 / 2835, 3802 / 14175, -94388 / 66825, -8797648 / 10945935],
+        [6059 / 4725, 41072 / 93555, -1472637812 / 638512875],
+        [768272 / 467775, -455935736 / 638512875],
+        [4210684958 / 1915538625],
+    ]
+)
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _loop(function: Function) -> Function:
+    return cast(Function, njit(cache=True, nogil=True)(function))
+
+
+# ---------------------------------------------------------------- what the other rooms use
+
+
+def box_runs(bbox: BBox, nside: int, ellipsoid: str) -> Runs:
+    """The cells whose centre lies in the half-open box, as sorted runs of nested ids.
+
+    The centre is what healpy's ``pix2ang(..., nest=True, lonlat=True)`` gives in double
+    precision, with 360 subtracted from longitudes of 180 and more.  Blocks of cells that
+    lie inside as a whole are never visited, so time and memory go with the border of the
+    box.  Returns ``start_ipix`` uint64 and ``run_len`` uint32.
+    """
+    level, geodetic = _level(nside), _is_geodetic(ellipsoid)
+    # The poles and, all around, 180 degrees are no edges.
+    south = bbox.south if bbox.south > -90 else -math.inf
+    north = bbox.north if bbox.north < 90 else math.inf
+    sides = [(part.west, part.east) for part in bbox.split()]
+    if sides == [(-180.0, 180.0)]:
+        sides = [(-math.inf, math.inf)]
+    parts = [_box_runs((west, south, east, north), level, geodetic) for west, east in sides]
+    start = np.concatenate([part[0] for part in parts])
+    length = np.concatenate([part[1] for part in parts])
+    order = np.argsort(start)
+    return _split_long(*_join(start[order], length[order]))
+
+
+def runs_to_ids(start_ipix: NDArray[Any], run_len: NDArray[Any]) -> Ids:
+    """Every id of the runs, uint64, in their order."""
+    start = np.asarray(start_ipix, np.uint64).astype(np.int64)
+    return _fill_ids(start, np.asarray(run_len).astype(np.int64)).view(np.uint64)
+
+
+def ids_to_runs(ids: NDArray[Any]) -> Runs:
+    """The runs of strictly ascending ids; ValueError for ids in another order."""
+    ids = np.asarray(ids, np.uint64).astype(np.int64)
+    if ids.size == 0:
+        return np.empty(0, np.uint64), np.empty(0, np.uint32)
+    step = np.diff(ids)
+    if np.any(step <= 0):
+        raise ValueError("The cell ids are not in strictly ascending order.")
+    first = np.concatenate([[0], np.flatnonzero(step != 1) + 1])
+    return _split_long(ids[first], np.diff(np.append(first, ids.size)))
+
+
+def lonlat_to_ids(lon: Any, lat: Any, nside: int, ellipsoid: str) -> Ids:
+    """The nested id of the cell around each point; degrees, any longitude, |lat| <= 90."""
+    lon, lat = np.broadcast_arrays(np.asarray(lon, float), np.asarray(lat, float))
+    if not np.all(np.abs(lat) <= 90) or not np.all(np.isfinite(lon)):
+        raise ValueError("Longitudes must be finite and latitudes lie between -90 and 90 degrees.")
+    level = _level(nside)
+    if _is_geodetic(ellipsoid):
+        lat = to_authalic(lat)
+    ids = _find_ids(np.ascontiguousarray(lon).ravel(), np.ascontiguousarray(lat).ravel(), level)
+    return np.asarray(ids.view(np.uint64).reshape(lon.shape))
+
+
+def ids_to_lonlat(ids: NDArray[Any], nside: int, ellipsoid: str) -> tuple[Floats, Floats]:
+    """The centres of nested cells: longitude in [-180, 180) and latitude, in degrees."""
+    level, geodetic = _level(nside), _is_geodetic(ellipsoid)
+    flat = np.asarray(ids, np.uint64).astype(np.int64).ravel()
+    if flat.size and (flat.min() < 0 or flat.max() >= 12 * 4**level):
+        raise ValueError(f"A cell id lies outside 0 to {12 * 4**level - 1}, all that nside has.")
+    lon, lat = _find_centres(flat, level, geodetic)
+    return lon.reshape(np.shape(ids)), lat.reshape(np.shape(ids))
+
+
+def to_authalic(lat: Floats) -> Floats:
+    """Authalic latitude of a geodetic latitude on WGS84, both in degrees."""
+    return lat + _DEGREE * _sine_series(lat * _RADIAN, _TO_AUTHALIC)
+
+
+def _sine_series(angle: Floats, coefficients: Floats) -> Floats:
+    total = np.zeros_like(angle)
+    for k, c in enumerate(coefficients):
+        total += c * np.sin(2 * (k + 1) * angle)
+    return total
+
+
+def _level(nside: int) -> int:
+    level = int(nside).bit_length() - 1
+    if not 1 <= nside <= MAX_NSIDE or nside != 2**level:
+        raise ValueError(f"NSIDE is {nside}; it must be a power of two from 1 to {MAX_NSIDE}.")
+    return level
+
+
+def _is_geodetic(ellipsoid: str) -> bool:
+    if ellipsoid not in ELLIPSOIDS:
+        raise ValueError(f"ELLIPSOID is {ellipsoid!r}; it must be one of {', '.join(ELLIPSOIDS)}.")
+    return ellipsoid == "WGS84"
+
+
+def _join(start: Ints, length: Ints) -> tuple[Ints, Ints]:
+    """Sorted runs with those that touch made one."""
+    if start.size == 0:
+        return start, length
+    first = np.flatnonzero(np.append(True, start[1:] != start[:-1] + length[:-1]))
+    return start[first], np.add.reduceat(length, first)
+
+
+def _split_long(start: Ints, length: Ints) -> Runs:
+    """Runs as stored: uint64 and uint32."""
+    pieces = -(-length // MAX_RUN)
+    if np.any(pieces > 1):
+        number = _fill_ids(np.zeros_like(pieces), pieces)
+        start = np.repeat(start, pieces) + number * MAX_RUN
+        length = np.minimum(np.repeat(length, pieces) - number * MAX_RUN, MAX_RUN)
+    return start.astype(np.uint64), length.astype(np.uint32)
+
+
+# ------------------------------------------------------------------------- single cells
+
+
+@_loop
+def _spread(v: int) -> int:
+    """The bits of v, 32 at most, at the even places."""
+    v = (v | (v << 16)) & 0x0000FFFF0000FFFF
+    v = (v | (v << 8)) & 0x00FF00FF00FF00FF
+    v = (v | (v << 4)) & 0x0F0F0F0F0F0F0F0F
+    v = (v | (v << 2)) & 0x3333333333333333
+    return (v | (v << 1)) & 0x5555555555555555
+
+
+@_loop
+def _compact(v: int) -> int:
+    """The bits of v at the even places, side by side."""
+    v &= 0x5555555555555555
+    v = (v | (v >> 1)) & 0x3333333333333333
+    v = (v | (v >> 2)) & 0x0F0F0F0F0F0F0F0F
+    v = (v | (v >> 4)) & 0x00FF00FF00FF00FF
+    v = (v | (v >> 8)) & 0x0000FFFF0000FFFF
+    return (v | (v >> 16)) & 0x00000000FFFFFFFF
+
+
+@_loop
+def _encode(face: int, ix: int, iy: int, level: int) -> int:
+    """Nested id of a place in a base face."""
+    return (face << (2 * level)) | _spread(ix) | (_spread(iy) << 1)
+
+
+@_loop
+def _decode(cell: int, level: int) -> tuple[int, int, int]:
+    """Face, ix, iy of a nested id."""
+    inside = cell & ((1 << (2 * level)) - 1)
+    return cell >> (2 * level), _compact(inside), _compact(inside >> 1)
+
+
+@_loop
+def _latitude(lat: float, nside: int) -> tuple[float, float]:
+    """z and w (see the module) of a latitude in degrees; w is 0 in the belt."""
+    theta = _HALF_PI - lat * _RADIAN
+    z = math.cos(theta)
+    za = abs(z)
+    if za <= 2 / 3:
+        return z, 0.0
+    if za >= 0.99 and (theta < 0.01 or theta > 3.14159 - 0.01):
+        return z, nside * math.sin(theta) / math.sqrt((1.0 + za) / 3.0)
+    return z, nside * math.sqrt(3 * (1 - za))
+
+
+@_loop
+def _quarters(lon: float) -> float:
+    """Longitude in quarter turns, in [0, 4)."""
+    rest = ((lon * _RADIAN) * (1 / _HALF_PI)) % 4.0
+    return 0.0 if rest == 4.0 else rest
+
+
+@_loop
+def _belt_face(up: int, down: int, nside: int) -> tuple[int, int, int]:
+    """Face, ix, iy of the cell between two lines of the equatorial belt."""
+    face_up = up // nside
+    face_down = down // nside
+    if face_up == face_down:
+        face = face_up | 4
+    elif face_up < face_down:
+        face = face_up
+    else:
+        face = face_down + 8
+    return face, down & (nside - 1), nside - 1 - (up & (nside - 1))
+
+
+@_loop
+def _place(t: float, z: float, w: float, nside: int) -> tuple[int, int, int]:
+    """Face, ix, iy of the cell around a point."""
+    if abs(z) <= 2 / 3:
+        a = nside * (0.5 + t)
+        b = nside * (z * 0.75)
+        return _belt_face(int(a - b), int(a + b), nside)
+    quarter = min(3, int(t))
+    u = t - quarter
+    up = min(int(u * w), nside - 1)
+    down = min(int((1.0 - u) * w), nside - 1)
+    if z >= 0:
+        return quarter, nside - 1 - down, nside - 1 - up
+    return quarter + 8, up, down
+
+
+@_loop
+def _ring_size(ring: int, nside: int) -> int:
+    """A quarter of the number of cells in a ring."""
+    return min(ring, nside, 4 * nside - ring)
+
+
+@_loop
+def _to_ring(face: int, ix: int, iy: int, nside: int) -> tuple[int, int]:
+    """Ring, and the middle of the cell in eighths of a turn times the ring size."""
+    ring = _SOUTH[face] * nside - ix - iy - 1
+    size = _ring_size(ring, nside)
+    east = _EAST[face] * size + ix - iy
+    return ring, east + 8 * size if east < 0 else east
+
+
+@_loop
+def _from_ring(ring: int, index: int, nside: int) -> tuple[int, int, int]:
+    """Face, ix, iy of a cell given by its place on a ring."""
+    if ring < nside:
+        quarter = index // ring
+        up = index - quarter * ring
+        return quarter, nside - ring + up, nside - 1 - up
+    if ring > 3 * nside:
+        size = 4 * nside - ring
+        quarter = index // size
+        up = index - quarter * size
+        return quarter + 8, up, size - 1 - up
+    total = 2 * index + nside - 1 + ((ring + nside + 1) & 1)
+    return _belt_face((total + ring - 2 * nside) // 2, (total - ring + 2 * nside) // 2, nside)
+
+
+@_loop
+def _ring_theta(ring: int, nside: int) -> float:
+    """Colatitude of a ring in radians."""
+    square = 4.0 / (12.0 * nside * nside)
+    size = _ring_size(ring, nside)
+    if size < nside:
+        step = (size * size) * square
+        z = 1 - step
+        if z > 0.99:
+            theta = math.atan2(math.sqrt(step * (2.0 - step)), z if ring < nside else -z)
+        else:
+            theta = math.acos(z if ring < nside else -z)
+        return theta
+    return math.acos((2 * nside - ring) * ((nside << 1) * square))
+
+
+@_loop
+def _ring_lat(ring: int, nside: int, geodetic: bool) -> float:
+    """Latitude of a ring in degrees."""
+    lat = 90.0 - _ring_theta(ring, nside) * _DEGREE
+    if geodetic:
+        angle = lat * _RADIAN
+        total = 0.0
+        for k in range(_TO_GEODETIC.size):
+            total += _TO_GEODETIC[k] * math.sin(2 * (k + 1) * angle)
+        lat += total * _DEGREE
+    return lat
+
+
+@_loop
+def _cell_lon(east: int, ring: int, nside: int) -> float:
+    """Longitude of a cell on a ring in degrees, in [-180, 180); see `_to_ring`."""
+    size = _ring_size(ring, nside)
+    if size == nside:
+        step = (nside << 1) * (4.0 / (12.0 * nside * nside))
+        phi = 0.75 * _HALF_PI * east * step
+    else:
+        phi = (0.5 * _HALF_PI * east) / size
+    lon = phi * _DEGREE
+    return lon - 360.0 if lon >= 180.0 else lon
+
+
+@_loop
+def _find_ids(lon: Floats, lat: Floats, level: int) -> Ints:
+    nside = 1 << level
+    ids = np.empty(lon.size, np.int64)
+    for i in range(lon.size):
+        z, w = _latitude(lat[i], nside)
+        face, ix, iy = _place(_quarters(lon[i]), z, w, nside)
+        ids[i] = _encode(face, ix, iy, level)
+    return ids
+
+
+@_loop
+def _find_centres(ids: Ints, level: int, geodetic: bool) -> tuple[Floats, Floats]:
+    nside = 1 << level
+    lon = np.empty(ids.size)
+    lat = np.empty(ids.size)
+    for i in range(ids.size):
+        face, ix, iy = _decode(ids[i], level)
+        ring, east = _to_ring(face, ix, iy, nside)
+        lon[i] = _cell_lon(east, ring, nside)
+        lat[i] = _ring_lat(ring, nside, geodetic)
+    return lon, lat
+
+
+# --------------------------------------------------------------------------------- runs
+
+
+@_loop
+def _fill_ids(start: Ints, length: Ints) -> Ints:
+    ids = np.empty(length.sum(), np.int64)
+    k = 0
+    for i in range(start.size):
+        for j in range(length[i]):
+            ids[k] = start[i] + j
+            k += 1
+    return ids
+
+
+@_loop
+def _free_lon(face: int, ix: int, iy: int, nside: int) -> float:
+    """Longitude of a cell in degrees, without a jump inside its face."""
+    ring = _SOUTH[face] * nside - ix - iy - 1
+    size = _ring_size(ring, nside)
+    return 45.0 * (_EAST[face] * size + ix - iy) / size
+
+
+@_loop
+def _block_in_box(
+    face: int, x0: int, y0: int, x1: int, y1: int, box: Box, nside: int, geodetic: bool
+) -> int:
+    """1 if all cells of a block lie in the box, -1 if none does, 0 if it is to be split.
+
+    In a base face latitude grows with ix and iy, longitude with ix and against iy, so
+    that the corners of a block bound it.
+    """
+    west, south, east, north = box
+    base = _SOUTH[face] * nside - 1
+    low = _ring_lat(base - x0 - y0, nside, geodetic)
+    high = _ring_lat(base - x1 - y1, nside, geodetic)
+    if high < south - _MARGIN or low > north + _MARGIN:
+        return -1
+    left = _free_lon(face, x0, y1, nside)
+    right = _free_lon(face, x1, y0, nside)
+    meets = False
+    inside = False
+    for turn in (-360.0, 0.0, 360.0):
+        if right >= west + turn - _MARGIN and left <= east + turn + _MARGIN:
+            meets = True
+        if left >= west + turn + _MARGIN and right <= east + turn - _MARGIN:
+            inside = True
+    if not meets:
+        return -1
+    if inside and low >= south + _MARGIN and high <= north - _MARGIN:
+        return 1
+    return 0
+
+
+@_loop
+def _cell_in_box(face: int, ix: int, iy: int, box: Box, nside: int, geodetic: bool) -> bool:
+    west, south, east, north = box
+    ring, place = _to_ring(face, ix, iy, nside)
+    if not west <= _cell_lon(place, ring, nside) < east:
+        return False
+    return south <= _ring_lat(ring, nside, geodetic) < north
+
+
+@_loop
+def _box_runs(box: Box, level: int, geodetic: bool) -> tuple[Ints, Ints]:
+    """Start and length (int64) of the runs of a box with west < east.
+
+    Walks the quad-tree of each base face depth first, which is the order of the ids.
+    """
+    nside = 1 << level
+    start = np.empty(1024, np.int64)
+    length = np.empty(1024, np.int64)
+    used = 0
+    # Depth first: three brothers wait at each level while the fourth is worked on.
+    stack = np.empty((3 * level + 12, 2), np.int64)
+    for face in range(12):
+        stack[11 - face, 0] = face << (2 * level)
+        stack[11 - face, 1] = level
+    depth = 12
+    while depth > 0:
+        depth -= 1
+        cell, height = stack[depth]
+        face, x0, y0 = _decode(cell, level)
+        if height == 0:
+            inside = _cell_in_box(face, x0, y0, box, nside, geodetic)
+        else:
+            edge = (1 << height) - 1
+            verdict = _block_in_box(face, x0, y0, x0 + edge, y0 + edge, box, nside, geodetic)
+            if verdict == 0:
+                for child in range(3, -1, -1):
+                    stack[depth, 0] = cell + (child << (2 * height - 2))
+                    stack[depth, 1] = height - 1
+                    depth += 1
+                continue
+            inside = verdict == 1
+        if not inside:
+            continue
+        count = 1 << (2 * height)
+        if used > 0 and start[used - 1] + length[used - 1] == cell:
+            length[used - 1] += count
+            continue
+        if used == start.size:
+            start = np.append(start, np.empty(used, np.int64))
+            length = np.append(length, np.empty(used, np.int64))
+        start[used] = cell
+        length[used] = count
+        used += 1
+    return start[:used].copy(), length[:used].copy()
