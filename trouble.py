@@ -42,6 +42,14 @@ class Trouble(Exception):
         self.retry_after = retry_after
 
 
+class LoginNeeded(Exception):
+    """Somebody has to log in; the message names the ways to do it."""
+
+
+class CreditsNeeded(Exception):
+    """The account has no credits left; everything that was ordered is kept."""
+
+
 def of_status(status: int, words: str, retry_after: str | None = None) -> Trouble:
     """The trouble that an HTTP status means, where no openEO code says more."""
     words = f"HTTP {status}: {words}" if words else f"HTTP {status}"

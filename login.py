@@ -1,0 +1,387 @@
+"""Logging in to an openEO back end, and staying logged in for days.
+
+In this order: client credentials from the environment, the refresh token of an earlier
+login, and the device code, for which somebody must be at the terminal.  The flows are
+those of the openEO client; kept here is what a run over a weekend needs on top:
+
+- An access token lasts 10 minutes and a refresh token an hour, and every renewal brings a
+  new refresh token.  The client would use the first one for ever; `_Renewal` goes on with
+  the newest and stores it.
+- The client's token requests have no time-out; those of `_Session` have one.
+- A renewal that failed because the network was down is no lost login.
+
+Tokens are neither printed nor logged.  This room imports the openEO client, which takes
+most of a second: import it when a connection is needed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import random
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable
+from typing import Any
+
+import requests
+from openeo.rest import OpenEoApiPlainError, OpenEoClientException
+from openeo.rest.auth.auth import OidcBearerAuth
+from openeo.rest.auth.config import AuthConfig, RefreshTokenStore
+from openeo.rest.auth.oidc import (
+    AccessTokenResult,
+    DefaultOidcClientGrant,
+    OidcClientCredentialsAuthenticator,
+    OidcClientInfo,
+    OidcDeviceAuthenticator,
+    OidcException,
+    OidcProviderInfo,
+    OidcRefreshTokenAuthenticator,
+)
+from openeo.rest.connection import Connection
+
+from remote import Remote
+from trouble import Kind, LoginNeeded, Trouble, backoff, of_status, redact
+
+TIMEOUT = (10.0, 30.0)  # s to connect, and between two bytes of an answer
+CONNECT_TRIES = 4
+DEVICE_CODE_WAIT = 300.0  # s in which somebody must confirm the code
+SANDBOX_USER = "sandbox"  # name and password on a back end of this computer
+
+Show = Callable[[str], None]
+
+
+def connect(
+    url: str,
+    interactive: bool,
+    show: Show,
+    prefer_basic: bool = False,
+    timeout: tuple[float, float] = TIMEOUT,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Remote:
+    """A back end, logged in by what it offers: OIDC, else basic, else nothing.
+
+    ``prefer_basic`` is for the embedded back end, where nobody should have to confirm
+    anything.  ``show`` is given the address and the code of a device login.  Raises ValueError for
+    an address that is not safe, ConnectionError when there is no openEO back end, and
+    LoginNeeded when somebody must log in and ``interactive`` is False.
+    """
+    url = require_safe(url)
+    session = _Session(timeout)
+    connection = _reach(url, session, sleep)
+    require_safe(connection.root_url)
+    offers = connection.capabilities().supports_endpoint
+    oidc, basic = (offers(f"/credentials/{way}", "GET") for way in ("oidc", "basic"))
+    try:
+        if basic and (prefer_basic or not oidc):
+            connection.renewal = _basic(connection, url)
+        elif oidc:
+            connection.renewal = _oidc(connection, url, session, interactive, show)
+    except (requests.RequestException, OpenEoApiPlainError) as error:
+        raise ConnectionError(
+            f"The login at {url} did not work: {redact(str(error))}. Nothing was ordered."
+        ) from error
+    return Remote(connection, connection.renewal_trouble)
+
+
+def require_safe(url: str) -> str:
+    """The address, with https before it if it has no scheme; ValueError if it is not safe."""
+    if "://" not in url:
+        url = f"https://{url}"
+    parts = urllib.parse.urlsplit(url)
+    if not parts.hostname or parts.scheme not in ("http", "https"):
+        raise ValueError(f"{url!r} is no address of a back end; one begins with https://.")
+    if parts.scheme == "http" and not is_loopback(url):
+        raise ValueError(
+            f"{url} is not encrypted, and the login would be readable on the way. "
+            "Use https://; plain http is only for a back end on this computer."
+        )
+    return url
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the address is one of this computer."""
+    host = urllib.parse.urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _Session(requests.Session):
+    """A session whose requests all have our time-out, and which knows its last status."""
+
+    def __init__(self, timeout: tuple[float, float]) -> None:
+        super().__init__()
+        self._timeout = timeout
+        self._last = threading.local()
+
+    @property
+    def last_status(self) -> int:
+        return getattr(self._last, "status", 0)
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        kwargs["timeout"] = self._timeout
+        self._last.status = 0
+        response = super().request(*args, **kwargs)
+        self._last.status = response.status_code
+        return response
+
+
+class _Connection(Connection):
+    """The client's connection, which renews its token our way when an answer asks for it."""
+
+    renewal: _Renewal | None = None
+
+    def try_access_token_refresh(self, **_: object) -> bool:
+        return self.renewal is not None and self.renewal.renew()
+
+    def renewal_trouble(self) -> Trouble | None:
+        return self.renewal.trouble if self.renewal else None
+
+
+class _Renewal:
+    """Gets a new token when the old one has expired, once for all threads that noticed.
+
+    ``login`` does it.  A failure that may pass is kept in ``trouble``.
+    """
+
+    FRESH = 5.0  # s in which a token that another thread has just got is taken as it is
+
+    def __init__(self, login: Callable[[], None], session: requests.Session) -> None:
+        self.trouble: Trouble | None = None
+        self._login = login
+        self._session = session
+        self._lock = threading.Lock()
+        self._renewed = float("-inf")
+
+    def renew(self) -> bool:
+        """Whether there is a new token."""
+        with self._lock:
+            if time.monotonic() - self._renewed < self.FRESH:
+                return True
+            try:
+                self._login()
+            except (OpenEoClientException, requests.RequestException, KeyError) as error:
+                self.trouble = _passing(error, self._session)
+                return False
+            self.trouble = None
+            self._renewed = time.monotonic()
+            return True
+
+
+def _passing(error: Exception, session: requests.Session) -> Trouble | None:
+    """The trouble, if a failed login may work later; None if the login is refused."""
+    if isinstance(error.__cause__ or error, requests.RequestException | KeyError):
+        return Trouble(Kind.PASSING, f"the login could not be renewed: {error}")
+    status = session.last_status if isinstance(session, _Session) else 0
+    trouble = of_status(status, f"the login could not be renewed: {error}")
+    return trouble if trouble.kind is Kind.PASSING else None
+
+
+def _reach(url: str, session: _Session, sleep: Callable[[float], None]) -> _Connection:
+    """The back end's capabilities are read; a few tries, since somebody may be waiting."""
+    problem: Exception | None = None
+    for count in range(CONNECT_TRIES):
+        if count:
+            sleep(backoff(count, 0.5, 5.0, random.Random()))
+        try:
+            # Its own retries are off: they would wait where nobody can see it.
+            return _Connection(url, session=session, auto_validate=False, retry=False)
+        except (OpenEoClientException, requests.RequestException) as error:
+            problem = error
+    raise ConnectionError(
+        f"There is no answer of an openEO back end at {url} ({redact(str(problem))}). "
+        "Nothing was ordered. Check the network and the address, then run the same command."
+    ) from problem
+
+
+def _basic(connection: _Connection, url: str) -> _Renewal:
+    name, password = AuthConfig().get_basic_auth(backend=url)
+    if not name:
+        if not is_loopback(url):
+            raise LoginNeeded(
+                f"{url} offers only a login by name and password, and none is stored. "
+                f"Store them with: openeo-auth add-basic {url}"
+            )
+        name, password = SANDBOX_USER, SANDBOX_USER
+    user, key = name, password
+
+    def login() -> None:
+        connection.authenticate_basic(user, key)
+
+    login()
+    return _Renewal(login, connection.session)
+
+
+def _oidc(
+    connection: _Connection, url: str, session: _Session, interactive: bool, show: Show
+) -> _Renewal:
+    provider = _provider(connection, session)
+    secret = _client_secret()
+    if secret:
+        client = OidcClientInfo(secret[0], provider, secret[1])
+        return _by_secret(connection, client, session)
+    client = OidcClientInfo(*_client(url, provider))
+    store = RefreshTokenStore()
+    token = store.get_refresh_token(provider.issuer, client.client_id)
+    tokens = token and _by_refresh_token(client, token, session)
+    if not tokens:
+        if not interactive:
+            raise LoginNeeded(_ways(url, provider.id))
+        tokens = _by_device_code(client, session, show, _ways(url, provider.id))
+    return _staying(connection, client, session, store, tokens, str(token or ""))
+
+
+def _provider(connection: _Connection, session: _Session) -> OidcProviderInfo:
+    """The identity provider that the environment names, else the first one."""
+    listed = connection.get("/credentials/oidc", expected_status=200).json()["providers"]
+    wanted = os.environ.get("OPENEO_AUTH_PROVIDER_ID")
+    chosen = next((p for p in listed if p["id"] == wanted), listed[0])
+    require_safe(chosen["issuer"])
+    provider = OidcProviderInfo(
+        issuer=chosen["issuer"],
+        scopes=chosen.get("scopes"),
+        provider_id=chosen["id"],
+        title=chosen.get("title"),
+        default_clients=chosen.get("default_clients"),
+        requests_session=session,
+        authorization_parameters=chosen.get("authorization_parameters"),
+    )
+    require_safe(provider.config["token_endpoint"])
+    return provider
+
+
+def _client_secret() -> tuple[str, str] | None:
+    """Client id and secret from the environment, as the openEO client names them."""
+    method = os.environ.get("OPENEO_AUTH_METHOD")
+    if method and method != "client_credentials":
+        raise LoginNeeded(
+            f"OPENEO_AUTH_METHOD is {method!r}; only client_credentials is known. Unset it, "
+            "or set it to client_credentials."
+        )
+    pair = os.environ.get("OPENEO_AUTH_CLIENT_ID"), os.environ.get("OPENEO_AUTH_CLIENT_SECRET")
+    if pair[0] and pair[1]:
+        return pair[0], pair[1]
+    if method:
+        raise LoginNeeded(
+            "OPENEO_AUTH_METHOD is client_credentials, but OPENEO_AUTH_CLIENT_ID or "
+            "OPENEO_AUTH_CLIENT_SECRET is not set."
+        )
+    return None
+
+
+def _client(url: str, provider: OidcProviderInfo) -> tuple[str, OidcProviderInfo, str | None]:
+    """The client that the user has configured, else the back end's public one."""
+    configured, secret = AuthConfig().get_oidc_client_configs(url, provider.id)
+    grant = DefaultOidcClientGrant
+    client_id = configured or provider.get_default_client_id(
+        lambda grants: (
+            grant.REFRESH_TOKEN in grants
+            and (grant.DEVICE_CODE in grants or grant.DEVICE_CODE_PKCE in grants)
+        )
+    )
+    if not client_id:
+        raise LoginNeeded(
+            f"{url} has no public client for a login. Set OPENEO_AUTH_METHOD=client_credentials, "
+            "OPENEO_AUTH_CLIENT_ID and OPENEO_AUTH_CLIENT_SECRET."
+        )
+    return client_id, provider, secret
+
+
+def _by_secret(connection: _Connection, client: OidcClientInfo, session: _Session) -> _Renewal:
+    authenticator = OidcClientCredentialsAuthenticator(client, requests_session=session)
+
+    def login() -> None:
+        _use(connection, client, authenticator.get_tokens())
+
+    try:
+        login()
+    except OidcException as error:
+        _raise_if_unreachable(error, session)
+        raise LoginNeeded(
+            f"The client credentials were refused ({redact(str(error))}). Check "
+            "OPENEO_AUTH_CLIENT_ID and OPENEO_AUTH_CLIENT_SECRET."
+        ) from error
+    return _Renewal(login, session)
+
+
+def _by_refresh_token(
+    client: OidcClientInfo, token: str, session: _Session
+) -> AccessTokenResult | None:
+    """New tokens for a stored one; None if that has expired."""
+    try:
+        return OidcRefreshTokenAuthenticator(client, token, session).get_tokens()
+    except OidcException as error:
+        _raise_if_unreachable(error, session)
+        return None
+
+
+def _by_device_code(
+    client: OidcClientInfo, session: _Session, show: Show, ways: str
+) -> AccessTokenResult:
+    def display(text: str = "", end: str = "\n") -> None:
+        if end == "\n" and text.strip():  # the rest is the client's own progress bar
+            show(text)
+
+    authenticator = OidcDeviceAuthenticator(
+        client, display=display, max_poll_time=DEVICE_CODE_WAIT, requests_session=session
+    )
+    try:
+        return authenticator.get_tokens(request_refresh_token=True)
+    except OidcException as error:
+        _raise_if_unreachable(error, session)
+        raise LoginNeeded(f"The login was not confirmed ({redact(str(error))}). {ways}") from error
+
+
+def _staying(
+    connection: _Connection,
+    client: OidcClientInfo,
+    session: _Session,
+    store: RefreshTokenStore,
+    tokens: AccessTokenResult,
+    token: str,
+) -> _Renewal:
+    """Use these tokens, and the refresh token that each renewal brings for the next one."""
+
+    def use(tokens: AccessTokenResult) -> None:
+        nonlocal token
+        if tokens.refresh_token and tokens.refresh_token != token:
+            token = tokens.refresh_token
+            _remember(store, client, token)
+        _use(connection, client, tokens)
+
+    def login() -> None:
+        use(OidcRefreshTokenAuthenticator(client, token, session).get_tokens())
+
+    use(tokens)
+    return _Renewal(login, session)
+
+
+def _remember(store: RefreshTokenStore, client: OidcClientInfo, token: str) -> None:
+    """Store a refresh token as the openEO client does; this run goes on without that, too."""
+    try:
+        store.set_refresh_token(client.provider.issuer, client.client_id, token)
+    except (OSError, RuntimeError):
+        return
+
+
+def _use(connection: _Connection, client: OidcClientInfo, tokens: AccessTokenResult) -> None:
+    connection.auth = OidcBearerAuth(client.provider.id, tokens.access_token)
+
+
+def _raise_if_unreachable(error: OidcException, session: _Session) -> None:
+    """ConnectionError if the provider did not answer: then nothing is wrong with the login."""
+    trouble = _passing(error, session)
+    if trouble:
+        raise ConnectionError(f"The login did not work: {trouble}. Nothing was ordered.") from error
+
+
+def _ways(url: str, provider_id: str) -> str:
+    return (
+        f"{url} needs a login. Either run the command once at a terminal: it shows an address and "
+        "a code to confirm in a browser, and remembers the login. Or set "
+        "OPENEO_AUTH_METHOD=client_credentials, OPENEO_AUTH_CLIENT_ID, "
+        f"OPENEO_AUTH_CLIENT_SECRET and OPENEO_AUTH_PROVIDER_ID={provider_id}."
+    )
