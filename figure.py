@@ -211,23 +211,12 @@ class _Layout:
 
     def map_axes(self, figure: Figure, i: int, title: str) -> Axes:
         """The axes of a panel, ticks and labels on the outer sides only."""
-        from matplotlib.ticker import FuncFormatter, MaxNLocator
-
         left, top = self.corner(i)
         (width, height), (w, h) = self.room, self.map_size
         axes = self.add(figure, left + (width - w) / 2, top + (height - h) / 2, w, h)
         axes.set_aspect(self.aspect, adjustable="box")
-        axes.tick_params(labelsize=_TEXT, length=3, color="0.3")
-        for axis, side, inches in ((axes.xaxis, "EW", w / 0.8), (axes.yaxis, "NS", h / 0.5)):
-            nbins = max(1, min(5, int(inches)))
-            # A label on the right edge would meet the next panel's leftmost one.
-            crowded = side == "EW" and nbins > 1 and not self.stacked and i < self.panels - 1
-            axis.set_major_locator(
-                MaxNLocator(
-                    nbins, steps=[1, 2, 5, 10], min_n_ticks=1, prune="upper" if crowded else None
-                )
-            )
-            axis.set_major_formatter(FuncFormatter(_degrees(side)))
+        # A label on the right edge would meet the next panel's leftmost one.
+        degree_axes(axes, w, h, crowded=not self.stacked and i < self.panels - 1)
         if self.stacked and i < self.panels - 1:
             axes.tick_params(labelbottom=False)
         else:
@@ -252,6 +241,18 @@ class _Layout:
             top += height + _BOTTOM
         thick = _BAR if rows == 1 else 0.6 * _BAR
         return [self.add(figure, left, top + _ROW * k, width, thick) for k in range(rows)]
+
+
+def degree_axes(axes: Axes, width: float, height: float, crowded: bool = False) -> None:
+    """Ticks such as 7.25°E and 50.5°N, as many as fit into so many inches."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.tick_params(labelsize=_TEXT, length=3, color="0.3")
+    for axis, sides, room in ((axes.xaxis, "EW", width / 0.8), (axes.yaxis, "NS", height / 0.5)):
+        bins = max(1, min(5, int(room)))
+        prune = "upper" if crowded and sides == "EW" and bins > 1 else None
+        axis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 5, 10], min_n_ticks=1, prune=prune))
+        axis.set_major_formatter(FuncFormatter(_degrees(sides)))
 
 
 def _draw_band(
