@@ -1,0 +1,560 @@
+"""How a tile lies on disk: the Zarr v3 metadata of its group, and reading it back.
+
+zarr-python writes (`store`); reading a record needs so little of Zarr that it is done
+here: look into the shard's index, fetch the inner chunks that are wanted, check their
+crc32c, let blosc decode them straight into the result, on all cores.  The numbers that
+say where to look come from the metadata, so an archive made with other constants reads
+as well.
+
+Every array is ``blosc(zstd)`` followed by ``crc32c``, so no flipped byte goes unseen.  Two
+things are kept twice, since all records of a tile depend on them: the cells, as runs and
+as ids, and the records' days and orbits, as rows and within the provenance.  Where one
+copy is damaged the other one is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import google_crc32c
+import numcodecs.blosc  # type: ignore[import-untyped]
+import numpy as np
+import numpy.typing as npt
+import zarr
+from numcodecs.vlen import VLenUTF8  # type: ignore[import-untyped]
+from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import MemoryStore
+
+import healpix
+from grid import ORBITS, Chunk, Tile
+
+INNER = 131_072  # cells in an inner chunk of a shard: the least that a box read fetches
+ROWS = 1024  # records in one chunk of the arrays that hold a value per record
+NO_TIME = int(np.iinfo(np.int64).min)  # the time of a removed record; decodes as NaT
+EMPTY = int(np.iinfo(np.uint64).max)  # in a shard's index: all cells have the fill value
+EPOCH = dt.date(1970, 1, 1)
+
+Bytes = npt.NDArray[np.uint8]
+Runs = tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]  # start_ipix, run_len
+Spans = list[tuple[int, int]]  # (first cell, number of cells), counted within the tile
+
+
+class DamageError(ValueError):
+    """Bytes on disk are missing, or are not those that were written."""
+
+    def __init__(self, reason: str, variable: str = "") -> None:
+        super().__init__(f"{variable}: {reason}" if variable else reason)
+        self.reason, self.variable = reason, variable
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What an archive is made of, fixed by its first record."""
+
+    nside: int
+    ellipsoid: str  # "sphere" or "WGS84"
+    chunk_size: tuple[float, float]  # degrees E-W, S-N
+    bands: tuple[str, ...]
+    pix_max: int  # cells that a shard is padded to
+    runs_max: int  # runs that a tile's index is padded to
+    keep_bits: int | None  # bits of the mantissa that are kept; None: all
+
+    @property
+    def level(self) -> int:
+        """HEALPix refinement level: ``nside == 2**level``."""
+        return self.nside.bit_length() - 1
+
+
+# --- a tile as it was committed --------------------------------------------------------
+
+
+@dataclass
+class Group:
+    """A tile's group: its metadata, and the key of the record in each of its slots."""
+
+    tile: Tile
+    folder: Path
+    metadata: dict[str, Any]  # the zarr.json with consolidated metadata
+    times: npt.NDArray[np.int64]  # seconds since 1970; NO_TIME: removed
+    orbits: npt.NDArray[np.int8]  # index into ORBITS
+
+    @classmethod
+    def load(cls, folder: Path, tile: Tile) -> Group | None:
+        """The group as committed last; None if there is none.  Raises DamageError.
+
+        Takes the same time for one record and for a thousand.
+        """
+        try:
+            metadata = json.loads((folder / "zarr.json").read_bytes())
+            found = metadata["consolidated_metadata"]["metadata"]
+            size = int(found["time"]["shape"][0])
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamageError(f"it is not readable ({error})", "zarr.json") from error
+        group = cls(tile, folder, metadata, np.empty(0, np.int64), np.empty(0, np.int8))
+        try:
+            group.times = group._rows("time", "<i8", size)
+            group.orbits = group._rows("orbit", "i1", size)
+        except DamageError as error:
+            group._recover_rows(size, error)
+        return group
+
+    @property
+    def arrays(self) -> dict[str, dict[str, Any]]:
+        """Metadata by array."""
+        arrays: dict[str, dict[str, Any]] = self.metadata["consolidated_metadata"]["metadata"]
+        return arrays
+
+    @property
+    def pix_len(self) -> int:
+        """Cells of the tile."""
+        return int(self.arrays["count"]["shape"][1])
+
+    @property
+    def cell_arrays(self) -> list[str]:
+        """The arrays of which each record has a shard: count and the bands."""
+        return [n for n, a in self.arrays.items() if a.get("dimension_names") == ["time", "cells"]]
+
+    def slots(self, chunk: Chunk) -> list[int]:
+        """The slots of a chunk: none, one, or more if it was replaced; the last one counts."""
+        time, orbit = key(chunk)
+        return [int(i) for i in np.flatnonzero((self.times == time) & (self.orbits == orbit))]
+
+    def records(self) -> dict[Chunk, int]:
+        """The slot of each record, by day and orbit."""
+        keys = zip(self.times.tolist(), self.orbits.tolist(), strict=True)
+        found = {
+            Chunk(self.tile, EPOCH + dt.timedelta(seconds=time), ORBITS[orbit]): slot
+            for slot, (time, orbit) in enumerate(keys)
+            if time != NO_TIME
+        }
+        return dict(sorted(found.items()))
+
+    def lengthen(self) -> None:
+        """Have the metadata say how many slots there are."""
+        for array in self.arrays.values():
+            if array.get("dimension_names", [""])[:1] == ["time"]:
+                array["shape"][0] = len(self.times)
+
+    def about(self, slots: Iterable[int]) -> list[dict[str, Any]]:
+        """What is known of these slots' records; {} where that is damaged."""
+        try:
+            texts = self.texts()
+            return [json.loads(texts[slot] or "{}") for slot in slots]
+        except DamageError:
+            return [{} for _ in slots]
+
+    def texts(self) -> list[str]:
+        """The provenance of each slot as JSON, "" for a removed one.  Raises DamageError."""
+        return self._texts(len(self.times))
+
+    def shard(self, name: str, slot: int) -> Path:
+        """The file of one variable of one record."""
+        return self.folder / name / "c" / str(slot) / "0"
+
+    def read(self, name: str, slot: int, spans: Spans, about: Mapping[str, Any]) -> Any:
+        """These cells of one variable of one record.  Raises DamageError."""
+        path = self.shard(name, slot)
+        if about.get("bytes", {}).get(name) == 0 and not path.exists():  # all fill value
+            return np.full(sum(n for _, n in spans), fill_value(self.arrays[name]))
+        with _naming(name):
+            return read_cells(path, self.arrays[name], spans)
+
+    def cell_ids(self) -> npt.NDArray[np.uint64]:
+        """The cells as ids, ascending.  Raises DamageError."""
+        with _naming("cell_ids"):
+            path, whole = self.folder / "cell_ids" / "c" / "0", [(0, self.pix_len)]
+            ids: npt.NDArray[np.uint64] = read_cells(path, self.arrays["cell_ids"], whole)
+            return ids
+
+    def stored_runs(self) -> Runs:
+        """The cells as runs.  Raises DamageError."""
+        found = []
+        for name, dtype in (("start_ipix", "<u8"), ("run_len", "<u4")):
+            with _naming(name):
+                path = self.folder / name / "c" / "0"
+                found.append(read_values(path, dtype, self.arrays[name]["shape"][0]))
+        return found[0], found[1]
+
+    def runs(self) -> Runs:
+        """The cells as runs, from the ids if need be.  Raises DamageError."""
+        try:
+            return self.stored_runs()
+        except DamageError:
+            return healpix.ids_to_runs(self.cell_ids())
+
+    def check(self) -> Iterator[DamageError]:
+        """What is damaged of all that the records of the tile share."""
+        size = len(self.times)
+        checks: list[Callable[[], Any]] = [
+            lambda: self._rows("time", "<i8", size),
+            lambda: self._rows("orbit", "i1", size),
+            self.texts,
+            self.stored_runs,
+            self.cell_ids,
+        ]
+        for check in checks:
+            try:
+                check()
+            except DamageError as error:
+                yield error
+
+    def index_is_whole(self) -> bool:
+        """Whether both copies of the tile's cells have the checksums they were given."""
+        try:
+            self.stored_runs()
+            check_shard(self.folder / "cell_ids" / "c" / "0", self.arrays["cell_ids"])
+        except DamageError:
+            return False
+        return True
+
+    def _rows(self, name: str, dtype: str, size: int) -> npt.NDArray[Any]:
+        with _naming(name):
+            parts = [read_values(path, dtype, n) for path, n in self._row_files(name, size)]
+            return np.concatenate([np.empty(0, dtype), *parts])
+
+    def _texts(self, size: int) -> list[str]:
+        with _naming("provenance"):
+            files = self._row_files("provenance", size)
+            return [text for path, n in files for text in read_texts(path, n)]
+
+    def _row_files(self, name: str, size: int) -> list[tuple[Path, int]]:
+        """The files of an array with a value per record, and how many values to take."""
+        rows = int(self.arrays[name]["chunk_grid"]["configuration"]["chunk_shape"][0])
+        folder = self.folder / name / "c"
+        return [(folder / str(i // rows), min(rows, size - i)) for i in range(0, size, rows)]
+
+    def _recover_rows(self, size: int, cause: DamageError) -> None:
+        """Take days and orbits from the provenance."""
+        try:
+            about = [json.loads(text) if text else None for text in self._texts(size)]
+        except DamageError as error:
+            raise DamageError(f"{cause.reason}; {error}", cause.variable) from error
+        keys = [
+            key(Chunk(self.tile, dt.date.fromisoformat(row["day"]), row["orbit"]))
+            if row is not None
+            else (NO_TIME, 0)
+            for row in about
+        ]
+        self.times = np.array([time for time, _ in keys], np.int64)
+        self.orbits = np.array([orbit for _, orbit in keys], np.int8)
+
+
+def key(chunk: Chunk) -> tuple[int, int]:
+    """What ``time`` and ``orbit`` hold for a chunk."""
+    return (chunk.day - EPOCH).days * 86400, ORBITS.index(chunk.orbit)
+
+
+@contextlib.contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Have a DamageError say which variable it is about."""
+    try:
+        yield
+    except DamageError as error:
+        raise DamageError(error.reason, name) from error
+
+
+# --- bytes -----------------------------------------------------------------------------
+
+
+def read_values(path: Path, dtype: str, size: int) -> npt.NDArray[Any]:
+    """The first ``size`` values of a file that holds one chunk; DamageError."""
+    with _open(path) as file:
+        return np.frombuffer(_unpack(np.frombuffer(file.read(), np.uint8)), dtype)[:size]
+
+
+def read_texts(path: Path, size: int) -> list[str]:
+    """As `read_values`, for an array of strings."""
+    with _open(path) as file:
+        texts = VLenUTF8().decode(_unpack(np.frombuffer(file.read(), np.uint8)))
+    return [str(text) for text in texts[:size]]
+
+
+def read_cells(path: Path, array: Mapping[str, Any], spans: Spans) -> npt.NDArray[Any]:
+    """The cells of these spans, one span after the other, from one shard.
+
+    ``array`` is the metadata of the shard's array.  Fetches the inner chunks that the
+    spans touch and nothing else.  Raises DamageError.
+    """
+    inner = int(array["codecs"][0]["configuration"]["chunk_shape"][-1])
+    out = np.empty(sum(size for _, size in spans), array["data_type"])
+    pieces = _cut(spans, inner)
+    found = _fetch(path, array, pieces)
+    for number in pieces.keys() - found.keys():
+        for _, to, size in pieces[number]:
+            out[to : to + size] = fill_value(array)
+    tasks = [(out, inner, pieces[number], data) for number, data in found.items()]
+    for _ in map(_place, tasks) if len(tasks) < 2 else _pool().map(_place, tasks):
+        pass
+    return out
+
+
+def check_shard(path: Path, array: Mapping[str, Any]) -> None:
+    """Raise DamageError unless every byte of a shard has the checksum it was given."""
+    for data in _fetch(path, array).values():
+        _checked(data)
+
+
+def fill_value(array: Mapping[str, Any]) -> Any:
+    """What a cell holds that was not written."""
+    return np.dtype(array["data_type"]).type(array["fill_value"])
+
+
+def _cut(spans: Spans, inner: int) -> dict[int, list[tuple[int, int, int]]]:
+    """By inner chunk: (from there, to here in the result, number of cells)."""
+    pieces: dict[int, list[tuple[int, int, int]]] = {}
+    done = 0
+    for first, size in spans:
+        while size > 0:
+            number, start = divmod(first, inner)
+            part = min(size, inner - start)
+            pieces.setdefault(number, []).append((start, done, part))
+            first, size, done = first + part, size - part, done + part
+    return pieces
+
+
+def _fetch(
+    path: Path, array: Mapping[str, Any], numbers: Iterable[int] | None = None
+) -> dict[int, Bytes]:
+    """The bytes of these inner chunks, or of all; a chunk of fill value is left out."""
+    inner = int(array["codecs"][0]["configuration"]["chunk_shape"][-1])
+    chunks = int(array["chunk_grid"]["configuration"]["chunk_shape"][-1]) // inner
+    found = {}
+    with _open(path) as file:
+        index = _read_index(file, chunks)
+        for number in range(chunks) if numbers is None else numbers:
+            offset, length = (int(value) for value in index[number])
+            if offset != EMPTY:
+                file.seek(offset)
+                found[number] = np.frombuffer(file.read(length), np.uint8)
+    return found
+
+
+def _read_index(file: BinaryIO, chunks: int) -> npt.NDArray[np.uint64]:
+    """Where a shard keeps its inner chunks: (chunks, 2), offset and length in bytes."""
+    size = 16 * chunks + 4  # crc32c
+    if file.seek(0, os.SEEK_END) < size:
+        raise DamageError("the file is cut short")
+    file.seek(-size, os.SEEK_END)
+    data = np.frombuffer(file.read(size), np.uint8)
+    return np.frombuffer(_checked(data), "<u8").reshape(chunks, 2)
+
+
+def _place(task: tuple[npt.NDArray[Any], int, list[tuple[int, int, int]], Bytes]) -> None:
+    """Decode one inner chunk and put its pieces where they belong in the result."""
+    out, inner, pieces, data = task
+    start, to, size = pieces[0]
+    if size == inner:
+        _unpack(data, out[to : to + size])
+        return
+    values = np.frombuffer(_unpack(data), out.dtype)
+    for start, to, size in pieces:
+        out[to : to + size] = values[start : start + size]
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise DamageError("the file is missing") from None
+
+
+def _checked(data: Bytes) -> Bytes:
+    """The bytes without the crc32c behind them, which must be theirs."""
+    crc = int(google_crc32c.value(data[:-4]))
+    if crc.to_bytes(4, "little") != data[-4:].tobytes():
+        raise DamageError("the checksum does not match")
+    return data[:-4]
+
+
+def _unpack(data: Bytes, out: npt.NDArray[Any] | None = None) -> Any:
+    """Undo crc32c and blosc; straight into ``out`` where it is given."""
+    packed = _checked(data)
+    size = int.from_bytes(packed[4:8].tobytes(), "little")  # as blosc's header says
+    if out is not None and out.nbytes != size:
+        raise DamageError(f"a chunk holds {size} bytes, not {out.nbytes}")
+    return numcodecs.blosc.decompress(packed, out)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="shards")
+
+
+# --- metadata --------------------------------------------------------------------------
+
+
+def new_metadata(tile: Tile, layout: Layout, pix_len: int, runs_len: int) -> dict[str, Any]:
+    """The ``zarr.json`` of a tile's group without records, as plain JSON.
+
+    zarr-python makes it, in memory.  It is consolidated: the group's file carries a copy
+    of each array's own metadata under its name, as zarr, xarray and GDAL expect it.
+    """
+    attributes = _group_attributes(tile, layout) | {"pix_len": pix_len, "runs_len": runs_len}
+    group = zarr.create_group(MemoryStore(), attributes=attributes)
+    made = [
+        *_create_cell_arrays(group, layout, pix_len),
+        *_create_row_arrays(group),
+        *_create_index_arrays(group, layout, pix_len, runs_len),
+        group.create_array("crs", shape=(), dtype="int8", attributes=_crs_attributes(layout)),
+    ]
+    arrays = {array.basename: array.metadata.to_dict() for array in made}
+    consolidated = {"kind": "inline", "must_understand": False, "metadata": arrays}
+    metadata = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    found: dict[str, Any] = json.loads(
+        encode_json(metadata | {"consolidated_metadata": consolidated})
+    )
+    return found
+
+
+def encode_json(metadata: Mapping[str, Any]) -> bytes:
+    """The bytes of a ``zarr.json``."""
+    return json.dumps(metadata, indent=1, allow_nan=False).encode()
+
+
+def _create_cell_arrays(
+    group: zarr.Group, layout: Layout, pix_len: int
+) -> Iterator[zarr.Array[Any]]:
+    shape: dict[str, Any] = {
+        "shape": (0, pix_len),
+        "chunks": (1, INNER),
+        "shards": (1, layout.pix_max),
+        "dimension_names": ("time", "cells"),
+    }
+    about: dict[str, Any] = {"grid_mapping": "crs", "coordinates": "cell_ids orbit", "units": "1"}
+    packing = _packing("shuffle" if layout.keep_bits is None else "bitshuffle")
+    for band in layout.bands:
+        attributes = about | {
+            "long_name": f"sigma0 backscatter in {band}, linear power",
+            "standard_name": "surface_backwards_scattering_coefficient_of_radar_wave",
+            "polarization": band,
+            "cell_methods": "area: mean",
+            "ancillary_variables": "count",
+        }
+        yield group.create_array(
+            band, dtype="float32", fill_value=float("nan"), compressors=packing,
+            attributes=attributes, **shape,
+        )  # fmt: skip
+    attributes = about | {
+        "long_name": "number of raster pixels averaged in the cell",
+        "standard_name": "number_of_observations",
+    }
+    yield group.create_array(
+        "count", dtype="uint16", fill_value=0, compressors=_packing("bitshuffle"),
+        attributes=attributes, **shape,
+    )  # fmt: skip
+
+
+def _create_row_arrays(group: zarr.Group) -> Iterator[zarr.Array[Any]]:
+    # No value is ever the fill value, so that none of these files is ever left out.
+    rows: list[tuple[str, Any, Any, dict[str, Any]]] = [
+        ("time", "int64", -1, {
+            "long_name": "UTC day of the acquisitions; NaT: removed",
+            "standard_name": "time",
+            "units": "seconds since 1970-01-01",
+            "calendar": "proleptic_gregorian",
+            "axis": "T",
+        }),
+        ("orbit", "int8", -1, {
+            "long_name": "orbit direction",
+            "flag_values": [0, 1, 2],
+            "flag_meanings": "any ascending descending",
+        }),
+        ("provenance", str, "-", {
+            "long_name": "where the record came from, as JSON",
+        }),
+    ]  # fmt: skip
+    for name, dtype, fill, attributes in rows:
+        yield group.create_array(
+            name, shape=(0,), chunks=(ROWS,), dtype=dtype, fill_value=fill,
+            compressors=_packing("noshuffle" if dtype is str else "bitshuffle"),
+            dimension_names=("time",), attributes=attributes,
+        )  # fmt: skip
+
+
+def _create_index_arrays(
+    group: zarr.Group, layout: Layout, pix_len: int, runs_len: int
+) -> Iterator[zarr.Array[Any]]:
+    for name, dtype, what in (
+        ("start_ipix", "uint64", "first nested HEALPix id of a run of consecutive cells"),
+        ("run_len", "uint32", "number of cells in the run"),
+    ):
+        yield group.create_array(
+            name, shape=(runs_len,), chunks=(layout.runs_max,), dtype=dtype,
+            fill_value=int(np.iinfo(dtype).max), compressors=_packing("bitshuffle"),
+            dimension_names=("runs",), attributes={"long_name": what},
+        )  # fmt: skip
+    # xdggs wants these attributes and no standard_name.
+    attributes: dict[str, Any] = {
+        "grid_name": "healpix",
+        "level": layout.level,
+        "indexing_scheme": "nested",
+    }
+    if layout.ellipsoid == "WGS84":
+        attributes["ellipsoid"] = {
+            "name": "WGS84", "semimajor_axis": 6378137.0, "inverse_flattening": 298.257223563,
+        }  # fmt: skip
+    yield group.create_array(
+        "cell_ids", shape=(pix_len,), chunks=(INNER,), shards=(layout.pix_max,),
+        dtype="uint64", fill_value=EMPTY, compressors=_packing("bitshuffle"),
+        dimension_names=("cells",), attributes=attributes,
+    )  # fmt: skip
+
+
+def _group_attributes(tile: Tile, layout: Layout) -> dict[str, Any]:
+    """What third parties need, by CF 1.13 and the DGGS convention for Zarr."""
+    dggs: dict[str, Any] = {
+        "name": "healpix",
+        "refinement_level": layout.level,
+        "indexing_scheme": "nested",
+        "spatial_dimension": "cells",
+        "coordinate": "cell_ids",
+        "compression": "none",
+    }
+    if layout.ellipsoid == "WGS84":
+        dggs["ellipsoid"] = {
+            "name": "WGS84", "semi_major_axis": 6378137.0, "inverse_flattening": 298.257223563,
+        }  # fmt: skip
+    convention = {
+        "uuid": "7b255807-140c-42ca-97f6-7a1cfecdbc38",
+        "name": "dggs",
+        "schema_url": "https://raw.githubusercontent.com/zarr-conventions/dggs/refs/tags/v1/schema.json",
+        "spec_url": "https://github.com/zarr-conventions/dggs/blob/v1/README.md",
+        "description": "Discrete Global Grid Systems convention for zarr",
+    }
+    return {
+        "Conventions": "CF-1.13",
+        "title": f"Sentinel-1 backscatter in HEALPix cells, tile {tile.name}",
+        "zarr_conventions": [convention],
+        "dggs": dggs,
+        "nside": layout.nside,
+        "ellipsoid": layout.ellipsoid,
+        "ordering": "nested",
+        "tile_west": tile.west,
+        "tile_south": tile.south,
+    }
+
+
+def _crs_attributes(layout: Layout) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        "grid_mapping_name": "healpix",
+        "refinement_level": layout.level,
+        "indexing_scheme": "nested",
+    }
+    if layout.ellipsoid == "WGS84":
+        attributes["reference_ellipsoid_name"] = "WGS 84"
+    return attributes
+
+
+def _packing(shuffle: Any) -> list[Any]:
+    return [BloscCodec(cname="zstd", clevel=3, shuffle=shuffle), Crc32cCodec()]
