@@ -1,0 +1,300 @@
+"""The switches that make the back end misbehave, on the command line or while it runs.
+
+A switch is written ``NAME[=N][,OPTION=VALUE ...]``, as in ``500=4``, ``502-html=3,path=/jobs``,
+``job-error=2`` or ``stall=5,seconds=60,times=1``.  Nothing is left to chance: a switch
+counts what it meets, and the counts are kept in the state folder.
+
+=====================  ====================================================================
+requests               each N-th request to the API or for a file (3); a ``path=`` widens
+                       or narrows that to addresses that contain it, login included
+=====================  ====================================================================
+``500`` ``503``        answered with the API's JSON error
+``502-html`` ``504``   answered with a proxy's HTML page
+``429``                answered with Retry-After: ``seconds`` (1)
+``html``               answered 200 with an HTML page
+``reset``              connection reset instead of an answer
+``reset-body``         connection reset half-way through the answer's body
+``stall``              answered ``seconds`` (60) late
+``refuse``             connection reset, and none accepted for ``seconds`` (2)
+``token-invalid``      403 TokenInvalid, on requests that carry a token
+``login-gone``         from the N-th (1) request with a token on: every token is invalid and
+                       no login succeeds
+``tokens-revoked``     at the N-th (1): the tokens given out so far are invalid; a new login
+                       helps
+=====================  ====================================================================
+
+=====================  ====================================================================
+files                  each N-th GET of a result file (3)
+=====================  ====================================================================
+``asset-short``        the connection is closed half-way
+``asset-short-clean``  no Content-Length, and a clean end half-way
+``asset-wrong-length`` Content-Length is wrong by ``bytes`` (1000; may be negative)
+``asset-no-range``     Range is ignored: 200 and the whole file
+``asset-html``         200 and an HTML page
+``asset-flip``         one byte of the pixels is flipped
+``asset-reset``        connection reset half-way
+``asset-stall``        a pause of ``seconds`` (60) half-way
+``asset-403``          this link has expired, as the object store says it
+``asset-410``          this link has expired, as the API says it (ResultLinkExpired)
+=====================  ====================================================================
+
+=====================  ====================================================================
+starts and creations   each N-th (1) request of its kind
+=====================  ====================================================================
+``payment-required``   a start is refused: 402
+``job-limit``          a start is refused: ConcurrentJobLimit, though a slot is free
+``lost-create``        the job is created, but the connection reset (``answer=502``: a 502)
+``lost-start``         the job is started, likewise
+``stac11``             results with STAC 1.1's asset keys, ``<uuid>_openEO``
+``no-file-size``       results without file:size
+=====================  ====================================================================
+
+=====================  ====================================================================
+jobs                   the N-th job that is created after the switch was turned on; without
+                       N every one; ``every=N`` each N-th; ``title=`` only jobs whose title
+                       contains it are counted
+=====================  ====================================================================
+``job-error``          ends in error
+``job-canceled``       ends canceled
+``job-vanishes``       is gone (404) when it should be finished
+``job-stuck``          stays queued
+``job-slow``           takes ``seconds`` (5) longer
+``job-unknown-status`` ends as "postponed", which is no status of the API
+``job-no-data-error``  ends in error with NoDataAvailable in its log
+``job-no-data-empty``  finishes with no assets
+=====================  ====================================================================
+
+Options of all: ``times=`` stops after so many, ``skip=`` lets so many pass first,
+``chance=`` and ``seed=`` replace "each N-th" by a seeded dice, ``path=``, ``method=`` and
+``title=`` choose what is counted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+REQUESTS = (
+    "500",
+    "503",
+    "502-html",
+    "504",
+    "429",
+    "html",
+    "reset",
+    "reset-body",
+    "stall",
+    "refuse",
+    "token-invalid",
+)
+LOGIN = ("login-gone", "tokens-revoked")
+ASSETS = (
+    "asset-short",
+    "asset-short-clean",
+    "asset-wrong-length",
+    "asset-no-range",
+    "asset-html",
+    "asset-flip",
+    "asset-reset",
+    "asset-stall",
+    "asset-403",
+    "asset-410",
+)
+EXPIRED = ("asset-403", "asset-410")  # faults of a link, which stays expired
+CALLS = (
+    "payment-required",
+    "job-limit",
+    "lost-create",
+    "lost-start",
+    "stac11",
+    "no-file-size",
+)
+JOBS = (
+    "job-error",
+    "job-canceled",
+    "job-vanishes",
+    "job-stuck",
+    "job-slow",
+    "job-unknown-status",
+    "job-no-data-error",
+    "job-no-data-empty",
+)
+NAMES = (*REQUESTS, *LOGIN, *ASSETS, *CALLS, *JOBS)
+OPTIONS = (
+    "path",
+    "method",
+    "title",
+    "every",
+    "times",
+    "skip",
+    "seconds",
+    "bytes",
+    "chance",
+    "seed",
+    "answer",
+)
+SECONDS = {"429": 1.0, "stall": 60.0, "asset-stall": 60.0, "refuse": 2.0, "job-slow": 5.0}
+WRONG_BY = 1000  # bytes
+DEFAULT_SCOPE = ("/openeo/", "/files/")  # of faults of requests
+
+
+@dataclass
+class Switch:
+    """One fault that is on."""
+
+    text: str  # as it was written; its counter goes by it
+    name: str
+    n: int | None
+    options: dict[str, str] = field(default_factory=dict)
+    met: int = 0
+    fired: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Switch:
+        """Read ``NAME[=N][,OPTION=VALUE ...]``; ValueError says what is wrong with it."""
+        head, *rest = text.split(",")
+        name, _, number = head.partition("=")
+        if name not in NAMES:
+            raise ValueError(f"{name!r} is no fault; these are: {', '.join(NAMES)}.")
+        if number and not (number.isascii() and number.isdigit() and int(number) > 0):
+            raise ValueError(f"{text!r}: N must be a whole number from 1 up, not {number!r}.")
+        options = dict(part.partition("=")[::2] for part in rest)
+        for option, value in options.items():
+            if option not in OPTIONS:
+                raise ValueError(f"{text!r}: {option!r} is none of {', '.join(OPTIONS)}.")
+            if option not in ("path", "method", "title", "answer"):
+                try:
+                    float(value)
+                except ValueError:
+                    raise ValueError(f"{text!r}: {option} must be a number.") from None
+        return cls(text, name, int(number) if number else None, options)
+
+    @property
+    def seconds(self) -> float:
+        """How long it stalls, waits or asks to wait."""
+        return float(self.options.get("seconds", SECONDS.get(self.name, 0.0)))
+
+    @property
+    def bytes(self) -> int:
+        """By how much a Content-Length is wrong."""
+        return int(self.options.get("bytes", WRONG_BY))
+
+    def matches(self, path: str, method: str, title: str) -> bool:
+        """Whether it counts what happens here."""
+        if "method" in self.options and self.options["method"].upper() != method:
+            return False
+        if self.options.get("title", "") not in title:
+            return False
+        if "path" in self.options:
+            return self.options["path"] in path
+        return self.name not in REQUESTS or path.startswith(DEFAULT_SCOPE)
+
+    def decides(self, count: int) -> bool:
+        """Whether it fires at the ``count``-th thing that it meets."""
+        count -= int(self.options.get("skip", 0))
+        if count < 1 or self.fired >= float(self.options.get("times", "inf")):
+            return False
+        if "chance" in self.options:
+            key = f"{self.options.get('seed', 0)} {self.name} {count}".encode()
+            dice = int.from_bytes(blake2b(key, digest_size=6).digest()) / 2**48
+            return dice < float(self.options["chance"])
+        if "every" in self.options:
+            return count % int(self.options["every"]) == 0
+        if self.name in JOBS:
+            return self.n is None or count == self.n
+        if self.name in LOGIN:
+            return count == (self.n or 1)
+        return count % (self.n or (1 if self.name in CALLS else 3)) == 0
+
+
+class Faults:
+    """All switches that are on.
+
+    ``count(key)`` adds one to a counter that outlives a restart and returns it;
+    ``note(text)`` is told of every fault that fires.
+    """
+
+    def __init__(self, count: Callable[[str], int], note: Callable[[str], None]) -> None:
+        self._count = count
+        self._note = note
+        self._lock = threading.Lock()
+        self._switches: list[Switch] = []
+        self._gone = False
+        self._expired: dict[str, Switch] = {}
+        self.revoked_before = 0.0  # Unix time: tokens that were issued earlier are invalid
+
+    def add(self, text: str) -> None:
+        """Turn a switch on; ValueError for one that does not exist."""
+        switch = Switch.parse(text)
+        with self._lock:
+            self._switches.append(switch)
+
+    def clear(self) -> None:
+        """Turn all switches off; logins work again."""
+        with self._lock:
+            self._switches.clear()
+            self._expired.clear()
+            self._gone = False
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The switches that are on, with what they met and how often they fired."""
+        with self._lock:
+            return [{"fault": s.text, "met": s.met, "fired": s.fired} for s in self._switches]
+
+    def fire(
+        self, names: tuple[str, ...], path: str = "", method: str = "", title: str = ""
+    ) -> Switch | None:
+        """Let the switches among ``names`` count something; the first that fires, if any."""
+        found = None
+        with self._lock:
+            for switch in self._switches:
+                if switch.name in names and switch.matches(path, method, title):
+                    switch.met = self._count(switch.text)
+                    if found is None and switch.decides(switch.met):
+                        switch.fired += 1
+                        found = switch
+        if found is not None:
+            self._note(f"{found.text} {method} {path} {title}".strip())
+        return found
+
+    def fate(self, title: str) -> str | None:
+        """What is to become of a job that is being created; None for the usual."""
+        switch = self.fire(JOBS, title=title)
+        return switch.text if switch else None
+
+    def link_expired(self, signature: str, path: str) -> str | None:
+        """The fault by which a link has expired: once it has, it stays so."""
+        if signature not in self._expired:
+            if (switch := self.fire(EXPIRED, path, "GET")) is None:
+                return None
+            self._expired[signature] = switch
+        return self._expired[signature].name
+
+    def token_met(self) -> None:
+        """A request with a token has come; the faults of the login may fire."""
+        switch = self.fire(LOGIN)
+        if switch and switch.name == "login-gone":
+            self._gone = True
+        elif switch:
+            self.revoked_before = time.time()
+
+    @property
+    def login_gone(self) -> bool:
+        """Whether no token is valid and no login succeeds."""
+        return self._gone
+
+    def assets(self, assets: dict[str, Any], title: str) -> dict[str, Any]:
+        """The assets of a result as they are shown."""
+        if self.fire(("no-file-size",), title=title):
+            assets = {
+                k: {n: v for n, v in a.items() if n != "file:size"} for k, a in assets.items()
+            }
+        if self.fire(("stac11",), title=title):
+            key = uuid.uuid5(uuid.NAMESPACE_URL, title or "openEO")
+            assets = {f"{key}_openEO": asset for asset in assets.values()}
+        return assets

@@ -1,0 +1,126 @@
+"""When and where the synthetic Sentinel-1 looks: its passes over a day and their swaths.
+
+Two satellites fly the orbit of Sentinel-1: 175 revolutions in 12 days at an inclination
+of 98.18 degrees, crossing the equator northwards at 18:00 local solar time, half a cycle
+(6 days) apart, so that the pattern of passes repeats every 6 days.  Each looks to its
+right, at a swath of 250 km.
+
+Seen from its node, every ascending (and every descending) half revolution draws the same
+curve over the turning Earth.  So the near and the far edge of a swath are two tables,
+longitude east of the node by latitude, made once on a sphere; a pass is such a table and
+the longitude of its node, and a point lies ``(lon - near) / (far - near)`` across it.
+
+All of it is whole-number arithmetic on 1/175 of a day and tables that depend on
+constants only: the same on every machine and in every run.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+REVOLUTIONS = 175  # per cycle
+CYCLE = 12  # days; time is counted in units of 1/175 day, so a revolution takes 12 units
+REPEAT = 6  # days between the two satellites on one track
+INCLINATION = 98.18  # degrees
+NEAR_RANGE, FAR_RANGE = 350.0, 600.0  # ground distance of the swath's edges from the track, km
+EARTH_RADIUS = 6371.0  # km
+SOUTH_LIMIT, NORTH_LIMIT = -76.0, 78.0  # degrees; nothing is imaged beyond
+NODE_LONGITUDE = 1.0  # degrees, of revolution 0: places all tracks
+NODE_HOUR = 18  # local solar time of the ascending node
+DAY_SHIFT = 0  # days, which of the 6 days sees which tracks
+FOOTPRINT_MARGIN = 0.08  # share of the swath by which a catalogue footprint exceeds the image
+
+STATES = ("ASCENDING", "DESCENDING")
+FIRST_DAY = dt.date(2014, 10, 3)  # day 0 of the cycle, and the first in the catalogue
+
+STEP = 0.05  # degrees of latitude between two entries of the tables
+_TURN = 360.0 * CYCLE / REVOLUTIONS  # degrees the Earth turns below the orbit in a revolution
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One half revolution: ascending or descending, with the node that places its swath."""
+
+    orbit: str  # "ASCENDING" or "DESCENDING"
+    relative_orbit: int  # 1..175
+    node: float  # longitude of the ascending node, degrees in [0, 360)
+    time: dt.datetime  # of crossing the equator, UTC
+    platform: str  # "A" or "B"
+
+    def across(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far across the swath points lie: 0 at the near edge, 1 at the far edge.
+
+        Longitudes and latitudes in degrees, any shape; inside is [0, 1).  NaN beyond
+        the latitudes that are imaged.
+        """
+        near, far = _edges(self.orbit)
+        place = (lat - SOUTH_LIMIT) / STEP
+        row = np.clip(place.astype(np.int64), 0, near.size - 2)
+        share = place - row
+        west = near[row] * (1 - share) + near[row + 1] * share
+        width = far[row] * (1 - share) + far[row + 1] * share - west
+        east_of = (lon - self.node - west + 180.0) % 360.0 - 180.0
+        # Descending passes look westwards, so their width is negative.
+        inside = (lat >= SOUTH_LIMIT) & (lat < NORTH_LIMIT)
+        return np.where(inside, east_of / width, np.nan)
+
+
+def passes(day: dt.date) -> list[Pass]:
+    """The passes whose equator crossing lies in a UTC day, in the order of time."""
+    found = []
+    start = REVOLUTIONS * ((day - FIRST_DAY).days - DAY_SHIFT)
+    first_node = round(REVOLUTIONS * ((NODE_HOUR - NODE_LONGITUDE / 15) / 24 % 1))
+    for platform, satellite in (("A", 0), ("B", REVOLUTIONS * REPEAT)):
+        for orbit, half in (("ASCENDING", 0), ("DESCENDING", 6)):
+            begin = start - first_node - satellite - half
+            for n in range(-(-begin // CYCLE), -(-(begin + REVOLUTIONS) // CYCLE)):
+                units = n * CYCLE - begin
+                midnight = dt.datetime.combine(day, dt.time(), dt.UTC)
+                found.append(
+                    Pass(
+                        orbit,
+                        n % REVOLUTIONS + 1,
+                        (NODE_LONGITUDE - _TURN * (n % REVOLUTIONS)) % 360.0,
+                        midnight + dt.timedelta(seconds=round(units * 86400 / REVOLUTIONS)),
+                        platform,
+                    )
+                )
+    return sorted(found, key=lambda p: (p.time, p.platform, p.orbit))
+
+
+@cache
+def _edges(orbit: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitude east of the node of the near and the far edge, by latitude."""
+    latitudes = np.arange(SOUTH_LIMIT, NORTH_LIMIT + STEP / 2, STEP)
+    middle = 0.0 if orbit == "ASCENDING" else 180.0
+    u = np.deg2rad(np.linspace(middle - 90.0, middle + 90.0, 36001))
+    track = _position(u)
+    heading = _position(u + 1e-6) - _position(u - 1e-6)
+    heading /= np.linalg.norm(heading, axis=0)
+    right = np.cross(heading, track, axis=0)
+    edges = []
+    for distance in (NEAR_RANGE, FAR_RANGE):
+        angle = distance / EARTH_RADIUS
+        x, y, z = track * np.cos(angle) + right * np.sin(angle)
+        lat, lon = np.degrees(np.arcsin(z)), np.degrees(np.unwrap(np.arctan2(y, x)))
+        # Near its turning points the edge runs back; between them it climbs or falls.
+        low, high = sorted((int(np.argmin(lat)), int(np.argmax(lat))))
+        lat, lon = lat[low : high + 1], lon[low : high + 1]
+        order = slice(None) if lat[0] < lat[-1] else slice(None, None, -1)
+        edges.append(np.interp(latitudes, lat[order], lon[order]))
+    near, far = edges
+    far += 360.0 * np.round((near[near.size // 2] - far[far.size // 2]) / 360.0)
+    return near, far
+
+
+def _position(u: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The point below the satellite on the turning Earth, as a unit vector, node at 0 E."""
+    i = np.deg2rad(INCLINATION)
+    lat = np.arcsin(np.sin(i) * np.sin(u))
+    lon = np.arctan2(np.cos(i) * np.sin(u), np.cos(u)) - np.deg2rad(_TURN) * u / (2 * np.pi)
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])

@@ -1,0 +1,133 @@
+"""A sandbox back end for the tests, as a child process on loopback.
+
+``start_sandbox(folder, *flags)`` starts one; it is a context manager too::
+
+    with start_sandbox(tmp_path / "state", "--job-seconds", "0.2") as sandbox:
+        connection = openeo.connect(sandbox.url).authenticate_basic("sandbox", "sandbox")
+
+The fixture ``sandbox`` is one that all tests of a process share (no faults, jobs of 0.1 s);
+the fixture ``sandboxes`` is `start_sandbox` with the state in the test's own folder, which
+stops what it started when the test ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+ROOT = Path(__file__).parent.parent
+
+
+class Sandbox:
+    """A running sandbox: ``url``, ``state`` (its folder) and ``process``."""
+
+    def __init__(self, state: Path, flags: tuple[str, ...]) -> None:
+        self.state = state
+        self.flags = flags
+        self.url = ""
+        self.start()
+
+    def start(self) -> None:
+        """Start the process, or start it again on the same state (and the same port)."""
+        port = self.url.rpartition(":")[2] or "0"
+        command = [sys.executable, "-m", "sandbox", "--port", port, "--state", str(self.state)]
+        self.process = subprocess.Popen(
+            [*command, "--parent-watch", *self.flags],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("openEO sandbox at "), f"the sandbox did not start: {line!r}"
+        self.url = line.split()[-1]
+
+    def control(self, path: str, method: str = "GET", **body: Any) -> Any:
+        """Talk to ``/_sandbox/<path>``: see `sandbox.control`."""
+        answer = requests.request(
+            method, f"{self.url}/_sandbox/{path}", json=body or None, timeout=10
+        )
+        assert answer.ok, answer.text
+        return answer.json()
+
+    def events(self) -> Any:
+        """Everything that happened: see `sandbox.control`."""
+        return self.control("events")
+
+    def fault(self, *switches: str) -> Any:
+        """Turn faults on: see `sandbox.faults`."""
+        return self.control("faults", "POST", add=list(switches))
+
+    def clear_faults(self) -> None:
+        """Turn all faults off."""
+        self.control("faults", "DELETE")
+
+    def wait_for(self, kind: str, count: int = 1, seconds: float = 30) -> None:
+        """Wait until ``count`` events of a kind have happened."""
+        end = time.monotonic() + seconds
+        while self.events()["counts"].get(kind, 0) < count:
+            assert time.monotonic() < end, f"no {count} x {kind} in {seconds} s: {self.events()}"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End the process with SIGKILL; `start` goes on with its state."""
+        self.process.kill()
+        self._reap()
+
+    def stop(self) -> None:
+        """End the process by closing its standard input."""
+        if self.process.poll() is None:
+            assert self.process.stdin is not None
+            self.process.stdin.close()
+            try:
+                self.process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self._reap()
+
+    def _reap(self) -> None:
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+
+def start_sandbox(state: Path, *flags: str) -> Sandbox:
+    """Start ``python -m sandbox`` with its state in a folder and more flags."""
+    return Sandbox(state, flags)
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """One sandbox for all tests of this process: no faults, jobs of 0.1 s."""
+    with start_sandbox(tmp_path_factory.mktemp("sandbox"), "--job-seconds", "0.1") as running:
+        yield running
+
+
+@pytest.fixture
+def sandboxes(tmp_path: Path) -> Iterator[Callable[..., Sandbox]]:
+    """Start sandboxes of the test's own, which end with it: ``sandboxes("--slots", "1")``."""
+    with contextlib.ExitStack() as stack:
+        count = iter(range(1000))
+
+        def start(*flags: str) -> Sandbox:
+            state = tmp_path / f"sandbox{next(count)}"
+            return stack.enter_context(start_sandbox(state, *flags))
+
+        yield start
