@@ -199,11 +199,11 @@ class Journal:
             )
         return self._row(row.id)
 
-    def replace(self, row: Row, reason: str) -> Row:
+    def replace(self, row: Row, reason: str, tries: int) -> Row:
         """End an attempt as failed and plan the next one, both or neither."""
         with self._writing():
             self.note(row, State.FAILED, reason=reason)
-            return self.plan(row.backend, [(row.chunk, row.digest)], tries=row.tries + 1)[0]
+            return self.plan(row.backend, [(row.chunk, row.digest)], tries)[0]
 
     def latest(self, backend: str) -> dict[tuple[str, str], Row]:
         """The last attempt at each chunk, by `Row.key`."""

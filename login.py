@@ -26,7 +26,7 @@ from collections.abc import Callable
 from typing import Any
 
 import requests
-from openeo.rest import OpenEoApiPlainError, OpenEoClientException
+from openeo.rest import OpenEoApiError, OpenEoClientException
 from openeo.rest.auth.auth import OidcBearerAuth
 from openeo.rest.auth.config import AuthConfig, RefreshTokenStore
 from openeo.rest.auth.oidc import (
@@ -68,21 +68,21 @@ def connect(
     LoginNeeded when somebody must log in and ``interactive`` is False.
     """
     url = require_safe(url)
-    session = _Session(timeout)
-    connection = _reach(url, session, sleep)
-    require_safe(connection.root_url)
-    offers = connection.capabilities().supports_endpoint
-    oidc, basic = (offers(f"/credentials/{way}", "GET") for way in ("oidc", "basic"))
-    try:
-        if basic and (prefer_basic or not oidc):
-            connection.renewal = _basic(connection, url)
-        elif oidc:
-            connection.renewal = _oidc(connection, url, session, interactive, show)
-    except (requests.RequestException, OpenEoApiPlainError) as error:
-        raise ConnectionError(
-            f"The login at {url} did not work: {redact(str(error))}. Nothing was ordered."
-        ) from error
-    return Remote(connection, connection.renewal_trouble)
+    problem: Exception | None = None
+    for count in range(CONNECT_TRIES):
+        if count:
+            sleep(backoff(count, 0.5, 5.0, random.Random()))
+        session = _Session(timeout)
+        try:
+            return _connect(url, session, interactive, show, prefer_basic)
+        except (OpenEoClientException, requests.RequestException, KeyError) as error:
+            problem = error
+            if _passing(error, session) is None:
+                break
+    raise ConnectionError(
+        f"There is no usable answer of an openEO back end at {url} ({redact(str(problem))}). "
+        "Nothing was ordered. Check the network and the address, then run the same command."
+    ) from problem
 
 
 def require_safe(url: str) -> str:
@@ -149,7 +149,7 @@ class _Renewal:
 
     FRESH = 5.0  # s in which a token that another thread has just got is taken as it is
 
-    def __init__(self, login: Callable[[], None], session: requests.Session) -> None:
+    def __init__(self, login: Callable[[], None], session: _Session) -> None:
         self.trouble: Trouble | None = None
         self._login = login
         self._session = session
@@ -171,33 +171,31 @@ class _Renewal:
             return True
 
 
-def _passing(error: Exception, session: requests.Session) -> Trouble | None:
-    """The trouble, if a failed login may work later; None if the login is refused."""
+def _passing(error: Exception, session: _Session) -> Trouble | None:
+    """The trouble, if it may work later; None if the server has refused for good."""
+    words = f"the login did not work: {error}"
     if isinstance(error.__cause__ or error, requests.RequestException | KeyError):
-        return Trouble(Kind.PASSING, f"the login could not be renewed: {error}")
-    status = session.last_status if isinstance(session, _Session) else 0
-    trouble = of_status(status, f"the login could not be renewed: {error}")
+        return Trouble(Kind.PASSING, words)
+    trouble = of_status(session.last_status, words)
     return trouble if trouble.kind is Kind.PASSING else None
 
 
-def _reach(url: str, session: _Session, sleep: Callable[[float], None]) -> _Connection:
-    """The back end's capabilities are read; a few tries, since somebody may be waiting."""
-    problem: Exception | None = None
-    for count in range(CONNECT_TRIES):
-        if count:
-            sleep(backoff(count, 0.5, 5.0, random.Random()))
-        try:
-            # Its own retries are off: they would wait where nobody can see it.
-            return _Connection(url, session=session, auto_validate=False, retry=False)
-        except (OpenEoClientException, requests.RequestException) as error:
-            problem = error
-    raise ConnectionError(
-        f"There is no answer of an openEO back end at {url} ({redact(str(problem))}). "
-        "Nothing was ordered. Check the network and the address, then run the same command."
-    ) from problem
+def _connect(
+    url: str, session: _Session, interactive: bool, show: Show, prefer_basic: bool
+) -> Remote:
+    # Its own retries are off: they would wait where nobody can see it.
+    connection = _Connection(url, session=session, auto_validate=False, retry=False)
+    require_safe(connection.root_url)
+    offers = connection.capabilities().supports_endpoint
+    oidc, basic = (offers(f"/credentials/{way}", "GET") for way in ("oidc", "basic"))
+    if basic and (prefer_basic or not oidc):
+        connection.renewal = _basic(connection, url, session)
+    elif oidc:
+        connection.renewal = _oidc(connection, url, session, interactive, show)
+    return Remote(connection, connection.renewal_trouble)
 
 
-def _basic(connection: _Connection, url: str) -> _Renewal:
+def _basic(connection: _Connection, url: str, session: _Session) -> _Renewal:
     name, password = AuthConfig().get_basic_auth(backend=url)
     if not name:
         if not is_loopback(url):
@@ -211,8 +209,13 @@ def _basic(connection: _Connection, url: str) -> _Renewal:
     def login() -> None:
         connection.authenticate_basic(user, key)
 
-    login()
-    return _Renewal(login, connection.session)
+    try:
+        login()
+    except OpenEoApiError as error:
+        if error.http_status_code not in (401, 403):
+            raise
+        raise LoginNeeded(f"{url} refused the name and password ({error.message}).") from error
+    return _Renewal(login, session)
 
 
 def _oidc(
@@ -299,7 +302,8 @@ def _by_secret(connection: _Connection, client: OidcClientInfo, session: _Sessio
     try:
         login()
     except OidcException as error:
-        _raise_if_unreachable(error, session)
+        if _passing(error, session):
+            raise
         raise LoginNeeded(
             f"The client credentials were refused ({redact(str(error))}). Check "
             "OPENEO_AUTH_CLIENT_ID and OPENEO_AUTH_CLIENT_SECRET."
@@ -314,7 +318,8 @@ def _by_refresh_token(
     try:
         return OidcRefreshTokenAuthenticator(client, token, session).get_tokens()
     except OidcException as error:
-        _raise_if_unreachable(error, session)
+        if _passing(error, session):
+            raise
         return None
 
 
@@ -331,7 +336,8 @@ def _by_device_code(
     try:
         return authenticator.get_tokens(request_refresh_token=True)
     except OidcException as error:
-        _raise_if_unreachable(error, session)
+        if _passing(error, session):
+            raise
         raise LoginNeeded(f"The login was not confirmed ({redact(str(error))}). {ways}") from error
 
 
@@ -369,13 +375,6 @@ def _remember(store: RefreshTokenStore, client: OidcClientInfo, token: str) -> N
 
 def _use(connection: _Connection, client: OidcClientInfo, tokens: AccessTokenResult) -> None:
     connection.auth = OidcBearerAuth(client.provider.id, tokens.access_token)
-
-
-def _raise_if_unreachable(error: OidcException, session: _Session) -> None:
-    """ConnectionError if the provider did not answer: then nothing is wrong with the login."""
-    trouble = _passing(error, session)
-    if trouble:
-        raise ConnectionError(f"The login did not work: {trouble}. Nothing was ordered.") from error
 
 
 def _ways(url: str, provider_id: str) -> str:

@@ -141,6 +141,10 @@ class Remote:
         """Have a job queued."""
         self._ask(lambda: self._connection.job(job_id).start())
 
+    def stop(self, job_id: str) -> None:
+        """Cancel a job; nothing happens if it has ended."""
+        self._ask(lambda: self._connection.job(job_id).stop())
+
     def delete(self, job_id: str) -> None:
         """Remove a job and its results."""
         self._ask(lambda: self._connection.job(job_id).delete())

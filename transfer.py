@@ -96,6 +96,17 @@ def check(path: Path, tile: Tile, bands: Sequence[str]) -> None:
     _require_cover(tile, wkt, x, y)
 
 
+def source(path: Path) -> str:
+    """The file's global attribute ``source``, "" if it has none."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return _text(file.attrs.get("source", ""))
+    except (OSError, RuntimeError) as error:
+        raise Refused(f"the result file is no whole netCDF-4 file ({error})") from error
+
+
 def finish(part: Path, path: Path) -> None:
     """Give a checked part its final name, durably."""
     sync_file(part)

@@ -1,0 +1,656 @@
+"""Keeps the back end's places busy, and every finished job on its way into the archive.
+
+One thread decides.  It asks the back end, writes the journal, and never waits for a file:
+transfers and the handling of files have threads of their own, which report into an inbox.
+So there is one writer of the journal, and no step is taken that it did not note before.
+
+Each turn does the most urgent thing whose time has come, in this order: start a job where
+a place is free, ask how the jobs are doing, order jobs ahead, ask why a job failed, fetch
+results, hand over files.  A place that becomes free is therefore filled before the result
+that freed it is fetched.  If nothing is due, the thread sleeps until something is, or
+until a worker reports.
+
+Times are seconds of ``Pace.clock``, which tests hand in like the dice.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import datetime as dt
+import functools
+import queue
+import random
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import transfer
+from files import is_disk_full
+from grid import Chunk, Provenance
+from journal import ENDS, Journal, JournalError, Row, State
+from remote import Asset, Json, Remote, Status
+from trouble import CreditsNeeded, Kind, LoginNeeded, Trouble, backoff, redact
+
+POLL_SHARE = 0.02  # of the time without a change that may pass between two polls
+POLL_SLOWEST = 4  # times the usual wait
+BYTES_INTERVAL = 0.2  # s between two reports of a transfer's progress
+
+IN_PLACE = frozenset({State.STARTING, State.QUEUED, State.RUNNING})
+PENDING = frozenset({State.CREATING, State.CREATED})
+ON_DISK = frozenset({State.DOWNLOADING, State.DOWNLOADED})
+ORDERING = PENDING | {State.PLANNED}
+EVERYTHING = frozenset(State) - ENDS
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many at a time, how often, how long; times in seconds."""
+
+    max_inflight: int  # jobs queued or running at the back end
+    max_pending: int  # jobs ordered ahead, not started
+    max_trys: int  # jobs for a chunk, and transfers of a result that is refused
+    max_files: int  # results on disk: on their way, waiting, or being handled
+    poll: float  # between two questions how a job is doing
+    start_interval: float  # between two starts
+    backoff_first: float  # wait after a first passing trouble
+    backoff_longest: float
+    patience: float  # with one chunk's troubles, while the back end answers otherwise
+    stuck_after: float  # without a change of a job's status
+    clock: Callable[[], float] = time.monotonic
+    dice: random.Random = field(default_factory=random.Random)
+
+    def poll_wait(self, unchanged: float) -> float:
+        """Seconds to the next poll of a job whose status has not changed for a while."""
+        return min(max(self.poll, POLL_SHARE * unchanged), POLL_SLOWEST * self.poll)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened, for whoever watches.
+
+    ``kind``: "created", "started", "status", "finished", "bytes", "downloaded",
+    "archived", "empty", "failed", "retry", "waiting", "stopping".
+    """
+
+    kind: str
+    chunk: Chunk | None = None
+    slot: int | None = None  # 1, 2, ...: the place of the job, also while its result is fetched
+    job_id: str | None = None
+    status: str = ""  # as the back end words it
+    bytes: int = 0
+    total: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A checked result file, to be archived."""
+
+    chunk: Chunk
+    path: Path
+    provenance: Provenance
+
+
+@dataclass
+class Summary:
+    """What came of a run."""
+
+    archived: list[Chunk] = field(default_factory=list)
+    empty: list[Chunk] = field(default_factory=list)
+    failed: list[tuple[Chunk, str]] = field(default_factory=list)  # with the reason
+    already: list[Chunk] = field(default_factory=list)  # found done: another process was faster
+    left: list[Chunk] = field(default_factory=list)  # not at their end when the run stopped
+    at_server: int = 0  # jobs that go on at the back end
+    bytes: int = 0  # downloaded
+    seconds: float = 0.0
+    stopped: Exception | None = None  # why the run ended early; its text says what to do
+
+
+@dataclass
+class _Attempt:
+    """A row of the journal and what only this run knows of it."""
+
+    row: Row
+    due: float = 0.0  # when something may be done about it
+    troubles: int = 0  # in a row
+    trouble_since: float | None = None
+    changed: float = 0.0  # when the job's status last changed
+    status: str = ""
+    slot: int | None = None
+    busy: bool = False  # a worker has it
+    refusals: int = 0
+    asked_again: bool = False  # it failed in an earlier run with a result that is still there
+
+    @property
+    def job_id(self) -> str:
+        return self.row.job_id or ""
+
+
+Report = Callable[[], None]
+Action = Callable[[_Attempt], None]
+
+
+class Scheduler:
+    """One run.  `run` is the body of the deciding thread; `interrupt` ends it from outside."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        journal: Journal,
+        order: Callable[[Chunk], Json],
+        handle: Callable[[Result], bool],
+        archive_has: Callable[[Chunk], bool],
+        emit: Callable[[Event | None], None],
+        pace: Pace,
+        *,
+        label: str,
+        collection: str,
+        bands: tuple[str, ...],
+        folder: Path,
+        keep_raw: bool,
+    ) -> None:
+        self.summary = Summary()
+        self.error: Exception | None = None  # what ended the deciding thread, if not its work
+        self._remote, self._journal, self._order = remote, journal, order
+        self._handle, self._archive_has, self._emit = handle, archive_has, emit
+        self._pace, self._label, self._collection = pace, label, collection
+        self._bands, self._folder, self._keep_raw = bands, folder, keep_raw
+        self._todo: collections.deque[_Attempt] = collections.deque()
+        self._live: dict[int, _Attempt] = {}
+        self._allowed = EVERYTHING
+        self._next_start = float("-inf")
+        self._quiet_until = float("-inf")  # a server that says Retry-After means all requests
+        self._last_good = float("-inf")
+        self._stop = threading.Event()
+        self._inbox: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        self._transfers: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
+        self._handling: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
+
+    def add(self, row: Row, *, asked_again: bool = False) -> None:
+        """Take on an attempt, wherever an earlier run has left it."""
+        attempt = _Attempt(row, asked_again=asked_again, changed=self._pace.clock())
+        if row.state is State.PLANNED:
+            self._todo.append(attempt)
+            return
+        have_file = self._path(row).exists()
+        if row.state is State.FAILED or row.state in ON_DISK:
+            state = State.DOWNLOADED if have_file and row.state is not State.DOWNLOADING else None
+            attempt.row = self._journal.note(row, state or State.FINISHED, ended=None)
+        self._live[row.id] = attempt
+
+    def run(self) -> None:
+        """Work until nothing is left to do; never raises (see ``error``)."""
+        began = self._pace.clock()
+        try:
+            self._sweep()
+            self._hire()
+            while not self._stop.is_set() and self._unfinished():
+                self._turn()
+        except Exception as error:
+            if is_disk_full(error):
+                self.summary.stopped = error
+            else:
+                self.error = error
+            with contextlib.suppress(Exception):
+                self._journal.log(f"stopped by {traceback.format_exc()}")
+        finally:
+            self._close(self._pace.clock() - began)
+
+    def interrupt(self) -> None:
+        """Have every thread end soon.  What is at the back end goes on there."""
+        self._stop.set()
+        self._inbox.put(lambda: None)
+
+    # --- one turn -------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        self._read_inbox()
+        soonest = self._pace.clock() + 60.0
+        now = self._pace.clock()
+        for due, action, attempt in self._actions():
+            if due <= now:
+                self._do(action, attempt)
+                return
+            soonest = min(soonest, due)
+        with contextlib.suppress(queue.Empty):
+            self._inbox.get(timeout=max(0.0, soonest - now))()
+
+    def _read_inbox(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._inbox.get_nowait()()
+
+    def _actions(self) -> Iterator[tuple[float, Action, _Attempt]]:
+        """What could be done and when, the most urgent first."""
+        live = [a for a in self._live.values() if a.row.state in self._allowed and not a.busy]
+
+        def are(*states: State) -> list[_Attempt]:
+            return [a for a in live if a.row.state in states]
+
+        def after(due: float) -> float:
+            return max(due, self._quiet_until)
+
+        if self._count(IN_PLACE) < self._pace.max_inflight:
+            for attempt in sorted(are(State.CREATED), key=lambda a: a.due)[:1]:
+                yield after(max(attempt.due, self._next_start)), self._start, attempt
+        for attempt in are(*IN_PLACE):
+            yield after(attempt.due), self._poll, attempt
+        for attempt in are(State.CREATING):
+            yield after(attempt.due), self._find, attempt
+        room = self._count(PENDING) < self._pace.max_pending
+        if room and self._todo and State.PLANNED in self._allowed:
+            yield after(self._todo[0].due), self._create, self._todo[0]
+        for attempt in are(State.ERROR):
+            yield after(attempt.due), self._ask_why, attempt
+        if self._count(ON_DISK) < self._pace.max_files:
+            for attempt in are(State.FINISHED):
+                yield after(attempt.due), self._fetch, attempt
+        for attempt in are(State.DOWNLOADED):
+            yield attempt.due, self._hand_over, attempt
+
+    def _do(self, action: Action, attempt: _Attempt) -> None:
+        """No chunk, answer or exception ends the run; only the journal's own errors do."""
+        try:
+            action(attempt)
+            self._last_good = self._pace.clock()
+        except Trouble as trouble:
+            self._troubled(attempt, trouble)
+        except JournalError:
+            raise
+        except Exception as error:
+            self._broken(attempt, error)
+
+    def _unfinished(self) -> bool:
+        if any(a.busy or a.row.state in self._allowed for a in self._live.values()):
+            return True
+        return bool(self._todo) and State.PLANNED in self._allowed
+
+    def _count(self, states: frozenset[State]) -> int:
+        return sum(a.row.state in states for a in self._live.values())
+
+    # --- what is done with a job ----------------------------------------------------
+
+    def _create(self, attempt: _Attempt) -> None:
+        self._todo.popleft()
+        self._live[attempt.row.id] = attempt
+        self._note(attempt, State.CREATING)
+        self._order_job(attempt)
+
+    def _find(self, attempt: _Attempt) -> None:
+        """The order may have arrived although its answer did not: look for its title."""
+        found = self._remote.find(attempt.row.title)
+        if not found:
+            self._order_job(attempt)
+            return
+        found.sort(key=lambda job: job[1].status == "created")
+        (job_id, status), surplus = found[0], found[1:]
+        for other_id, other in surplus:
+            if other.status == "created":
+                self._remote.delete(other_id)
+        self._note(attempt, State.CREATED, job_id=job_id)
+        self._log(attempt, f"found at the back end, {status.status}")
+        self._calm(attempt)
+        if status.status != "created":
+            self._apply(attempt, status)
+
+    def _order_job(self, attempt: _Attempt) -> None:
+        job_id = self._remote.create(self._order(attempt.row.chunk), attempt.row.title)
+        self._note(attempt, State.CREATED, job_id=job_id)
+        self._calm(attempt)
+        self._tell("created", attempt)
+
+    def _start(self, attempt: _Attempt) -> None:
+        self._next_start = self._pace.clock() + self._pace.start_interval
+        attempt.slot = self._free_slot()
+        self._note(attempt, State.STARTING, started=self._journal.now())
+        try:
+            self._remote.start(attempt.job_id)
+        except Trouble as trouble:
+            if trouble.kind in (Kind.LIMIT, Kind.CREDITS):
+                self._note(attempt, State.CREATED, started=None)
+            raise
+        self._enter(attempt, State.QUEUED)
+        self._calm(attempt)
+        self._tell("started", attempt)
+
+    def _poll(self, attempt: _Attempt) -> None:
+        status = self._remote.status(attempt.job_id)
+        self._calm(attempt)
+        self._apply(attempt, status)
+
+    def _apply(self, attempt: _Attempt, status: Status) -> None:
+        """Follow what the back end says of a job that was started."""
+        if status.status == "finished":
+            self._note(
+                attempt, State.FINISHED, finished=self._ended_at(attempt, status),
+                credits=status.credits,
+            )  # fmt: skip
+            attempt.due = self._pace.clock()
+            self._tell("finished", attempt)
+        elif status.status == "error":
+            self._note(attempt, State.ERROR)
+            attempt.due = self._pace.clock()
+        elif status.status == "canceled":
+            self._replace(attempt, "the job was canceled at the back end")
+        elif status.status == "created":
+            # The start was lost. It is safe to repeat: the status was asked for first.
+            self._note(attempt, State.CREATED)
+        else:
+            self._wait_for_job(attempt, status.status)
+
+    def _wait_for_job(self, attempt: _Attempt, status: str) -> None:
+        """Queued, running, or a word that is in no specification."""
+        now = self._pace.clock()
+        if status != attempt.status:
+            state = State.RUNNING if status == "running" else State.QUEUED
+            self._enter(attempt, state, status)
+            self._log(attempt, f"status {status}")
+            self._tell("status", attempt)
+        elif now - attempt.changed > self._pace.stuck_after:
+            self._remote.stop(attempt.job_id)
+            hours = (now - attempt.changed) / 3600
+            self._replace(attempt, f"the job was {status} for {hours:.3g} hours; it was canceled")
+            return
+        attempt.due = now + self._pace.poll_wait(now - attempt.changed)
+
+    def _enter(self, attempt: _Attempt, state: State, status: str = "queued") -> None:
+        if attempt.row.state is not state:
+            self._note(attempt, state)
+        attempt.status = status
+        attempt.changed = self._pace.clock()
+        attempt.due = attempt.changed + self._pace.poll
+
+    def _ask_why(self, attempt: _Attempt) -> None:
+        try:
+            reason = self._remote.why(attempt.job_id)
+        except Trouble as trouble:
+            if trouble.kind not in (Kind.GONE, Kind.WRONG):
+                raise
+            reason = f"its log cannot be read: {trouble}"
+        self._replace(attempt, f"the job failed: {reason}")
+
+    def _fetch(self, attempt: _Attempt) -> None:
+        """Ask where the result is, every time: addresses expire."""
+        asset = self._remote.asset(attempt.job_id)
+        self._note(attempt, State.DOWNLOADING)
+        attempt.busy = True
+        self._transfers.put(functools.partial(self._transfer, attempt, asset))
+
+    def _hand_over(self, attempt: _Attempt) -> None:
+        attempt.busy = True
+        self._handling.put(functools.partial(self._archive, attempt))
+
+    # --- what the workers do, in their threads --------------------------------------
+
+    def _transfer(self, attempt: _Attempt, asset: Asset) -> None:
+        part = self._part(attempt.row)
+        before = part.stat().st_size if part.exists() else 0
+        error: Exception | None = None
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            transfer.fetch(
+                self._remote.get, asset.url, asset.size, part,
+                self._progress(attempt), self._stop.is_set,
+            )  # fmt: skip
+            transfer.check(part, attempt.row.chunk.tile, self._bands)
+            transfer.finish(part, self._path(attempt.row))
+        except Exception as problem:
+            error = problem
+            if isinstance(error, transfer.Refused):
+                transfer.discard(part)
+        grown = part.exists() and part.stat().st_size > before
+        self._inbox.put(functools.partial(self._transferred, attempt, error, grown))
+
+    def _progress(self, attempt: _Attempt) -> Callable[[int, int | None], None]:
+        last = float("-inf")
+
+        def on_bytes(have: int, total: int | None) -> None:
+            nonlocal last
+            if (now := self._pace.clock()) - last >= BYTES_INTERVAL or have == total:
+                last = now
+                self._tell("bytes", attempt, bytes=have, total=total)
+
+        return on_bytes
+
+    def _archive(self, attempt: _Attempt) -> None:
+        row, path = attempt.row, self._path(attempt.row)
+        outcome: bool | Exception
+        try:
+            when = row.finished or row.changed
+            processed = dt.datetime.fromtimestamp(when, dt.UTC).isoformat(timespec="seconds")
+            synthetic = transfer.source(path).lower().startswith("synthetic")
+            outcome = self._handle(
+                Result(
+                    row.chunk, path,
+                    Provenance(
+                        self._label, self._collection, attempt.job_id, processed, synthetic
+                    ),
+                )
+            )  # fmt: skip
+            if outcome and not self._archive_has(row.chunk):
+                outcome = RuntimeError("the archive does not hold the chunk after it was written")
+        except Exception as problem:
+            outcome = problem
+        self._inbox.put(functools.partial(self._handled, attempt, outcome))
+
+    # --- what the workers report, in the deciding thread ----------------------------
+
+    def _transferred(self, attempt: _Attempt, error: Exception | None, grown: bool) -> None:
+        attempt.busy = False
+        if error is None:
+            size = self._path(attempt.row).stat().st_size
+            self._note(attempt, State.DOWNLOADED, bytes=size)
+            self.summary.bytes += size
+            self._calm(attempt)
+            self._tell("downloaded", attempt, bytes=size, total=size)
+            return
+        self._note(attempt, State.FINISHED)
+        if grown:
+            self._calm(attempt)
+        if isinstance(error, transfer.Refused):
+            self._refused(attempt, str(error))
+        elif isinstance(error, Trouble):
+            self._troubled(attempt, error)
+        elif not isinstance(error, transfer.Stopped):
+            self._broken(attempt, error)
+
+    def _handled(self, attempt: _Attempt, outcome: bool | Exception) -> None:
+        attempt.busy = False
+        if outcome is True:
+            self._finish(attempt, State.ARCHIVED)
+        elif outcome is False:
+            self._finish(attempt, State.EMPTY, "the result holds no measured pixel")
+        elif isinstance(outcome, ValueError) and not is_disk_full(outcome):
+            # A byte that was flipped on the way looks just like a bad file: fetch it once more.
+            self._path(attempt.row).unlink(missing_ok=True)
+            self._note(attempt, State.FINISHED)
+            self._refused(attempt, str(outcome))
+        else:
+            self._broken(attempt, outcome)
+
+    # --- when something is wrong ----------------------------------------------------
+
+    def _troubled(self, attempt: _Attempt, trouble: Trouble) -> None:
+        self._log(attempt, f"{trouble.kind.name}: {trouble}")
+        kind = trouble.kind
+        if kind is Kind.NO_DATA:
+            self._finish(attempt, State.EMPTY, str(trouble))
+        elif kind is Kind.LIMIT:
+            self._next_start = self._pace.clock() + max(self._pace.poll, self._pace.start_interval)
+            self._tell("waiting", attempt, reason="the account runs as many jobs as it may")
+        elif kind is Kind.CREDITS:
+            self._halt(_credits_needed(trouble), EVERYTHING - ORDERING)
+        elif kind is Kind.LOGIN:
+            self._halt(_login_needed(trouble), frozenset({State.DOWNLOADED}))
+        elif kind is Kind.GONE:
+            self._replace(attempt, f"the job or its result is gone: {trouble}")
+        elif kind is Kind.WRONG:
+            self._refuse_order(attempt, str(trouble))
+        else:
+            self._back_off(attempt, trouble)
+
+    def _back_off(self, attempt: _Attempt, trouble: Trouble) -> None:
+        now, pace = self._pace.clock(), self._pace
+        attempt.troubles += 1
+        if attempt.trouble_since is None:
+            attempt.trouble_since = now
+        since = attempt.trouble_since
+        if now - since > pace.patience and self._last_good > since + pace.patience / 2:
+            self._fail(attempt, f"{trouble} (again and again for {(now - since) / 3600:.3g} hours)")
+            return
+        wait = backoff(attempt.troubles, pace.backoff_first, pace.backoff_longest, pace.dice)
+        if trouble.retry_after is not None:
+            wait = max(wait, trouble.retry_after)
+            self._quiet_until = max(self._quiet_until, now + trouble.retry_after)
+        attempt.due = now + wait
+        self._tell("waiting", attempt, reason=f"{trouble}; next try in {wait:.3g} s")
+
+    def _broken(self, attempt: _Attempt, error: Exception) -> None:
+        """An error that nothing above expects; a full disk ends the run, others the chunk."""
+        if is_disk_full(error):
+            self._log(attempt, str(error))
+            self._halt(error, frozenset())
+            return
+        self._log(attempt, "".join(traceback.format_exception(error)))
+        self._fail(attempt, f"{type(error).__name__}: {error}")
+
+    def _refused(self, attempt: _Attempt, reason: str) -> None:
+        """The result came whole and cannot be used; perhaps it is better the next time."""
+        attempt.refusals += 1
+        self._log(attempt, f"refused: {reason}")
+        if attempt.refusals < self._pace.max_trys:
+            self._back_off(attempt, Trouble(Kind.PASSING, reason))
+        else:
+            self._refuse_order(attempt, reason)
+
+    def _refuse_order(self, attempt: _Attempt, reason: str) -> None:
+        """This job will not do. A new one costs: only if somebody has asked again since."""
+        if attempt.asked_again:
+            self._replace(attempt, reason)
+        else:
+            self._fail(attempt, reason)
+
+    def _replace(self, attempt: _Attempt, reason: str) -> None:
+        row = attempt.row
+        tries = 0 if attempt.asked_again else row.tries
+        if tries >= self._pace.max_trys:
+            self._fail(attempt, f"{reason} (tried {tries} times)")
+            return
+        self._remove_files(row)
+        self._log(attempt, f"attempt {row.attempt} failed: {reason}")
+        del self._live[row.id]
+        self._todo.append(_Attempt(self._journal.replace(row, redact(reason), tries + 1)))
+        self._tell("retry", attempt, reason=reason)
+
+    def _fail(self, attempt: _Attempt, reason: str) -> None:
+        self._finish(attempt, State.FAILED, redact(reason))
+
+    def _halt(self, reason: Exception, allowed: frozenset[State]) -> None:
+        """Go on only with attempts in the ``allowed`` states, then end the run."""
+        self._allowed &= allowed
+        if self.summary.stopped is None:
+            self.summary.stopped = reason
+            self._emit(Event("stopping", reason=str(reason)))
+
+    # --- ends, and the small print ---------------------------------------------------
+
+    def _finish(self, attempt: _Attempt, state: State, reason: str = "") -> None:
+        self._note(attempt, state, reason=reason)
+        del self._live[attempt.row.id]
+        chunk = attempt.row.chunk
+        if state is State.FAILED:
+            self.summary.failed.append((chunk, reason))
+            self._tell("failed", attempt, reason=reason)
+            return
+        if not self._keep_raw:
+            self._remove_files(attempt.row)
+        done = self.summary.archived if state is State.ARCHIVED else self.summary.empty
+        done.append(chunk)
+        self._tell("archived" if state is State.ARCHIVED else "empty", attempt, reason=reason)
+
+    def _note(self, attempt: _Attempt, state: State, **fields: Any) -> None:
+        attempt.row = self._journal.note(attempt.row, state, **fields)
+        self._log(attempt, f"{state} {fields.get('reason') or ''}")
+
+    def _log(self, attempt: _Attempt, text: str) -> None:
+        self._journal.log(text, attempt.row.chunk, attempt.row.job_id)
+
+    def _tell(self, kind: str, attempt: _Attempt, **more: Any) -> None:
+        row = attempt.row
+        self._emit(Event(kind, row.chunk, attempt.slot, row.job_id, attempt.status, **more))
+
+    def _calm(self, attempt: _Attempt) -> None:
+        attempt.troubles, attempt.trouble_since = 0, None
+
+    def _free_slot(self) -> int:
+        taken = {a.slot for a in self._live.values() if a.row.state in IN_PLACE}
+        return next(n for n in range(1, self._pace.max_inflight + 1) if n not in taken)
+
+    def _ended_at(self, attempt: _Attempt, status: Status) -> float:
+        """When the job ended by the back end's clock, if that is believable."""
+        now = self._journal.now()
+        with contextlib.suppress(ValueError):
+            told = dt.datetime.fromisoformat(status.updated).timestamp()
+            if (attempt.row.started or 0.0) <= told <= now:
+                return told
+        return now
+
+    def _path(self, row: Row) -> Path:
+        return self._folder / f"{row.chunk.name}.{row.digest}-{row.attempt}.nc"
+
+    def _part(self, row: Row) -> Path:
+        return self._path(row).with_suffix(".nc.part")
+
+    def _remove_files(self, row: Row) -> None:
+        transfer.discard(self._part(row))
+        self._path(row).unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove files of attempts that have ended; those of failed ones may be wanted."""
+        if self._keep_raw or not self._folder.is_dir():
+            return
+        rows = [a.row for a in self._live.values()]
+        rows += [r for r in self._journal.latest(self._label).values() if r.state is State.FAILED]
+        wanted = {self._path(row).name for row in rows}
+        for path in self._folder.iterdir():
+            if path.name.partition(".nc")[0] + ".nc" not in wanted:
+                path.unlink(missing_ok=True)
+
+    def _hire(self) -> None:
+        for tasks, count in ((self._transfers, self._pace.max_inflight), (self._handling, 1)):
+            for _ in range(count):
+                # Daemons, so that a program that is told to end does not wait for them.
+                threading.Thread(target=_work, args=(tasks,), daemon=True).start()
+
+    def _close(self, seconds: float) -> None:
+        for tasks, count in ((self._transfers, self._pace.max_inflight), (self._handling, 1)):
+            for _ in range(count):
+                tasks.put(None)
+        self.summary.seconds = seconds
+        self.summary.left = [a.row.chunk for a in (*self._live.values(), *self._todo)]
+        self.summary.at_server = self._count(IN_PLACE)
+        self._emit(None)
+
+
+def _work(tasks: queue.SimpleQueue[Report | None]) -> None:
+    while (task := tasks.get()) is not None:
+        task()
+
+
+def _login_needed(trouble: Trouble) -> LoginNeeded:
+    return LoginNeeded(
+        f"The login has expired ({trouble}). Jobs at the back end go on, and everything is kept. "
+        "Log in again by running the same command."
+    )
+
+
+def _credits_needed(trouble: Trouble) -> CreditsNeeded:
+    return CreditsNeeded(
+        f"The account is out of credits ({trouble}). What was ordered is fetched, and everything "
+        "is kept. Run the same command when there are credits again."
+    )
