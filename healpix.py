@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numba import njit
@@ -157,6 +157,44 @@ def ids_to_lonlat(ids: NDArray[Any], nside: int, ellipsoid: str) -> tuple[Floats
         raise ValueError(f"A cell id lies outside 0 to {12 * 4**level - 1}, all that nside has.")
     lon, lat = _find_centres(flat, level, geodetic)
     return lon.reshape(np.shape(ids)), lat.reshape(np.shape(ids))
+
+
+class Slots(NamedTuple):
+    """The cells of a box ring by ring, west to east: a place in memory for each.
+
+    Row r is ring ``top + r``; its slots ``start[r]`` to ``start[r + 1] - 1`` hold the
+    cells from ``first[r]`` eastwards.  A cell or two stand over on every side.
+    """
+
+    nside: int
+    top: int
+    first: Ints
+    start: Ints
+
+
+def box_slots(bbox: BBox, nside: int, ellipsoid: str) -> Slots:
+    """Slots for all cells whose centre lies in the box, and a narrow margin."""
+    lat = np.array([bbox.north, bbox.south])
+    if _is_geodetic(ellipsoid):
+        lat = to_authalic(lat)
+    north, south = rings_at(lat, nside)
+    top, bottom = max(1, int(north) - 2), min(4 * nside - 1, int(south) + 3)
+    ring = np.arange(top, bottom + 1)
+    size = np.minimum(np.minimum(ring, nside), 4 * nside - ring)
+    first = np.floor(bbox.west / 90 * size).astype(np.int64) - 2
+    count = np.ceil(bbox.width / 90 * size).astype(np.int64) + 4
+    whole = count >= 4 * size
+    first = np.where(whole, 0, first % (4 * size))
+    count = np.where(whole, 4 * size, count)
+    return Slots(nside, top, first, np.concatenate([[0], np.cumsum(count)]))
+
+
+def rings_at(lat: Floats, nside: int) -> Floats:
+    """The ring of a latitude (authalic, for an ellipsoid), as a fraction: 0 to 4 nside."""
+    z = np.sin(np.radians(lat))
+    cap = nside * math.sqrt(6) * np.sin(np.radians(90 - np.abs(lat)) / 2)
+    belt = nside * (2 - 1.5 * z)
+    return np.where(z > 2 / 3, cap, np.where(z < -2 / 3, 4 * nside - cap, belt))
 
 
 def to_authalic(lat: Floats) -> Floats:
@@ -354,12 +392,13 @@ def _cell_lon(east: int, ring: int, nside: int) -> float:
     """Longitude of a cell on a ring in degrees, in [-180, 180); see `_to_ring`."""
     size = _ring_size(ring, nside)
     if size == nside:
-        step = (nside << 1) * (4.0 / (12.0 * nside * nside))
-        phi = 0.75 * _HALF_PI * east * step
+        phi = 0.75 * _HALF_PI * east * ((nside << 1) * (4.0 / (12.0 * nside * nside)))
     else:
         phi = (0.5 * _HALF_PI * east) / size
-    lon = phi * _DEGREE
-    return lon - 360.0 if lon >= 180.0 else lon
+    lon: float = phi * _DEGREE
+    if lon >= 180.0:
+        lon -= 360.0
+    return lon
 
 
 @_loop
@@ -405,7 +444,7 @@ def _free_lon(face: int, ix: int, iy: int, nside: int) -> float:
     """Longitude of a cell in degrees, without a jump inside its face."""
     ring = _SOUTH[face] * nside - ix - iy - 1
     size = _ring_size(ring, nside)
-    return 45.0 * (_EAST[face] * size + ix - iy) / size
+    return 45.0 * int(_EAST[face] * size + ix - iy) / size
 
 
 @_loop
@@ -493,3 +532,334 @@ def _box_runs(box: Box, level: int, geodetic: bool) -> tuple[Ints, Ints]:
         length[used] = count
         used += 1
     return start[:used].copy(), length[:used].copy()
+
+
+# ---------------------------------------------------------------------- raster to cells
+
+# How a block of raster pixels finds its cells: by polynomials for ``up`` and ``down`` in
+# the belt or one quarter of a cap, or by polynomials for longitude and latitude.
+BELT, NORTH, SOUTH, MIXED = range(4)
+
+
+@_loop
+def _slot(ring: int, index: int, nside: int, top: int, first: Ints, start: Ints) -> int:
+    """The slot of a cell, -1 for a cell that has none."""
+    row = ring - top
+    if row < 0 or row >= first.size:
+        return -1
+    k = index - first[row]
+    while k < 0:
+        k += 4 * _ring_size(ring, nside)
+    k += start[row]
+    return k if k < start[row + 1] else -1
+
+
+@_loop
+def _add(values: Any, row: int, column: int, slot: int, sums: Floats, missing: Ints) -> None:
+    """Add one raster pixel to its cell, if it is seen."""
+    bands = values.shape[0]
+    seen = False
+    for band in range(bands):
+        if 0 < values[band, row, column] < np.inf:
+            seen = True
+    if not seen:
+        return
+    sums[slot, bands] += 1
+    for band in range(bands):
+        value = values[band, row, column]
+        if 0 <= value < np.inf:
+            sums[slot, band] += value
+        else:
+            missing[slot, band] += 1
+
+
+@_loop
+def add_blocks(
+    values: Any,
+    offset: int,
+    blocks: Ints,
+    polynomials: Floats,
+    origins: Floats,
+    rings: tuple[int, int],
+    slots: Slots,
+    sums: Floats,
+    missing: Ints,
+) -> None:
+    """Add the pixels of blocks of a raster to the slots of their cells.
+
+    values: (band, row, column), the rows from ``offset`` on.  blocks: (block, 6), first and
+    last row, first and last column (included), kind, quarter of the cap.  polynomials:
+    (block, 2, 5, 5), coefficients of s^i t^j for ``up`` and ``down`` (or longitude and
+    latitude), with s and t from -1 to 1 over the rows and columns; to them the origins,
+    (block, 2), are added, whole numbers for ``up`` and ``down``.  rings: only cells of
+    rings in [low, high) are touched, so two threads with rings of their own never meet.
+    sums: (slot, band + 1), the last for the
+    count of seen pixels.  missing: (slot, band), seen pixels without a value in the band.
+    """
+    low, high = rings
+    nside, top, first, start = slots
+    for block in range(blocks.shape[0]):
+        row0, row1, column0, column1, kind, quarter = blocks[block]
+        base_a, base_b = origins[block]
+        for row in range(row0, row1 + 1):
+            s = 2.0 * (row - row0) / max(row1 - row0, 1) - 1.0
+            c = np.empty((2, 5))
+            for k in range(2):
+                for j in range(5):
+                    p = polynomials[block, k, :, j]
+                    c[k, j] = (((p[4] * s + p[3]) * s + p[2]) * s + p[1]) * s + p[0]
+            scale = 2.0 / max(column1 - column0, 1)
+            for column in range(column0, column1 + 1):
+                t = scale * (column - column0) - 1.0
+                a = (((c[0, 4] * t + c[0, 3]) * t + c[0, 2]) * t + c[0, 1]) * t + c[0, 0]
+                b = (((c[1, 4] * t + c[1, 3]) * t + c[1, 2]) * t + c[1, 1]) * t + c[1, 0]
+                if kind == MIXED:
+                    z, w = _latitude(b + base_b, nside)
+                    face, ix, iy = _place(_quarters(a + base_a), z, w, nside)
+                    ring, east = _to_ring(face, ix, iy, nside)
+                    index = east >> 1
+                else:
+                    up = math.floor(a) + int(base_a)
+                    down = math.floor(b) + int(base_b)
+                    if kind == BELT:
+                        ring = 2 * nside + up - down
+                        index = (up + down - nside + 1) >> 1
+                    else:
+                        size = up + down + 1
+                        ring = size if kind == NORTH else 4 * nside - size
+                        index = quarter * size + up
+                if low <= ring < high:
+                    slot = _slot(ring, index, nside, top, first, start)
+                    if slot >= 0:
+                        _add(values, row - offset, column, slot, sums, missing)
+
+
+@_loop
+def add_points(
+    values: Any,
+    rows: Ints,
+    columns: Ints,
+    lon: Floats,
+    lat: Floats,
+    rings: tuple[int, int],
+    slots: Slots,
+    sums: Floats,
+    missing: Ints,
+) -> None:
+    """As `add_blocks`, for single pixels of known longitude and (authalic) latitude."""
+    low, high = rings
+    nside, top, first, start = slots
+    for i in range(rows.size):
+        if not (abs(lat[i]) <= 90 and abs(lon[i]) < np.inf):
+            continue
+        z, w = _latitude(lat[i], nside)
+        face, ix, iy = _place(_quarters(lon[i]), z, w, nside)
+        ring, east = _to_ring(face, ix, iy, nside)
+        if low <= ring < high:
+            slot = _slot(ring, east >> 1, nside, top, first, start)
+            if slot >= 0:
+                _add(values, rows[i], columns[i], slot, sums, missing)
+
+
+@_loop
+def _log2(nside: int) -> int:
+    level = 0
+    while 1 << level < nside:
+        level += 1
+    return level
+
+
+@_loop
+def take_means(
+    run_start: Ints,
+    run_len: Ints,
+    slots: Slots,
+    sums: Floats,
+    missing: Ints,
+    means: Any,
+    count: Any,
+) -> None:
+    """Mean and count of each cell of the runs, in their order.
+
+    means: (band, cell), NaN where the band has no value.  count: (cell), at most the
+    largest of its type.
+    """
+    nside, top, first, start = slots
+    level = _log2(nside)
+    bands = means.shape[0]
+    k = 0
+    for run in range(run_start.size):
+        for cell in range(run_start[run], run_start[run] + run_len[run]):
+            face, ix, iy = _decode(cell, level)
+            ring, east = _to_ring(face, ix, iy, nside)
+            slot = _slot(ring, east >> 1, nside, top, first, start)
+            seen = sums[slot, bands]
+            count[k] = min(seen, 65535)
+            for band in range(bands):
+                valid = seen - missing[slot, band]
+                means[band, k] = sums[slot, band] / valid if valid > 0 else np.nan
+            k += 1
+
+
+# ----------------------------------------------------------------------- cells to raster
+
+
+class RunIndex(NamedTuple):
+    """Sorted runs, and for the ids with equal upper bits the runs to look through."""
+
+    start: Ints
+    length: Ints
+    place: Ints  # of the first cell of each run among all cells
+    shift: int
+    bucket: Ints  # runs bucket[k] to bucket[k + 1] - 1 may hold ids with id >> shift == k + low
+    low: int
+
+
+def index_runs(start_ipix: NDArray[Any], run_len: NDArray[Any]) -> RunIndex:
+    """What `look_up` needs to find a cell among sorted runs in a few steps."""
+    start = np.asarray(start_ipix, np.uint64).astype(np.int64)
+    length = np.asarray(run_len).astype(np.int64)
+    place = np.cumsum(length) - length
+    if start.size == 0:
+        return RunIndex(start, length, place, 0, np.zeros(2, np.int64), 0)
+    last = start + length - 1
+    shift = max(0, int(last[-1] - start[0]).bit_length() - 16)
+    low = int(start[0] >> shift)
+    keys = np.arange((int(last[-1]) >> shift) - low + 2)
+    # The runs of a bucket: from the first that ends in it or later, to the last that
+    # starts in it.
+    bucket = np.searchsorted(last, (keys + low) << shift)
+    return RunIndex(start, length, place, shift, bucket, low)
+
+
+@_loop
+def _find(cell: int, index: RunIndex) -> int:
+    """The place of a cell among the cells of the runs, -1 if it is not there."""
+    key = (cell >> index.shift) - index.low
+    if key < 0 or key + 1 >= index.bucket.size:
+        return -1
+    low = index.bucket[key]
+    high = min(index.bucket[key + 1] + 1, index.start.size)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if index.start[middle] <= cell:
+            low = middle
+        else:
+            high = middle
+    if low >= high:
+        return -1
+    k = cell - index.start[low]
+    return index.place[low] + k if 0 <= k < index.length[low] else -1
+
+
+@_loop
+def look_up(lat: Floats, lon: Floats, nside: int, index: RunIndex, values: Any, out: Any) -> None:
+    """out (band, lat, lon): the values (band, cell) of the cells that contain the points."""
+    level = _log2(nside)
+    quarters = np.array([_quarters(v) for v in lon])
+    for i in range(lat.size):
+        z, w = _latitude(lat[i], nside)
+        for j in range(lon.size):
+            face, ix, iy = _place(quarters[j], z, w, nside)
+            k = _find(_encode(face, ix, iy, level), index)
+            for band in range(out.shape[0]):
+                out[band, i, j] = values[band, k] if k >= 0 else np.nan
+
+
+@_loop
+def _ring_above(z: float, nside: int) -> int:
+    """The last ring with a centre at z or north of it, 0 if there is none."""
+    za = abs(z)
+    if za <= 2 / 3:
+        return int(nside * (2 - 1.5 * z))
+    ring = int(nside * math.sqrt(3 * (1 - za)))
+    return ring if z > 0 else 4 * nside - ring - 1
+
+
+@_loop
+def _neighbours(
+    theta: float, z: float, phi: float, nside: int, rings: Ints, indices: Ints, weights: Floats
+) -> None:
+    """Two neighbours on the ring above a point and two on the ring below, with weights.
+
+    Linear in longitude along the rings and in colatitude between them; within the first
+    and last ring its four cells share the weight of the pole (healpy's get_interp_weights).
+    """
+    above = _ring_above(z, nside)
+    edge = np.empty(2)
+    for k in range(2):
+        ring = above + k
+        if ring < 1 or ring > 4 * nside - 1:
+            continue
+        size = 4 * _ring_size(ring, nside)
+        step = 2 * math.pi / size
+        shift = 0.5 if size < 4 * nside or (ring - nside) & 1 == 0 else 0.0
+        edge[k] = _ring_theta(ring, nside)
+        left = math.floor(phi / step - shift)
+        weight = (phi - (left + shift) * step) / step
+        rings[2 * k : 2 * k + 2] = ring
+        indices[2 * k] = left % size
+        indices[2 * k + 1] = (left + 1) % size
+        weights[2 * k] = 1 - weight
+        weights[2 * k + 1] = weight
+    if above == 0:
+        share = theta / edge[1]
+        for k in range(2):
+            rings[k] = 1
+            indices[k] = (indices[2 + k] + 2) % 4
+            weights[k] = (1 - share) / 4
+            weights[2 + k] = weights[2 + k] * share + (1 - share) / 4
+    elif above == 4 * nside - 1:
+        share = (theta - edge[0]) / (math.pi - edge[0])
+        for k in range(2):
+            rings[2 + k] = above
+            indices[2 + k] = (indices[k] + 2) % 4
+            weights[2 + k] = share / 4
+            weights[k] = weights[k] * (1 - share) + share / 4
+    else:
+        share = (theta - edge[0]) / (edge[1] - edge[0])
+        weights[:2] *= 1 - share
+        weights[2:] *= share
+
+
+@_loop
+def interpolate(
+    lat: Floats, lon: Floats, nside: int, index: RunIndex, values: Any, out: Any
+) -> None:
+    """out (band, lat, lon): values (band, cell) interpolated between four neighbours.
+
+    Where only some of them have a value, their weights are made to add up to 1, and the
+    point has a value only if the cell around it has one.
+    """
+    level = _log2(nside)
+    rings = np.empty(4, np.int64)
+    indices = np.empty(4, np.int64)
+    weights = np.empty(4)
+    places = np.empty(4, np.int64)
+    for i in range(lat.size):
+        z, w = _latitude(lat[i], nside)
+        theta = _HALF_PI - lat[i] * _RADIAN
+        for j in range(lon.size):
+            _neighbours(theta, z, lon[j] * _RADIAN, nside, rings, indices, weights)
+            for k in range(4):
+                face, ix, iy = _from_ring(rings[k], indices[k], nside)
+                places[k] = _find(_encode(face, ix, iy, level), index)
+            face, ix, iy = _place(_quarters(lon[j]), z, w, nside)
+            own = _find(_encode(face, ix, iy, level), index)
+            for band in range(out.shape[0]):
+                total = 0.0
+                weight = 0.0
+                known = 0
+                for k in range(4):
+                    value = values[band, places[k]] if places[k] >= 0 else np.nan
+                    if value == value:
+                        total += weights[k] * value
+                        weight += weights[k]
+                        known += 1
+                here = values[band, own] if own >= 0 else np.nan
+                if known == 4:
+                    out[band, i, j] = total
+                elif here == here and weight > 0:
+                    out[band, i, j] = total / weight
+                else:
+                    out[band, i, j] = here

@@ -1,0 +1,710 @@
+"""Raster to HEALPix cells, and cells to a regular grid.
+
+The value of a cell is the mean, in linear power, of the seen raster pixels whose centres
+fall into it.  So, for each band without gaps, the sum over a tile of value x count is the
+sum of the seen pixels in its cells.  A pixel is seen when at least one of its bands is
+finite and above 0; of a seen pixel every band that is finite and not negative counts.
+
+Projecting 41 million pixels one by one would take 20 s.  But the lines that bound the
+cells (see `healpix`) are smooth functions of row and column nearly everywhere, so blocks
+of pixels get a polynomial of fourth degree in each direction through 25 projected points,
+which is then checked against the projection where such a polynomial errs most.  A block
+that misses `TOLERANCE`, or that lies across the seam between belt and caps, is cut into
+16; what is still not good enough at the smallest size is projected pixel by pixel.
+
+The sums are kept ring by ring, west to east, so neighbouring pixels meet in memory, and
+each thread owns the rings of one part of the tile: no locks, and the same bits on
+every run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+from isal import isal_zlib
+from numba import njit
+from numpy.typing import NDArray
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
+
+import healpix
+from grid import BBox, Tile
+from healpix import Floats, Ints, Runs, Slots
+
+NSIDE = 262144  # HEALPix resolution: level 18, cells of 25 m
+ELLIPSOID = "sphere"  # "sphere": latitudes as they are, like healpy; "WGS84": authalic
+DLAT = 15e-5  # pixel height of a regular grid, degrees
+DLON = 24e-5  # pixel width of a regular grid, degrees
+
+TOLERANCE = 1e-8  # of an interpolated pixel position, in cells
+BLOCKS = (256, 64, 16)  # block sizes to try, pixels; a strip of the first is read at a time
+WORKERS = min(4, os.cpu_count() or 1)
+
+log = logging.getLogger("convert")
+
+
+class RasterError(ValueError):
+    """A raster that cannot be used; the message names file, variable and reason."""
+
+
+def tile_runs(tile: Tile, nside: int = NSIDE, ellipsoid: str = ELLIPSOID) -> Runs:
+    """The cells of a tile, those whose centre lies in it: start_ipix uint64, run_len uint32."""
+    return healpix.box_runs(tile.bbox, nside, ellipsoid)
+
+
+def raster_to_cells(
+    raster: xr.Dataset | str | os.PathLike[str],
+    tile: Tile,
+    nside: int = NSIDE,
+    ellipsoid: str = ELLIPSOID,
+    bands: Sequence[str] | None = None,
+) -> xr.Dataset:
+    """The cells of a tile from a raster, given as a dataset or as the path of its file.
+
+    The raster may have any CRS (``crs_wkt`` or ``spatial_ref``), x and y in either
+    direction, any pixel size, and cover the tile in part.  ``bands`` are the variables
+    to use; by default all that span x and y, in file order.  Of several time steps the
+    earliest is used, the first of them if there are several.  Values equal to
+    ``_FillValue`` or ``missing_value`` are no data, except 0, which the definition above
+    judges; a dataset that xarray has masked gets such zeros back.
+
+    Result: ``<band>(cells)`` float32, the mean in linear power, NaN where no seen pixel
+    has a value; ``count(cells)`` uint16, the seen pixels (65535 stands for more);
+    ``start_ipix(runs)`` uint64 and ``run_len(runs)`` uint32 as of `tile_runs`.  attrs:
+    nside, ellipsoid, ordering, source, and where it applies time (of the step used) and
+    holes (a sentence, when the raster is coarser than the cells).
+    Raises RasterError for a raster that cannot be used.
+    """
+    with _open(raster, bands) as source:
+        run_start, run_len = tile_runs(tile, nside, ellipsoid)
+        slots = healpix.box_slots(tile.bbox, nside, ellipsoid)
+        grid = _grid(source, ellipsoid)
+        plan = _plan(grid, tile, slots)
+        means, count = _average(source, grid, plan, slots, (run_start, run_len))
+        if not count.any() and not _overlaps(source, grid, plan, slots, (run_start, run_len)):
+            raise RasterError(
+                f"{source.name}: no pixel centre of {source.bands[0]} lies in the tile "
+                f"{tile.name}; it is the raster of another place."
+            )
+        attrs = {"nside": nside, "ellipsoid": ellipsoid, "ordering": "nested"} | source.attrs
+        attrs |= _holes(source, grid, nside, count)
+    data: dict[str, Any] = {b: ("cells", means[i]) for i, b in enumerate(source.bands)}
+    data |= {"count": ("cells", count), "start_ipix": ("runs", run_start)}
+    return xr.Dataset(data | {"run_len": ("runs", run_len)}, attrs=attrs)
+
+
+# ------------------------------------------------------------------------------- reading
+
+_X_NAMES = ("x", "lon", "longitude", "easting", "projection_x_coordinate", "grid_longitude")
+_Y_NAMES = ("y", "lat", "latitude", "northing", "projection_y_coordinate", "grid_latitude")
+
+
+@dataclass(frozen=True)
+class _Raster:
+    """What is needed of a raster: where its pixels are and how to read its rows."""
+
+    name: str
+    bands: tuple[str, ...]
+    x: Floats
+    y: Floats
+    crs: str
+    attrs: dict[str, str]
+    dtype: np.dtype[Any]
+    readers: tuple[Callable[[int, int, NDArray[Any]], None], ...]
+
+    def read(self, first: int, stop: int) -> NDArray[Any]:
+        """Rows [first, stop) of all bands: (band, row, column)."""
+        values = np.empty((len(self.bands), stop - first, self.x.size), self.dtype)
+        for band, reader, out in zip(self.bands, self.readers, values, strict=True):
+            try:
+                reader(first, stop, out)
+            except Exception as error:  # isal's errors have no class of their own in its stubs
+                raise RasterError(
+                    f"{self.name}: {band} cannot be read between the rows {first} and {stop}; "
+                    f"the file is damaged ({error}). Download it again."
+                ) from error
+        return values
+
+
+@contextlib.contextmanager
+def _open(
+    raster: xr.Dataset | str | os.PathLike[str], bands: Sequence[str] | None
+) -> Iterator[_Raster]:
+    """The raster, open for reading."""
+    if isinstance(raster, xr.Dataset):
+        yield _describe(raster, raster.encoding.get("source", "the raster"), bands, None)
+        return
+    path = Path(raster)
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(h5py.File(path)) if h5py.is_hdf5(path) else None
+            engine = "h5netcdf" if file else "scipy"
+            dataset = stack.enter_context(xr.open_dataset(path, engine=engine, decode_cf=False))
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise RasterError(
+                f"{path}: this is no whole netCDF file ({error}). Download it again."
+            ) from error
+        yield _describe(dataset, str(path), bands, file)
+
+
+def _describe(
+    dataset: xr.Dataset, name: str, bands: Sequence[str] | None, file: h5py.File | None
+) -> _Raster:
+    """Find axes, CRS, bands and time step of a raster, or say what is missing."""
+    x_dim, y_dim = _axis(dataset, _X_NAMES, "X", name), _axis(dataset, _Y_NAMES, "Y", name)
+    found = [
+        str(key)
+        for key, variable in dataset.data_vars.items()
+        if {x_dim, y_dim} <= set(variable.dims) and variable.dtype.kind in "fiu"
+    ]
+    wanted = list(found if bands is None else bands)
+    missing = [band for band in wanted if band not in found]
+    if missing or not wanted:
+        raise RasterError(
+            f"{name}: there is no band {' or '.join(missing) or 'at all'} "
+            f"over {y_dim} and {x_dim}, only {', '.join(found) or 'none'}."
+        )
+    attrs = {"source": str(dataset.attrs.get("source", ""))}
+    readers = []
+    for band in wanted:
+        step, label = _time_step(dataset[band], x_dim, y_dim, name)
+        attrs |= label
+        array = dataset[band].isel(step)
+        readers.append(_blocks_of(file, band, dataset[band], step) or _rows_of(array, y_dim, x_dim))
+    same = all(dataset[band].dtype == np.float32 for band in wanted)
+    return _Raster(
+        name=name,
+        bands=tuple(wanted),
+        x=np.asarray(dataset[x_dim].values, float),
+        y=np.asarray(dataset[y_dim].values, float),
+        crs=_crs(dataset, wanted, name),
+        attrs=attrs,
+        dtype=np.dtype(np.float32 if same else np.float64),
+        readers=tuple(readers),
+    )
+
+
+def _axis(dataset: xr.Dataset, names: Sequence[str], axis: str, name: str) -> str:
+    """The dimension that runs along x or y."""
+    for dim in map(str, dataset.dims):
+        attrs = dataset[dim].attrs if dim in dataset.variables else {}
+        hints = (dim.lower(), attrs.get("standard_name"), attrs.get("axis"))
+        if any(hint in (*names, axis) for hint in hints):
+            if dim not in dataset.variables:
+                raise RasterError(f"{name}: the dimension {dim} has no coordinates.")
+            if not np.all(np.isfinite(dataset[dim].values)) or dataset[dim].size == 0:
+                raise RasterError(f"{name}: the coordinates of {dim} are empty or not finite.")
+            return dim
+    raise RasterError(
+        f"{name}: there is no {axis.lower()} dimension among {', '.join(map(str, dataset.dims))}."
+    )
+
+
+def _time_step(
+    array: xr.DataArray, x_dim: str, y_dim: str, name: str
+) -> tuple[dict[str, int], dict[str, str]]:
+    """The index of the earliest time step of a band, and its label, where it has time."""
+    others = [str(dim) for dim in array.dims if dim not in (x_dim, y_dim)]
+    if not others:
+        return {}, {}
+    dim = others[0]
+    if len(others) > 1 or (array.sizes[dim] > 1 and dim.lower() not in ("t", "time")):
+        raise RasterError(
+            f"{name}: {array.name} has the dimension {others[-1]}, neither space nor time."
+        )
+    if array.sizes[dim] == 0:
+        raise RasterError(f"{name}: {array.name} has no time step at all.")
+    if dim not in array.coords:
+        return {dim: 0}, {}
+    # Sorting is stable and puts what is no time last.
+    step = int(np.argsort(array[dim].values, kind="stable")[0])
+    if array.sizes[dim] > 1:
+        log.info("%s has %d time steps; the earliest is used.", name, array.sizes[dim])
+    label = xr.decode_cf(array[dim][[step]].drop_vars(dim).rename("t").to_dataset())["t"].values
+    return {dim: step}, {"time": str(label[0])}
+
+
+def _crs(dataset: xr.Dataset, bands: Sequence[str], name: str) -> str:
+    """The CRS as well-known text, from the grid mapping of the bands or any other variable."""
+    named = [
+        place.get("grid_mapping")
+        for band in bands
+        for place in (dataset[band].attrs, dataset[band].encoding)
+    ]
+    for key in (*named, "crs", "spatial_ref", *dataset.variables):
+        attrs = dataset[key].attrs if key in dataset.variables else {}
+        for text in (attrs.get("crs_wkt"), attrs.get("spatial_ref")):
+            if text:
+                return str(text)
+    raise RasterError(
+        f"{name}: there is no CRS; no variable has the attribute crs_wkt or spatial_ref."
+    )
+
+
+def _rows_of(
+    array: xr.DataArray, y_dim: str, x_dim: str
+) -> Callable[[int, int, NDArray[Any]], None]:
+    """A reader of rows through xarray, with fill values and scaling as CF has them."""
+    attrs, encoding = array.attrs, array.encoding
+    array = array.transpose(y_dim, x_dim)
+    fills = [attrs[key] for key in ("_FillValue", "missing_value") if key in attrs]
+    scale, offset = float(attrs.get("scale_factor", 1)), float(attrs.get("add_offset", 0))
+    # xarray has masked the zeros: see `raster_to_cells`.
+    masked_zeros = not fills and encoding.get("_FillValue") == 0 and offset == 0
+
+    def read(first: int, stop: int, out: NDArray[Any]) -> None:
+        raw = array[first:stop].values
+        out[:] = raw
+        if (scale, offset) != (1, 0):
+            out *= scale
+            out += offset
+        for fill in np.ravel(fills):
+            if fill * scale + offset != 0:
+                out[raw == fill] = np.nan
+        if masked_zeros:
+            out[np.isnan(out)] = 0
+
+    return read
+
+
+def _blocks_of(
+    file: h5py.File | None, band: str, array: xr.DataArray, step: dict[str, int]
+) -> Callable[[int, int, NDArray[Any]], None] | None:
+    """A reader of rows from the compressed blocks of an HDF5 file, for many threads at once.
+
+    HDF5 inflates one block at a time for the whole process; here each thread inflates
+    its own.  None for a layout other than the one that netCDF writes by default:
+    little-endian float32, (shuffle and) deflate, one time step a block, no masking to do.
+    """
+    if file is None or any(key in array.attrs for key in ("scale_factor", "add_offset")):
+        return None
+    variable = file[band]
+    properties = variable.id.get_create_plist()
+    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+    usual = ([h5py.h5z.FILTER_DEFLATE], [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE])
+    fill = array.attrs.get("_FillValue", 0), array.attrs.get("missing_value", 0)
+    if (
+        filters not in usual
+        or variable.dtype != np.dtype("<f4")
+        or list(array.dims[:-2]) != list(step)
+        or not all(value == 0 or not value > 0 for value in np.ravel(fill))
+        or any(size != 1 for size in variable.chunks[:-2])
+    ):
+        return None
+    shuffled = len(filters) == 2
+    height, width = variable.chunks[-2:]
+    columns = variable.shape[-1]
+
+    def read(first: int, stop: int, out: NDArray[Any]) -> None:
+        for row in range(first - first % height, stop, height):
+            low, high = max(first, row), min(stop, row + height)
+            for column in range(0, columns, width):
+                place = (*step.values(), row, column)
+                if variable.id.get_chunk_info_by_coord(place).byte_offset is None:
+                    out[low - first : high - first, column : column + width] = variable.fillvalue
+                    continue
+                skipped, block = variable.id.read_direct_chunk(place)
+                if skipped:
+                    raise OSError(f"the block at {place} was stored without its filters")
+                block = isal_zlib.decompress(block, bufsize=4 * height * width)
+                values = np.frombuffer(block, np.uint8)
+                if values.size != 4 * height * width:
+                    raise OSError(f"the block at {place} holds {values.size} bytes")
+                values = (
+                    values.reshape(4, height, width)
+                    if shuffled
+                    else values.reshape(height, width, 4).transpose(2, 0, 1)
+                )
+                part = out[low - first : high - first, column : column + width]
+                _join_bytes(values[:, low - row :, :], part.view(np.uint32))
+
+    return read
+
+
+@njit(cache=True, nogil=True)
+def _join_bytes(values: Any, out: Any) -> None:
+    """Undo HDF5's shuffle filter: the lowest bytes of all numbers come first, then the next."""
+    for row in range(out.shape[0]):
+        for column in range(out.shape[1]):
+            out[row, column] = (
+                np.uint32(values[0, row, column])
+                | np.uint32(values[1, row, column]) << np.uint32(8)
+                | np.uint32(values[2, row, column]) << np.uint32(16)
+                | np.uint32(values[3, row, column]) << np.uint32(24)
+            )
+
+
+# ---------------------------------------------------------------------- where pixels are
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """From row and column of a raster to longitude and (authalic) latitude in degrees."""
+
+    x: Floats
+    y: Floats
+    transformer: Transformer
+    authalic: bool
+
+    def lonlat(self, rows: NDArray[Any], columns: NDArray[Any]) -> tuple[Floats, Floats]:
+        """Of rows and columns, whole or in between; not finite where the CRS has no place."""
+        x, y = _between(self.x, columns), _between(self.y, rows)
+        lon, lat = self.transformer.transform(x.ravel(), y.ravel())
+        if self.authalic:
+            lat = healpix.to_authalic(lat)
+        return lon.reshape(x.shape), lat.reshape(x.shape)
+
+    @property
+    def regular(self) -> bool:
+        """Whether x and y advance by equal steps, to a hundred-millionth of a pixel."""
+        return all(
+            np.abs(axis - np.linspace(axis[0], axis[-1], axis.size)).max()
+            <= 1e-8 * abs(axis[-1] - axis[0]) / max(axis.size - 1, 1)
+            for axis in (self.x, self.y)
+        )
+
+
+def _between(axis: Floats, index: NDArray[Any]) -> Floats:
+    """Coordinates of pixels, by their (fractional) index."""
+    low = np.minimum(np.floor(index).astype(int), axis.size - 1)
+    high = np.minimum(low + 1, axis.size - 1)
+    return np.asarray(axis[low] + (index - low) * (axis[high] - axis[low]))
+
+
+def _grid(raster: _Raster, ellipsoid: str) -> _Grid:
+    try:
+        crs = CRS.from_user_input(raster.crs)
+        transformer = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    except ProjError as error:
+        raise RasterError(
+            f"{raster.name}: PROJ cannot use the CRS {raster.crs[:60]!r} ({error})."
+        ) from error
+    return _Grid(raster.x, raster.y, transformer, ellipsoid != "sphere")
+
+
+# Chebyshev's points for a fourth degree, and two more where the error is the largest:
+# |t (t^2 - 1/2) (t^2 - 1)| has its maximum at 0.3603.  The two tell the errors along rows
+# from those along columns.
+_NODES = -np.cos(np.pi * np.arange(5) / 4)
+_CHECK = 0.3603
+_S = np.concatenate([np.repeat(_NODES, 5), [_CHECK, _CHECK]])
+_T = np.concatenate([np.tile(_NODES, 5), [_CHECK, -_CHECK]])
+_TO_POWERS = np.linalg.inv(np.vander(_NODES, increasing=True))
+_CHECK_S = np.vander(_S[25:], 5, increasing=True)
+_CHECK_T = np.vander(_T[25:], 5, increasing=True)
+
+
+@dataclass
+class _Plan:
+    """How each pixel of a raster that may lie in the tile finds its cell."""
+
+    blocks: Ints  # (n, 6): first and last row, first and last column, kind, quarter
+    polynomials: Floats  # (n, 2, 5, 5)
+    origins: Floats  # (n, 2)
+    rings: Ints  # (n, 2): first and last ring that it may touch
+    single: Ints  # (m, 4): blocks to be projected pixel by pixel
+    single_rings: Ints  # (m, 2)
+
+
+def _plan(grid: _Grid, tile: Tile, slots: Slots) -> _Plan:
+    """Blocks of the raster that may touch the tile, each with its polynomials."""
+    corners = _cut(np.array([[0, grid.y.size - 1, 0, grid.x.size - 1]]), BLOCKS[0])
+    done: list[tuple[NDArray[Any], ...]] = []
+    for level, size in enumerate(BLOCKS):
+        lon, lat = _nodes(grid, corners)
+        near, rings = _near(lon, lat, tile, slots, 1.0)
+        corners, lon, lat, rings = corners[near], lon[near], lat[near], rings[near]
+        if not grid.regular:
+            break
+        kind, quarter, polynomials, origins, error = _fit(lon, lat, slots.nside)
+        good = error <= TOLERANCE * max(1.0, slots.nside / 2**20)
+        if size > BLOCKS[-2]:
+            good &= kind != healpix.MIXED
+        near, fine = _near(lon, lat, tile, slots, 0.05)
+        keep = good & near
+        blocks = np.column_stack([corners, kind, quarter])
+        done.append((blocks[keep], polynomials[keep], origins[keep], fine[keep]))
+        corners, rings = corners[~good], rings[~good]
+        if level + 1 < len(BLOCKS):
+            corners = _cut(corners, BLOCKS[level + 1])
+    if not done:
+        done = [(np.empty((0, 6), int), np.empty((0, 2, 5, 5)), np.empty((0, 2)), rings[:0])]
+    blocks, polynomials, origins, fine = (np.concatenate(part) for part in zip(*done, strict=True))
+    return _Plan(blocks, polynomials, origins, fine, corners, rings)
+
+
+def _cut(corners: Ints, size: int) -> Ints:
+    """Blocks cut into blocks of at most size x size pixels."""
+    pieces = [
+        (row, min(row + size - 1, row1), column, min(column + size - 1, column1))
+        for row0, row1, column0, column1 in corners.tolist()
+        for row in range(row0, row1 + 1, size)
+        for column in range(column0, column1 + 1, size)
+    ]
+    return np.array(pieces, np.int64).reshape(-1, 4)
+
+
+def _nodes(grid: _Grid, corners: Ints) -> tuple[Floats, Floats]:
+    """Longitude (without a jump inside a block) and latitude of 25 + 2 points a block."""
+    row0, row1, column0, column1 = corners.T[:, :, None]
+    lon, lat = grid.lonlat(
+        row0 + (_S + 1) / 2 * (row1 - row0), column0 + (_T + 1) / 2 * (column1 - column0)
+    )
+    with np.errstate(invalid="ignore"):
+        middle = lon[:, 12:13] % 360
+        return lon - 360 * np.round((lon - middle) / 360), lat
+
+
+def _near(
+    lon: Floats, lat: Floats, tile: Tile, slots: Slots, margin: float
+) -> tuple[NDArray[np.bool_], Ints]:
+    """Which blocks may touch the tile, and the rings that they may touch.
+
+    The margin is in widths of the block, for what happens between its points.
+    """
+    known = np.all(np.isfinite(lon) & np.isfinite(lat), axis=1)
+    nside = slots.nside
+    ring = healpix.rings_at(np.where(np.isfinite(lat), lat, 0), nside)
+    low, high = _range(ring, margin, 2.0)
+    low, high = np.where(known, low, 0), np.where(known, high, 4 * nside)
+    bottom = slots.top + slots.first.size - 1
+    near = (high >= slots.top) & (low <= bottom)
+    # A cell of the smallest ring that the tile has is the widest.
+    size = max(1, min(slots.top, 4 * nside - bottom, nside))
+    west, east = _range(np.where(np.isfinite(lon), lon, 0), margin, 180 / size)
+    aside = np.ones(len(lon), bool)
+    for turn in (-720, -360, 0, 360):
+        aside &= (east < tile.west + turn) | (west > tile.east + turn)
+    # Near a pole the longitudes of a few points say little about a block.
+    sure = known & (east - west < 120) & (np.abs(lat).max(axis=1) < 88)
+    return near & ~(aside & sure), np.stack([low, high], axis=1).astype(np.int64)
+
+
+def _range(values: Floats, margin: float, extra: float) -> tuple[Floats, Floats]:
+    low, high = values.min(axis=1), values.max(axis=1)
+    more = margin * (high - low) + extra
+    return low - more, high + more
+
+
+def _fit(lon: Floats, lat: Floats, nside: int) -> tuple[NDArray[Any], ...]:
+    """Kind, quarter, polynomials, origins of blocks, and their errors in cells."""
+    with np.errstate(invalid="ignore"):
+        lon, lat = np.where(np.isfinite(lon), lon, np.nan), np.where(np.abs(lat) <= 90, lat, np.nan)
+        t, z = lon / 90, np.sin(np.radians(lat))
+        (z0, z1), (t0, t1) = _range(z, 0.02, 1e-9), _range(t, 0.02, 1e-9)
+        quarter = np.floor(t[:, 12])
+        whole = (np.floor(t0) == quarter) & (np.floor(t1) == quarter)
+        kind = np.full(len(lon), healpix.MIXED)
+        kind[(z0 > -2 / 3) & (z1 < 2 / 3)] = healpix.BELT
+        kind[(z0 > 2 / 3) & whole] = healpix.NORTH
+        kind[(z1 < -2 / 3) & whole] = healpix.SOUTH
+        cap = nside * math.sqrt(6) * np.sin(np.radians(90 - np.abs(lat)) / 2)
+        u = t - quarter[:, None]
+        kinds = [(kind == k)[:, None] for k in (healpix.BELT, healpix.MIXED)]
+        up = np.select(kinds, [nside * (0.5 + t - 0.75 * z), lon], u * cap)
+        down = np.select(kinds, [nside * (0.5 + t + 0.75 * z), lat], (1 - u) * cap)
+        values = np.stack([up, down], axis=1)
+        origins = np.floor(values[:, :, 12])
+        values -= origins[:, :, None]
+        nodes = values[:, :, :25].reshape(-1, 2, 5, 5)
+        polynomials = np.einsum("ia,bkac,jc->bkij", _TO_POWERS, nodes, _TO_POWERS)
+        check = np.einsum("pi,bkij,pj->bkp", _CHECK_S, polynomials, _CHECK_T)
+        error = np.abs(check - values[:, :, 25:]).max(axis=(1, 2))
+        # A degree is at most this many cells.
+        error = np.where(kind == healpix.MIXED, error * nside / 45, error)
+    return kind, quarter.astype(np.int64), polynomials, origins, np.nan_to_num(error, nan=np.inf)
+
+
+# ------------------------------------------------------------------------------ averages
+
+
+def _average(
+    raster: _Raster, grid: _Grid, plan: _Plan, slots: Slots, runs: Runs
+) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
+    """Mean of each band, (band, cell), and count of seen pixels of the cells of the runs."""
+    sums = np.zeros((slots.start[-1], len(raster.bands) + 1))
+    missing = np.zeros((slots.start[-1], len(raster.bands)), np.int64)
+    run_start, run_len = (part.astype(np.int64) for part in runs)
+    place = np.concatenate([[0], np.cumsum(run_len)])
+    means = np.empty((len(raster.bands), place[-1]), np.float32)
+    count = np.empty(place[-1], np.uint16)
+
+    def take(first: int, stop: int) -> None:
+        healpix.take_means(
+            run_start[first:stop], run_len[first:stop], slots, sums, missing,
+            means[:, place[first] : place[stop]], count[place[first] : place[stop]],
+        )  # fmt: skip
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        adding = [
+            pool.submit(_add_rings, raster, grid, plan, slots, rings, sums, missing)
+            for rings in itertools.pairwise(_shares(plan, slots))
+        ]
+        for job in adding:
+            job.result()
+        cuts = np.searchsorted(place, np.linspace(0, place[-1], WORKERS + 1))
+        for job in [pool.submit(take, *cut) for cut in itertools.pairwise(cuts.tolist())]:
+            job.result()
+    return means, count
+
+
+def _shares(plan: _Plan, slots: Slots) -> list[int]:
+    """Rings at which the work is divided, so that each share has about as many pixels."""
+    blocks = np.concatenate([plan.blocks[:, :4], plan.single])
+    rings = np.concatenate([plan.rings, plan.single_rings]).mean(axis=1)
+    pixels = (blocks[:, 1] - blocks[:, 0] + 1) * (blocks[:, 3] - blocks[:, 2] + 1)
+    order = np.argsort(rings)
+    done = np.cumsum(pixels[order])
+    parts = np.arange(1, WORKERS) / WORKERS * (done[-1] if len(done) else 0)
+    inner = rings[order][np.searchsorted(done, parts)] if len(done) else np.zeros(len(parts))
+    return [0, *inner.astype(int).tolist(), 4 * slots.nside]
+
+
+def _add_rings(
+    raster: _Raster, grid: _Grid, plan: _Plan, slots: Slots, rings: tuple[int, int],
+    sums: Floats, missing: Ints,
+) -> None:  # fmt: skip
+    """Add all pixels that fall into the rings [low, high), strip by strip."""
+    low, high = rings
+    mine = (plan.rings[:, 0] < high) & (plan.rings[:, 1] >= low)
+    blocks, polynomials, origins = plan.blocks[mine], plan.polynomials[mine], plan.origins[mine]
+    single = plan.single[(plan.single_rings[:, 0] < high) & (plan.single_rings[:, 1] >= low)]
+    for first in range(0, grid.y.size, BLOCKS[0]):
+        here = np.flatnonzero(blocks[:, 0] // BLOCKS[0] == first // BLOCKS[0])
+        alone = single[single[:, 0] // BLOCKS[0] == first // BLOCKS[0]]
+        if len(here) + len(alone) == 0:
+            continue
+        values = raster.read(first, min(first + BLOCKS[0], grid.y.size))
+        # In the order of the raster, so that sums do not depend on how blocks were cut.
+        here = here[np.lexsort((blocks[here, 2], blocks[here, 0]))]
+        healpix.add_blocks(
+            values,
+            first,
+            blocks[here],
+            polynomials[here],
+            origins[here],
+            rings,
+            slots,
+            sums,
+            missing,
+        )
+        for rows, columns in _pixels(alone):
+            lon, lat = grid.lonlat(rows, columns)
+            healpix.add_points(values, rows - first, columns, lon, lat, rings, slots, sums, missing)
+
+
+def _pixels(corners: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """Rows and columns of the pixels of blocks, some 65,536 at a time."""
+    parts = max(1, len(corners) * (BLOCKS[-1] ** 2) // 65536)
+    for some in np.array_split(corners, parts):
+        grids = [np.mgrid[a : b + 1, c : d + 1].reshape(2, -1) for a, b, c, d in some.tolist()]
+        if grids:
+            rows, columns = np.concatenate(grids, axis=1)
+            yield rows, columns
+
+
+def _overlaps(raster: _Raster, grid: _Grid, plan: _Plan, slots: Slots, runs: Runs) -> bool:
+    """Whether any pixel centre, seen or not, lies in a cell of the runs."""
+
+    def ones(_first: int, _stop: int, out: NDArray[Any]) -> None:
+        out[:] = 1
+
+    solid = dataclasses.replace(raster, bands=raster.bands[:1], readers=(ones,))
+    return bool(_average(solid, grid, plan, slots, runs)[1].any())
+
+
+def _holes(raster: _Raster, grid: _Grid, nside: int, count: NDArray[np.uint16]) -> dict[str, str]:
+    """A sentence on cells that no pixel can have reached, if pixels are too large for them."""
+    rows, columns = grid.y.size // 2 + np.array([0, 0, 1]), grid.x.size // 2 + np.array([0, 1, 0])
+    rows, columns = np.minimum(rows, grid.y.size - 1), np.minimum(columns, grid.x.size - 1)
+    lon, lat = np.radians(grid.lonlat(rows, columns))
+    points = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+    pixel = float(np.linalg.norm(np.cross(points[1] - points[0], points[2] - points[0])))
+    cell = math.pi / 3 / nside**2
+    # A square cell meets every square lattice that is finer than half its area.
+    if not pixel > cell / 2:
+        return {}
+    share = (count == 0).mean()
+    text = (
+        f"a raster pixel has {pixel / cell:.2g} times the area of a cell, "
+        f"so cells between pixel centres stay empty; {share:.1%} of the tile is empty"
+    )
+    log.warning("%s: %s.", raster.name, text)
+    return {"holes": text}
+
+
+# -------------------------------------------------------------------------- regular grid
+
+
+def cells_to_grid(
+    cells: xr.Dataset,
+    bbox: BBox,
+    dlat: float = DLAT,
+    dlon: float = DLON,
+    method: str = "nearest",
+) -> xr.Dataset:
+    """Cells on a regular grid of longitude and latitude.
+
+    ``cells`` may hold any sorted runs: a tile, a cropped box, several tiles merged.
+    method "nearest": the value of the cell that contains the pixel centre, NaN where
+    there is none.  "bilinear": HEALPix's interpolation between the four neighbours on the
+    two rings around the centre (Gorski et al.'s get_interpol); where some of them have no
+    value the others share their weight, and what is a gap by "nearest" stays one.
+
+    Result: ``<band>(lat, lon)`` float32; ``lat`` ascending, centres at
+    south + (i + 0.5) dlat, and ``lon`` at west + (j + 0.5) dlon, as many as have their
+    centre in the box (at least one).  East of 180 degrees ``lon`` goes on counting.
+    """
+    if method not in ("nearest", "bilinear"):
+        raise ValueError(f"method is {method!r}; it must be nearest or bilinear.")
+    lat = _centres(bbox.south, bbox.height, dlat, "dlat")
+    lon = _centres(bbox.west, bbox.width, dlon, "dlon")
+    bands = [
+        str(key) for key in cells.data_vars if cells[key].dims == ("cells",) and key != "count"
+    ]
+    values = np.stack([cells[band].values for band in bands]).astype(np.float32, copy=False)
+    index = healpix.index_runs(cells["start_ipix"].values, cells["run_len"].values)
+    ellipsoid = cells.attrs["ellipsoid"]
+    rows = healpix.to_authalic(lat) if ellipsoid == "WGS84" else lat
+    out = np.empty((len(bands), lat.size, lon.size), np.float32)
+    fill = healpix.interpolate if method == "bilinear" else healpix.look_up
+
+    def work(first: int, stop: int) -> None:
+        fill(rows[first:stop], lon, int(cells.attrs["nside"]), index, values, out[:, first:stop])
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        cuts = np.linspace(0, lat.size, 4 * WORKERS + 1).astype(int).tolist()
+        for job in [pool.submit(work, *cut) for cut in itertools.pairwise(cuts)]:
+            job.result()
+    data = {band: (("lat", "lon"), out[i], cells[band].attrs) for i, band in enumerate(bands)}
+    return xr.Dataset(
+        data,
+        coords={
+            "lat": ("lat", lat, {"standard_name": "latitude", "units": "degrees_north"}),
+            "lon": ("lon", lon, {"standard_name": "longitude", "units": "degrees_east"}),
+        },
+        attrs=cells.attrs,
+    )
+
+
+def _centres(start: float, extent: float, step: float, name: str) -> Floats:
+    """The centres start + (i + 0.5) step that lie in [start, start + extent)."""
+    if not 0 < step < math.inf:
+        raise ValueError(f"{name} is {step:g} degrees; it must be above 0.")
+    number = max(1, math.ceil(extent / step - 0.5))
+    return np.asarray(start + (np.arange(number) + 0.5) * step)
