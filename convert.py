@@ -672,8 +672,8 @@ def cells_to_grid(
     """
     if method not in ("nearest", "bilinear"):
         raise ValueError(f"method is {method!r}; it must be nearest or bilinear.")
-    lat = _centres(bbox.south, bbox.height, dlat, "dlat")
-    lon = _centres(bbox.west, bbox.width, dlon, "dlon")
+    lat = pixel_centres(bbox.south, bbox.height, dlat, "dlat")
+    lon = pixel_centres(bbox.west, bbox.width, dlon, "dlon")
     bands = [
         str(key) for key in cells.data_vars if cells[key].dims == ("cells",) and key != "count"
     ]
@@ -702,7 +702,7 @@ def cells_to_grid(
     )
 
 
-def _centres(start: float, extent: float, step: float, name: str) -> Floats:
+def pixel_centres(start: float, extent: float, step: float, name: str) -> Floats:
     """The centres start + (i + 0.5) step that lie in [start, start + extent)."""
     if not 0 < step < math.inf:
         raise ValueError(f"{name} is {step:g} degrees; it must be above 0.")
