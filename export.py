@@ -10,8 +10,11 @@ is there is whole.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Callable
+import errno
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import figure as drawing
-from files import replacing, require_space
+from files import is_disk_full, replacing, require_space
 from grid import wrap
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ NC_CHUNK = 512  # pixels, side of a compressed block in the netCDF file
 NC_LEVEL = 1  # deflate; speckle gains nothing from more
 TIF_BLOCK = 512  # pixels, side of a tile of the GeoTIFF
 TIF_COMPRESSION = {"compress": "deflate", "level": 1, "predictor": 3}
+DISK_FULL = 1_000_000  # bytes; with less free space a failed write is taken for a full disk
 SPACE_FACTOR = 1.1  # free disk asked for before writing, per uncompressed byte
 
 
@@ -49,9 +53,9 @@ def export(dataset: xr.Dataset, path: str | Path, overwrite: bool = False) -> Pa
     path = checked_target(path, overwrite)
     bands = drawing.grid_bands(dataset)
     factor = 0.0 if path.suffix.lower() == ".png" else SPACE_FACTOR
-    size = sum(dataset[name].nbytes for name in bands) * (2 if path.suffix == ".nc" else 1)
-    require_space(path.parent, 10**6 + int(factor * size), f"Writing {path.name}")
-    with replacing(path) as temporary:
+    size = sum(dataset[name].nbytes for name in bands) * (2 if path.suffix.lower() == ".nc" else 1)
+    require_space(path.parent, DISK_FULL + int(factor * size), f"Writing {path.name}")
+    with _replacing(path) as temporary:
         WRITERS[path.suffix.lower()](dataset, temporary)
     return path
 
@@ -59,8 +63,8 @@ def export(dataset: xr.Dataset, path: str | Path, overwrite: bool = False) -> Pa
 def save_figure(figure: Figure, path: str | Path, overwrite: bool = False) -> Path:
     """Write a figure as .png at 300 dpi; errors as for `export`."""
     path = checked_target(path, overwrite, suffixes=(".png",))
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=drawing.DPI)
+    with _replacing(path) as temporary:
+        _save_png(figure, temporary)
     return path
 
 
@@ -80,6 +84,22 @@ def checked_target(
     return path
 
 
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """`files.replacing`; what the libraries call "HDF error" and the like is explained."""
+    with replacing(path) as temporary:
+        try:
+            yield temporary
+        except MemoryError:
+            raise
+        except Exception as error:
+            if is_disk_full(error) or shutil.disk_usage(path.parent).free < DISK_FULL:
+                text = f"The disk of {path.parent} is full; {path.name} was not written."
+                raise OSError(errno.ENOSPC, text) from error
+            text = f"{path.name} could not be written to {path.parent}: {error}."
+            raise OSError(errno.EIO, text) from error
+
+
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
     """CF-1.11 netCDF-4, deflated."""
     described = cf_dataset(dataset)
@@ -97,7 +117,7 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
     described.to_netcdf(path, engine="netcdf4", encoding=encoding)
     with xr.open_dataset(path, engine="netcdf4") as back:
         for name in drawing.grid_bands(dataset):
-            _require_same(back[name].values, dataset[name].values, path)
+            _require_same(back[name].values, dataset[name].values)
 
 
 def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
@@ -123,14 +143,16 @@ def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
         target.update_tags(**{str(k): str(v) for k, v in dataset.attrs.items()})
     with rasterio.open(path) as back:
         for i, name in enumerate(bands, 1):
-            _require_same(back.read(i)[::-1], dataset[name].values, path)
+            _require_same(back.read(i)[::-1], dataset[name].values)
 
 
 def write_png(dataset: xr.Dataset, path: Path) -> None:
     """The figure at `figure.DPI`."""
-    picture = drawing.plot(dataset)
-    notes = {"Title": picture.texts[0].get_text(), "Source": str(dataset.attrs.get("source", ""))}
-    picture.savefig(path, dpi=drawing.DPI, metadata=notes)
+    _save_png(drawing.plot(dataset), path)
+
+
+def _save_png(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=drawing.DPI, metadata={"Description": str(figure.get_label())})
 
 
 WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {
@@ -213,9 +235,6 @@ def _bounds(centres: Vector, first: float, last: float) -> Vector:
     return np.column_stack([edges[:-1], edges[1:]])
 
 
-def _require_same(written: Vector, given: Vector, path: Path) -> None:
+def _require_same(written: Vector, given: Vector) -> None:
     if not np.array_equal(written, given.astype(np.float32, copy=False), equal_nan=True):
-        raise OSError(
-            f"{path.name} does not hold what was written to it; nothing was left behind. "
-            "Is the disk full or failing?"
-        )
+        raise OSError(errno.EIO, "the file does not read back as it was written")

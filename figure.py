@@ -362,6 +362,7 @@ def _write_around(figure: Figure, layout: _Layout, dataset: xr.Dataset, gaps: bo
     figure.text(left, 1 - 0.48 / height, when, fontsize=_TEXT + 1, va="center")
     source = attrs.get("source", "")
     figure.text(left, 0.12 / height, source, fontsize=_SMALL, color="0.25", va="bottom")
+    figure.set_label(f"{title}, {when}: {source}")
     if gaps:
         patch = Patch(facecolor="white", edgecolor=_GREY, hatch="//////", linewidth=0.5)
         figure.legend(
