@@ -70,20 +70,18 @@ def tell(text: str = "") -> None:
 
 def size(n_bytes: float) -> str:
     """A number of bytes for people, as in ``2.6 GB``."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if n_bytes < 999.5 or unit == "TB":
-            break
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while n_bytes >= 999.5 and len(units) > 1:
         n_bytes /= 1000
+        units.pop(0)
+    unit = units[0]
     return f"{n_bytes:.0f} {unit}" if n_bytes >= 10 or unit == "B" else f"{n_bytes:.1f} {unit}"
 
 
 def duration(seconds: float) -> str:
     """A time span for people, as in ``50 minutes``."""
-    for limit, divisor, unit in ((90, 1, "second"), (5400, 60, "minute"), (172800, 3600, "hour")):
-        if seconds < limit:
-            break
-    else:
-        divisor, unit = 86400, "day"
+    spans = ((90, 1, "second"), (5400, 60, "minute"), (172800, 3600, "hour"), (0, 86400, "day"))
+    divisor, unit = next((d, u) for limit, d, u in spans if seconds < limit or not limit)
     n = max(1, round(seconds / divisor))
     return f"{n} {unit}{'' if n == 1 else 's'}"
 
