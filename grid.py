@@ -142,7 +142,8 @@ class Tile:
             raise ValueError(f"{name!r} is no tile name; one looks like E007.0_N50.0.")
         west = float(match[2]) * (1 if match[1] == "E" else -1)
         south = float(match[4]) * (1 if match[3] == "N" else -1)
-        tile = tile_at(west, south, chunk_size)
+        dx, dy = check_chunk_size(chunk_size)
+        tile = _tile(round(west / dx), round(south / dy), dx, dy)
         if tile.name != name:
             raise ValueError(
                 f"{name} is not on the grid of {chunk_size[0]:g} x {chunk_size[1]:g} degrees."
@@ -187,8 +188,7 @@ class Provenance:
 def tile_at(lon: float, lat: float, chunk_size: Sequence[float]) -> Tile:
     """The tile that owns a point; longitude in [-180, 180), latitude in [-90, 90)."""
     dx, dy = check_chunk_size(chunk_size)
-    i, j = _index(lon, dx), _index(lat, dy)
-    return Tile(i * dx, j * dy, (i + 1) * dx, (j + 1) * dy)
+    return _tile(_index(lon, dx), _index(lat, dy), dx, dy)
 
 
 def tiles_covering(bbox: BBox, chunk_size: Sequence[float]) -> list[Tile]:
@@ -204,7 +204,7 @@ def iter_tiles_covering(bbox: BBox, chunk_size: Sequence[float]) -> Iterator[Til
     }
     for j in range(_index(bbox.south, dy), _end(bbox.north, dy)):
         for i in columns:
-            yield Tile(i * dx, j * dy, (i + 1) * dx, (j + 1) * dy)
+            yield _tile(i, j, dx, dy)
 
 
 def check_chunk_size(chunk_size: Sequence[float]) -> tuple[float, float]:
@@ -319,6 +319,10 @@ def _parse_degrees(text: str) -> float:
 
 def _shorten(text: str, limit: int = 40) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _tile(i: int, j: int, dx: float, dy: float) -> Tile:
+    return Tile(i * dx, j * dy, (i + 1) * dx, (j + 1) * dy)
 
 
 def _corner(value: float, width: int) -> str:

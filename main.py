@@ -9,6 +9,7 @@ are needed, so that the first question is on the screen at once.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import json
 import math
@@ -38,6 +39,7 @@ ZARR_PATH = "sentinel1.zarr"  # the archive, a folder; --archive names another o
 DEMO_AREA = BBox(3.6, 51.1, 4.4, 51.4)  # the Scheldt estuary: two tiles, coast, towns, fields
 DEMO_DAY = dt.date(2026, 1, 20)
 DEMO_FOLDER = "demo"
+EMBEDDED_POLL = 1.0  # s between two questions to a back end that is ours alone
 
 DONE, FAILED, USAGE, NO_DATA, LOGIN_NEEDED, DISK_FULL = range(6)
 INTERRUPTED = 130
@@ -225,10 +227,11 @@ def run_download(
     if end < start:
         raise ValueError(f"The first day, {start}, is after the last day, {end}.")
     backend = backend or download.BACKEND
-    require_same_kind(archive, backend)
+    if backend in ("cdse", "sandbox"):  # of another one, its first file will tell
+        require_same_kind(archive, backend == "sandbox", backend)
     plan = download.plan(
         bbox, start, end, orbit or "any", archive.has, open_journal(archive), backend,
-        retry_empty=retry_empty,
+        chunk_size=download.CHUNK_SIZE, retry_empty=retry_empty,
     )  # fmt: skip
     describe_plan(plan)
     if not plan.missing:
@@ -251,20 +254,27 @@ def carry_out(plan: Plan, archive: Archive, backend: str) -> Summary:
         cells = convert.raster_to_cells(result.path, result.chunk.tile, bands=download.BANDS)
         if not cells["count"].values.any():
             return False
+        require_same_kind(archive, result.provenance.synthetic, result.provenance.backend)
         archive.write(result.chunk, cells, result.provenance)
         if not archive.read(result.chunk)["count"].equals(cells["count"]):
             raise OSError(f"{result.chunk}: what was read back from {archive.path} differs.")
         return True
 
     folder = downloads_folder(archive)
-    embedded = embedded_back_end(folder / "sandbox") if backend == "sandbox" else None
+    pace, embedded = download.PACE, None
+    if backend == "sandbox":
+        pace = dataclasses.replace(pace, poll=EMBEDDED_POLL)
+        embedded = embedded_back_end(folder / "sandbox")
     with embedded or contextlib.nullcontext(backend) as address:
         connection = download.connect(
             address, interactive=sys.stdin.isatty(), label=plan.backend, show=tell
         )
         progress = DownloadProgress(len(plan.missing), plan.estimate, download.MAX_INFLIGHT)
         with progress:
-            return download.run(plan, connection, folder, handle, archive.has, progress)
+            return download.run(
+                plan, connection, folder, handle, archive.has, progress,
+                pace=pace,
+            )  # fmt: skip
 
 
 def report(summary: Summary) -> int:
@@ -325,15 +335,15 @@ def embedded_back_end(state: Path) -> Iterator[str]:
             process.kill()
 
 
-def require_same_kind(archive: Archive, backend: str) -> None:
+def require_same_kind(archive: Archive, synthetic: bool, source: str) -> None:
     """Refuse to put measured and synthetic records into one archive."""
     records = archive.records()
-    synthetic = set(records["synthetic"]) if len(records) else set()
-    if synthetic and (backend == "sandbox") not in synthetic:
-        has = "synthetic" if True in synthetic else "measured"
+    if len(records) and (not synthetic) in set(records["synthetic"]):
+        kinds = ("measured", "synthetic")
         raise ValueError(
-            f"The archive {archive.path} holds {has} data, and {backend} would add the "
-            "other kind.  Nothing was ordered.  Name another archive with --archive."
+            f"The archive {archive.path} holds {kinds[not synthetic]} data, {source} gives "
+            f"{kinds[synthetic]} data, and they must not be mixed.  Nothing was written.  "
+            "Name another archive with --archive."
         )
 
 

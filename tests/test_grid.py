@@ -14,19 +14,20 @@ from grid import BBox, Chunk, Tile, days, parse_area, parse_day, parse_days, til
 SIZE = (1.0, 0.5)
 lons = st.floats(-180, 180, exclude_max=True)
 lats = st.floats(-90, 90, exclude_max=True)
+sizes = st.sampled_from([(1.0, 0.5), (0.1, 0.1), (0.3, 0.2), (0.04, 0.02), (180.0, 90.0)])
 
 
-@given(lons, lats, st.sampled_from([(1.0, 0.5), (0.1, 0.1), (0.3, 0.2), (180.0, 90.0)]))
+@given(lons, lats, sizes)
 def test_a_point_lies_in_the_tile_that_owns_it(lon, lat, size):
     tile = tile_at(lon, lat, size)
     assert tile.west <= lon < tile.east
     assert tile.south <= lat < tile.north
 
 
-@given(lons, lats)
-def test_a_tile_is_found_again_by_its_name(lon, lat):
-    tile = tile_at(lon, lat, SIZE)
-    assert Tile.from_name(tile.name, SIZE) == tile
+@given(lons, lats, sizes)
+def test_a_tile_is_found_again_by_its_name(lon, lat, size):
+    tile = tile_at(lon, lat, size)
+    assert Tile.from_name(tile.name, size) == tile
 
 
 @given(lons, lats, st.floats(1e-6, 5), st.floats(1e-6, 5))
