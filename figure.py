@@ -15,8 +15,9 @@ Only matplotlib's object interface is used.  `show` alone touches pyplot.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -100,7 +101,10 @@ def show(figure: Figure) -> bool:
     windows = backend_registry.list_builtin(BackendFilter.INTERACTIVE)  # type: ignore[no-untyped-call]
     if pyplot.get_backend().lower() not in windows:
         return False
-    pyplot.figure(figure)
+    try:
+        pyplot.figure(figure)
+    except ImportError:  # a toolkit was chosen by hand, but is not there or has no display
+        return False
     pyplot.show(block=True)
     return True
 
@@ -125,19 +129,19 @@ def db_range(values: Image) -> Range:
 
 def shrink(power: Image, rows: int, columns: int) -> Image:
     """Average a grid down to at most rows x columns, over the values that are not NaN."""
-    top = [np.linspace(0, n, min(n, m) + 1).astype(int)[:-1] for n, m in
-           zip(power.shape, (rows, columns), strict=True)]  # fmt: skip
-    if all(len(starts) == n for starts, n in zip(top, power.shape, strict=True)):
+    height, width = (min(n, m) for n, m in zip(power.shape, (rows, columns), strict=True))
+    if (height, width) == power.shape:
         return power
-    seen = np.isfinite(power)
-    total = _block_sums(np.where(seen, power, 0), top)
-    count = _block_sums(seen, top)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
-
-
-def _block_sums(values: NDArray[Any], starts: Sequence[NDArray[np.int_]]) -> NDArray[np.float64]:
-    rows = np.add.reduceat(values, starts[0], axis=0, dtype=np.float64)
-    return np.asarray(np.add.reduceat(rows, starts[1], axis=1))
+    tops = np.linspace(0, power.shape[0], height + 1).astype(int).tolist()
+    lefts = np.linspace(0, power.shape[1], width + 1).astype(int)[:-1]
+    out = np.empty((height, width), np.float32)
+    for i, (top, bottom) in enumerate(pairwise(tops)):
+        strip = power[top:bottom]
+        seen = np.isfinite(strip)
+        total = np.add.reduceat(np.where(seen, strip, 0).sum(axis=0, dtype=np.float64), lefts)
+        count = np.add.reduceat(seen.sum(axis=0), lefts)
+        out[i] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return out
 
 
 def grid_bands(dataset: xr.Dataset) -> list[str]:
