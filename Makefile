@@ -7,7 +7,7 @@ DEV := $(VENV)/.dev
 TORTURE_ROUNDS ?= 300
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench torture clean
+.PHONY: help demo test check bench docs torture clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ check: $(DEV) ## ruff (lint, format) and mypy strict
 
 bench: $(DEV) ## the measurements behind the README's tables
 	$(BIN)/python -m benchmarks
+
+docs: $(RUNTIME) ## the pictures of the README
+	$(BIN)/python docs/make.py
 
 torture: $(DEV) ## many more rounds of kill -9 than the tests take
 	TORTURE_ROUNDS=$(TORTURE_ROUNDS) $(BIN)/python -m pytest -m alone -k kill --timeout 7200
