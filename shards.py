@@ -1,15 +1,14 @@
-"""How a tile lies on disk: the Zarr v3 metadata of its group, and reading it back.
+"""Reading a tile back from disk.
 
-zarr-python writes (`store`); reading a record needs so little of Zarr that it is done
-here: look into the shard's index, fetch the inner chunks that are wanted, check their
-crc32c, let blosc decode them straight into the result, on all cores.  The numbers that
-say where to look come from the metadata, so an archive made with other constants reads
-as well.
+zarr-python writes (`commit`); reading needs so little of Zarr that it is done here: look
+into the shard's index, fetch the inner chunks that are wanted, check their crc32c, let
+blosc decode them straight into the result, on all cores.  The numbers that say where to
+look come from the metadata, so an archive made with other constants reads as well.
 
-Every array is ``blosc(zstd)`` followed by ``crc32c``, so no flipped byte goes unseen.  Two
-things are kept twice, since all records of a tile depend on them: the cells, as runs and
-as ids, and the records' days and orbits, as rows and within the provenance.  Where one
-copy is damaged the other one is read.
+Every array is packed by blosc and followed by its crc32c, so no flipped byte goes unseen.
+Two things are kept twice, since all records of a tile depend on them: the cells, as runs
+and as ids, and the records' days and orbits, as rows and within the provenance.  Where
+one copy is damaged the other one is read.
 """
 
 from __future__ import annotations
@@ -29,18 +28,14 @@ import google_crc32c
 import numcodecs.blosc  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
-import zarr
 from numcodecs.vlen import VLenUTF8  # type: ignore[import-untyped]
-from zarr.codecs import BloscCodec, Crc32cCodec
-from zarr.storage import MemoryStore
 
 import healpix
 from grid import ORBITS, Chunk, Tile
+from schema import EMPTY
 
-INNER = 131_072  # cells in an inner chunk of a shard: the least that a box read fetches
-ROWS = 1024  # records in one chunk of the arrays that hold a value per record
 NO_TIME = int(np.iinfo(np.int64).min)  # the time of a removed record; decodes as NaT
-EMPTY = int(np.iinfo(np.uint64).max)  # in a shard's index: all cells have the fill value
+NOTHING = -1  # what ``time`` and ``orbit`` hold where nothing was written
 EPOCH = dt.date(1970, 1, 1)
 
 Bytes = npt.NDArray[np.uint8]
@@ -54,24 +49,6 @@ class DamageError(ValueError):
     def __init__(self, reason: str, variable: str = "") -> None:
         super().__init__(f"{variable}: {reason}" if variable else reason)
         self.reason, self.variable = reason, variable
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What an archive is made of, fixed by its first record."""
-
-    nside: int
-    ellipsoid: str  # "sphere" or "WGS84"
-    chunk_size: tuple[float, float]  # degrees E-W, S-N
-    bands: tuple[str, ...]
-    pix_max: int  # cells that a shard is padded to
-    runs_max: int  # runs that a tile's index is padded to
-    keep_bits: int | None  # bits of the mantissa that are kept; None: all
-
-    @property
-    def level(self) -> int:
-        """HEALPix refinement level: ``nside == 2**level``."""
-        return self.nside.bit_length() - 1
 
 
 # --- a tile as it was committed --------------------------------------------------------
@@ -105,6 +82,8 @@ class Group:
         try:
             group.times = group._rows("time", "<i8", size)
             group.orbits = group._rows("orbit", "i1", size)
+            if (group.times == NOTHING).any():
+                raise DamageError(f"it ends before slot {size}", "time")
         except DamageError as error:
             group._recover_rows(size, error)
         return group
@@ -148,15 +127,18 @@ class Group:
 
     def about(self, slots: Iterable[int]) -> list[dict[str, Any]]:
         """What is known of these slots' records; {} where that is damaged."""
-        try:
-            texts = self.texts()
-            return [json.loads(texts[slot] or "{}") for slot in slots]
-        except DamageError:
-            return [{} for _ in slots]
+        texts = self.texts()
+        return [json.loads(texts[slot] or "{}") for slot in slots]
 
     def texts(self) -> list[str]:
-        """The provenance of each slot as JSON, "" for a removed one.  Raises DamageError."""
-        return self._texts(len(self.times))
+        """The provenance of each slot as JSON; "" where it is removed or damaged."""
+        texts = []
+        for path, size in self._row_files("provenance", len(self.times)):
+            try:
+                texts += read_texts(path, size)
+            except DamageError:
+                texts += [""] * size
+        return texts
 
     def shard(self, name: str, slot: int) -> Path:
         """The file of one variable of one record."""
@@ -199,7 +181,7 @@ class Group:
         checks: list[Callable[[], Any]] = [
             lambda: self._rows("time", "<i8", size),
             lambda: self._rows("orbit", "i1", size),
-            self.texts,
+            lambda: self._all_texts(size),
             self.stored_runs,
             self.cell_ids,
         ]
@@ -223,7 +205,7 @@ class Group:
             parts = [read_values(path, dtype, n) for path, n in self._row_files(name, size)]
             return np.concatenate([np.empty(0, dtype), *parts])
 
-    def _texts(self, size: int) -> list[str]:
+    def _all_texts(self, size: int) -> list[str]:
         with _naming("provenance"):
             files = self._row_files("provenance", size)
             return [text for path, n in files for text in read_texts(path, n)]
@@ -237,7 +219,7 @@ class Group:
     def _recover_rows(self, size: int, cause: DamageError) -> None:
         """Take days and orbits from the provenance."""
         try:
-            about = [json.loads(text) if text else None for text in self._texts(size)]
+            about = [json.loads(text) if text else None for text in self._all_texts(size)]
         except DamageError as error:
             raise DamageError(f"{cause.reason}; {error}", cause.variable) from error
         keys = [
@@ -389,172 +371,3 @@ def _unpack(data: Bytes, out: npt.NDArray[Any] | None = None) -> Any:
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="shards")
-
-
-# --- metadata --------------------------------------------------------------------------
-
-
-def new_metadata(tile: Tile, layout: Layout, pix_len: int, runs_len: int) -> dict[str, Any]:
-    """The ``zarr.json`` of a tile's group without records, as plain JSON.
-
-    zarr-python makes it, in memory.  It is consolidated: the group's file carries a copy
-    of each array's own metadata under its name, as zarr, xarray and GDAL expect it.
-    """
-    attributes = _group_attributes(tile, layout) | {"pix_len": pix_len, "runs_len": runs_len}
-    group = zarr.create_group(MemoryStore(), attributes=attributes)
-    made = [
-        *_create_cell_arrays(group, layout, pix_len),
-        *_create_row_arrays(group),
-        *_create_index_arrays(group, layout, pix_len, runs_len),
-        group.create_array("crs", shape=(), dtype="int8", attributes=_crs_attributes(layout)),
-    ]
-    arrays = {array.basename: array.metadata.to_dict() for array in made}
-    consolidated = {"kind": "inline", "must_understand": False, "metadata": arrays}
-    metadata = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-    found: dict[str, Any] = json.loads(
-        encode_json(metadata | {"consolidated_metadata": consolidated})
-    )
-    return found
-
-
-def encode_json(metadata: Mapping[str, Any]) -> bytes:
-    """The bytes of a ``zarr.json``."""
-    return json.dumps(metadata, indent=1, allow_nan=False).encode()
-
-
-def _create_cell_arrays(
-    group: zarr.Group, layout: Layout, pix_len: int
-) -> Iterator[zarr.Array[Any]]:
-    shape: dict[str, Any] = {
-        "shape": (0, pix_len),
-        "chunks": (1, INNER),
-        "shards": (1, layout.pix_max),
-        "dimension_names": ("time", "cells"),
-    }
-    about: dict[str, Any] = {"grid_mapping": "crs", "coordinates": "cell_ids orbit", "units": "1"}
-    packing = _packing("shuffle" if layout.keep_bits is None else "bitshuffle")
-    for band in layout.bands:
-        attributes = about | {
-            "long_name": f"sigma0 backscatter in {band}, linear power",
-            "standard_name": "surface_backwards_scattering_coefficient_of_radar_wave",
-            "polarization": band,
-            "cell_methods": "area: mean",
-            "ancillary_variables": "count",
-        }
-        yield group.create_array(
-            band, dtype="float32", fill_value=float("nan"), compressors=packing,
-            attributes=attributes, **shape,
-        )  # fmt: skip
-    attributes = about | {
-        "long_name": "number of raster pixels averaged in the cell",
-        "standard_name": "number_of_observations",
-    }
-    yield group.create_array(
-        "count", dtype="uint16", fill_value=0, compressors=_packing("bitshuffle"),
-        attributes=attributes, **shape,
-    )  # fmt: skip
-
-
-def _create_row_arrays(group: zarr.Group) -> Iterator[zarr.Array[Any]]:
-    # No value is ever the fill value, so that none of these files is ever left out.
-    rows: list[tuple[str, Any, Any, dict[str, Any]]] = [
-        ("time", "int64", -1, {
-            "long_name": "UTC day of the acquisitions; NaT: removed",
-            "standard_name": "time",
-            "units": "seconds since 1970-01-01",
-            "calendar": "proleptic_gregorian",
-            "axis": "T",
-        }),
-        ("orbit", "int8", -1, {
-            "long_name": "orbit direction",
-            "flag_values": [0, 1, 2],
-            "flag_meanings": "any ascending descending",
-        }),
-        ("provenance", str, "-", {
-            "long_name": "where the record came from, as JSON",
-        }),
-    ]  # fmt: skip
-    for name, dtype, fill, attributes in rows:
-        yield group.create_array(
-            name, shape=(0,), chunks=(ROWS,), dtype=dtype, fill_value=fill,
-            compressors=_packing("noshuffle" if dtype is str else "bitshuffle"),
-            dimension_names=("time",), attributes=attributes,
-        )  # fmt: skip
-
-
-def _create_index_arrays(
-    group: zarr.Group, layout: Layout, pix_len: int, runs_len: int
-) -> Iterator[zarr.Array[Any]]:
-    for name, dtype, what in (
-        ("start_ipix", "uint64", "first nested HEALPix id of a run of consecutive cells"),
-        ("run_len", "uint32", "number of cells in the run"),
-    ):
-        yield group.create_array(
-            name, shape=(runs_len,), chunks=(layout.runs_max,), dtype=dtype,
-            fill_value=int(np.iinfo(dtype).max), compressors=_packing("bitshuffle"),
-            dimension_names=("runs",), attributes={"long_name": what},
-        )  # fmt: skip
-    # xdggs wants these attributes and no standard_name.
-    attributes: dict[str, Any] = {
-        "grid_name": "healpix",
-        "level": layout.level,
-        "indexing_scheme": "nested",
-    }
-    if layout.ellipsoid == "WGS84":
-        attributes["ellipsoid"] = {
-            "name": "WGS84", "semimajor_axis": 6378137.0, "inverse_flattening": 298.257223563,
-        }  # fmt: skip
-    yield group.create_array(
-        "cell_ids", shape=(pix_len,), chunks=(INNER,), shards=(layout.pix_max,),
-        dtype="uint64", fill_value=EMPTY, compressors=_packing("bitshuffle"),
-        dimension_names=("cells",), attributes=attributes,
-    )  # fmt: skip
-
-
-def _group_attributes(tile: Tile, layout: Layout) -> dict[str, Any]:
-    """What third parties need, by CF 1.13 and the DGGS convention for Zarr."""
-    dggs: dict[str, Any] = {
-        "name": "healpix",
-        "refinement_level": layout.level,
-        "indexing_scheme": "nested",
-        "spatial_dimension": "cells",
-        "coordinate": "cell_ids",
-        "compression": "none",
-    }
-    if layout.ellipsoid == "WGS84":
-        dggs["ellipsoid"] = {
-            "name": "WGS84", "semi_major_axis": 6378137.0, "inverse_flattening": 298.257223563,
-        }  # fmt: skip
-    convention = {
-        "uuid": "7b255807-140c-42ca-97f6-7a1cfecdbc38",
-        "name": "dggs",
-        "schema_url": "https://raw.githubusercontent.com/zarr-conventions/dggs/refs/tags/v1/schema.json",
-        "spec_url": "https://github.com/zarr-conventions/dggs/blob/v1/README.md",
-        "description": "Discrete Global Grid Systems convention for zarr",
-    }
-    return {
-        "Conventions": "CF-1.13",
-        "title": f"Sentinel-1 backscatter in HEALPix cells, tile {tile.name}",
-        "zarr_conventions": [convention],
-        "dggs": dggs,
-        "nside": layout.nside,
-        "ellipsoid": layout.ellipsoid,
-        "ordering": "nested",
-        "tile_west": tile.west,
-        "tile_south": tile.south,
-    }
-
-
-def _crs_attributes(layout: Layout) -> dict[str, Any]:
-    attributes: dict[str, Any] = {
-        "grid_mapping_name": "healpix",
-        "refinement_level": layout.level,
-        "indexing_scheme": "nested",
-    }
-    if layout.ellipsoid == "WGS84":
-        attributes["reference_ellipsoid_name"] = "WGS 84"
-    return attributes
-
-
-def _packing(shuffle: Any) -> list[Any]:
-    return [BloscCodec(cname="zstd", clevel=3, shuffle=shuffle), Crc32cCodec()]

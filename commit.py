@@ -1,0 +1,315 @@
+"""Changing a tile, one writer at a time, so that each change is there wholly or not at all.
+
+A write puts the files of slot n where nobody looks yet, and then commits: it replaces the
+tile's ``zarr.json``, whose consolidated metadata says how many slots there are.  A
+removal commits by replacing ``time``, where the record's day becomes NaT.  Every put is on
+disk (fsync) before the next one begins, so the order holds across a power cut, too.
+
+What a killed writer leaves behind is where nobody looks: partial files, files of slots
+that were never committed, files of removed records.  The next writer of the tile removes
+them first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+import zarr
+from numcodecs import BitRound  # type: ignore[import-untyped]
+from zarr.core.buffer import Buffer
+from zarr.core.metadata.v3 import ArrayV3Metadata
+from zarr.storage import LocalStore, StorePath
+
+import healpix
+import schema
+import shards
+from files import replacing, sync_folder
+from grid import Chunk, Provenance, Tile
+from schema import INNER, LOCK, ArchiveError, Layout
+from shards import NO_TIME, Group, Runs
+
+PATIENCE = 40  # turns of 0.05 s to wait for a reader, where open files cannot be replaced
+
+
+class Disk(LocalStore):
+    """zarr's local store, but each put is on disk before the next one begins.
+
+    The store of zarr 3.1.6 writes beside and renames, which is atomic, but never calls
+    fsync: after a power cut the commit could be there without the data.  Everything that
+    the archive changes on disk goes through `put` and `discard`.
+    """
+
+    def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
+        super().__init__(root, read_only=read_only)
+        self._changing = threading.Lock()
+        self._retired = False
+
+    def put(self, key: str, data: Any) -> None:
+        """Write or replace one file, atomically and durably."""
+        path = self.root / key
+        with self._change():
+            make_folder(path.parent)
+            for turn in range(PATIENCE):
+                try:
+                    with replacing(path) as temporary:
+                        temporary.write_bytes(data)
+                    break
+                except PermissionError:  # Windows: somebody is reading the old file
+                    if os.name != "nt" or turn == PATIENCE - 1:
+                        raise
+                    time.sleep(0.05)
+
+    def discard(self, key: str) -> None:
+        """Remove a file, or a folder with all that is in it; nothing there is fine."""
+        path = self.root / key
+        with self._change():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                sync_folder(path.parent)
+
+    def retire(self) -> None:
+        """Let no change begin any more, and wait for the one under way.
+
+        zarr works in a thread of its own, which goes on when Ctrl-C ends the write: it
+        must not put a file when the tile's lock has been handed on.
+        """
+        with self._changing:
+            self._retired = True
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[None]:
+        with self._changing:
+            if self._retired:
+                raise RuntimeError("This write was given up.")
+            yield
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """`put`, as zarr calls it."""
+        await asyncio.to_thread(self.put, key, value.as_buffer_like())
+
+    async def delete(self, key: str) -> None:
+        """`discard`, as zarr calls it."""
+        await asyncio.to_thread(self.discard, key)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, durably."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
+class Writer:
+    """What is done to a tile while its lock is held."""
+
+    def __init__(
+        self, disk: Disk, layout: Layout, tile: Tile, load: Callable[[], Group | None]
+    ) -> None:
+        self._disk, self._layout, self._tile, self._load = disk, layout, tile, load
+        self._folder = disk.root / tile.name
+
+    def write(
+        self, chunk: Chunk, cells: xr.Dataset, provenance: Provenance | None, replace: bool
+    ) -> bool:
+        """Add a record; False if there is one of this chunk already (and ``replace`` is not)."""
+        group = self._load()
+        old = group.slots(chunk) if group else []
+        if group and old and not replace:
+            with contextlib.suppress(OSError):  # a killed writer may not have come to it
+                self._put_array_metadata(group)
+            return False
+        runs = (cells["start_ipix"].values, cells["run_len"].values)
+        try:
+            if group is None:
+                group = self._begin(runs, cells.sizes["cells"])
+            else:
+                self._sweep(group)
+                self._check_index(group, runs)
+            self._append(group, chunk, cells, provenance)
+        except BaseException:
+            with contextlib.suppress(OSError, ArchiveError):
+                self._tidy()
+            raise
+        # The record is there.  The next writer makes up for what fails from here on.
+        with contextlib.suppress(OSError):
+            self._put_array_metadata(group)
+            self._forget(group, old)
+        return True
+
+    def remove(self, chunk: Chunk) -> bool:
+        """Remove a record; False if there is none.  A tile's last record takes the tile along."""
+        group = self._load()
+        slots = group.slots(chunk) if group else []
+        if group is None or not slots:
+            return False
+        if list(group.records()) == [chunk]:
+            self.clear()
+        else:
+            self._forget(group, slots)
+        return True
+
+    def clear(self) -> None:
+        """Remove all but the lock; without its metadata, which goes first, it is no tile."""
+        self._discard("zarr.json")
+        for path in sorted(self._folder.iterdir()):
+            if path.name != LOCK:
+                self._discard(path.name)
+
+    def _begin(self, runs: Runs, pix_len: int) -> Group:
+        """A new tile: its index is on disk, its metadata is not."""
+        self.clear()  # what a killed writer may have left
+        metadata = schema.new_metadata(self._tile, self._layout, pix_len, len(runs[0]))
+        rows = np.empty(0, np.int64), np.empty(0, np.int8)
+        group = Group(self._tile, self._folder, metadata, *rows)
+        self._put_index(group, runs)
+        return group
+
+    def _check_index(self, group: Group, runs: Runs) -> None:
+        """Refuse other cells than the tile has; mend the index if it is damaged."""
+        has = group.runs()
+        if not (np.array_equal(has[0], runs[0]) and np.array_equal(has[1], runs[1])):
+            raise ArchiveError(
+                f"{self._tile.name}: the record has {int(runs[1].sum())} cells in {len(runs[0])} "
+                f"runs, the archive has {group.pix_len} in {len(has[0])} for this tile, and they "
+                "must be the same.  Nothing was written."
+            )
+        if not group.index_is_whole():
+            self._put_index(group, runs)
+
+    def _append(
+        self, group: Group, chunk: Chunk, cells: xr.Dataset, provenance: Provenance | None
+    ) -> None:
+        """Fill the next slot and commit it."""
+        slot, texts = len(group.times), group.texts()
+        seconds, orbit = shards.key(chunk)
+        group.times = np.append(group.times, seconds)
+        group.orbits = np.append(group.orbits, np.int8(orbit))
+        group.lengthen()
+        whole = _is_seen_throughout(cells["count"].values)
+        for name in group.cell_arrays:
+            values = cells[name].values
+            if name != "count":
+                values = _rounded(values, self._layout.keep_bits)
+            self._array(group, name, whole)[slot] = values
+        about = {
+            "day": chunk.day.isoformat(),
+            "orbit": chunk.orbit,
+            "seen": int(np.count_nonzero(cells["count"].values)),
+            "bytes": {name: file_size(group.shard(name, slot)) for name in group.cell_arrays},
+            "source": str(cells.attrs.get("source", "")),
+        }
+        if provenance is not None:
+            about |= asdict(provenance)
+        self._put_row(group, "provenance", [*texts, json.dumps(about)], slot)
+        self._put_row(group, "orbit", group.orbits, slot)
+        self._put_row(group, "time", group.times, slot)
+        self._disk.put(f"{self._tile.name}/zarr.json", schema.encode_json(group.metadata))
+
+    def _forget(self, group: Group, slots: list[int]) -> None:
+        """Remove these slots' records.  The replace of ``time`` is what commits it."""
+        texts = group.texts() if slots else []
+        for slot in slots:
+            group.times[slot], texts[slot] = NO_TIME, ""
+            self._put_row(group, "time", group.times, slot)
+            self._put_row(group, "provenance", texts, slot)
+            with contextlib.suppress(OSError):  # Windows: somebody is reading it
+                for name in group.cell_arrays:
+                    self._discard(f"{name}/c/{slot}")
+
+    def _sweep(self, group: Group) -> None:
+        """Remove what killed writers left behind."""
+        for folder, _, files in os.walk(self._folder):
+            for file in files:
+                if ".partial" in file:
+                    self._discard((Path(folder) / file).relative_to(self._folder).as_posix())
+        live = {str(slot) for slot in group.records().values()}
+        for name in group.cell_arrays:
+            shards_there = self._folder / name / "c"
+            for path in shards_there.iterdir() if shards_there.is_dir() else ():
+                if path.name not in live:
+                    self._discard(f"{name}/c/{path.name}")
+        texts = group.texts()
+        half_removed = [
+            slot
+            for slot, seconds in enumerate(group.times)
+            if str(slot) not in live and (seconds != NO_TIME or texts[slot])
+        ]
+        self._forget(group, half_removed)
+
+    def _tidy(self) -> None:
+        """Remove what this writer left behind when its write failed."""
+        group = self._load()
+        if group is None:
+            self.clear()
+        else:
+            self._sweep(group)
+
+    def _put_index(self, group: Group, runs: Runs) -> None:
+        self._array(group, "start_ipix")[:] = runs[0]
+        self._array(group, "run_len")[:] = runs[1]
+        self._array(group, "cell_ids")[:] = healpix.runs_to_ids(*runs)
+
+    def _put_row(self, group: Group, name: str, values: Any, slot: int) -> None:
+        """Rewrite the chunk that this slot is in; as a whole, so that nothing is read."""
+        array = self._array(group, name)
+        first = slot // array.chunks[0] * array.chunks[0]
+        part = np.asarray(
+            values[first : first + array.chunks[0]], object if name == "provenance" else None
+        )
+        array[first : first + len(part)] = part
+
+    def _put_array_metadata(self, group: Group) -> None:
+        """Have each array's own metadata follow, for readers that go by it alone."""
+        for name, metadata in group.arrays.items():
+            path, data = self._folder / name / "zarr.json", schema.encode_json(metadata)
+            if not path.exists() or path.read_bytes() != data:
+                self._disk.put(f"{self._tile.name}/{name}/zarr.json", data)
+
+    def _array(self, group: Group, name: str, whole: bool = False) -> zarr.Array[Any]:
+        """The array by the group's metadata, whatever its own metadata says on disk.
+
+        Inner chunks without a value are not written; ``whole`` says that there is none, so
+        that zarr need not look.
+        """
+        place = StorePath(self._disk, f"{self._tile.name}/{name}")
+        metadata = ArrayV3Metadata.from_dict(group.arrays[name])
+        return zarr.Array(zarr.AsyncArray(metadata, place, {"write_empty_chunks": whole}))
+
+    def _discard(self, key: str) -> None:
+        self._disk.discard(f"{self._tile.name}/{key}")
+
+
+def _is_seen_throughout(count: npt.NDArray[np.uint16]) -> bool:
+    """Whether each inner chunk of a record has a cell that was seen."""
+    return bool(np.maximum.reduceat(count, np.arange(0, len(count), INNER)).all())
+
+
+def _rounded(values: npt.NDArray[np.float32], keep_bits: int | None) -> npt.NDArray[np.float32]:
+    """The values with this many bits of mantissa, rounded to even; relative error 2**-(n + 1)."""
+    if keep_bits is None:
+        return values
+    values = np.where(np.isnan(values), np.float32("nan"), values)  # rounding could make others -0
+    rounded: npt.NDArray[np.float32] = BitRound(keep_bits).encode(values).view(np.float32)
+    return rounded
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file, 0 if there is none."""
+    return path.stat().st_size if path.exists() else 0
