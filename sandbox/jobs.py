@@ -235,18 +235,29 @@ class Jobs:
                 f"SELECT count(*) FROM jobs WHERE owner = ? AND deleted = 0 AND status IN {ACTIVE}",
                 (job.owner,),
             ).fetchone()
-            title = job.title or ""
-            if self.faults.fire(("payment-required",), title=title):
-                raise ApiError("PaymentRequired")
-            if active >= self.slots or self.faults.fire(("job-limit",), title=title):
-                self.state.event("start refused", job)
-                raise ApiError("ConcurrentJobLimit", limit=self.slots)
-            now = time.time()
-            self._set(job.id, status="queued", updated=now, started=now, ended=None, result=None)
-            db.execute("DELETE FROM logs WHERE job = ?", (job.id,))
-            self.state.event("started", job)
-            job = self.get(job.owner, job.id)
+            refusal = self._refusal(job, active)
+            if refusal is None:
+                now = time.time()
+                self._set(
+                    job.id, status="queued", updated=now, started=now, ended=None, result=None
+                )
+                db.execute("DELETE FROM logs WHERE job = ?", (job.id,))
+                self.state.event("started", job)
+                job = self.get(job.owner, job.id)
+        # Raised inside, it would roll back the event and the counts of the faults.
+        if refusal is not None:
+            raise refusal
         self._spawn(job)
+
+    def _refusal(self, job: Job, active: int) -> ApiError | None:
+        """Why a job cannot be started now, if so."""
+        title = job.title or ""
+        if self.faults.fire(("payment-required",), title=title):
+            return ApiError("PaymentRequired")
+        if active >= self.slots or self.faults.fire(("job-limit",), title=title):
+            self.state.event("start refused", job)
+            return ApiError("ConcurrentJobLimit", limit=self.slots)
+        return None
 
     def stop(self, job: Job) -> None:
         """Cancel a job that is queued or running; otherwise nothing happens."""
