@@ -216,11 +216,11 @@ class Archive:
         cannot be written; in either case nothing of the record is kept.
         """
         layout = _layout_of(chunk, cells)
+        self._require_fit(chunk, layout, cells)
         with self._explained(str(chunk)):
-            self._require_layout(layout)
             if self.layout is None:
                 self._create(layout)
-                self._require_layout(layout)
+                self._require_fit(chunk, layout, cells)
             with self._writer(chunk.tile) as writer:
                 return writer.write(chunk, cells, provenance, replace)
 
@@ -258,8 +258,19 @@ class Archive:
         group = self._load(chunk.tile)
         return group is not None and group.slots(chunk)[-1:] == [slot]
 
-    def _require_layout(self, wanted: Layout) -> None:
+    def _require_fit(self, chunk: Chunk, wanted: Layout, cells: xr.Dataset) -> None:
         self.require(wanted.nside, wanted.ellipsoid, wanted.chunk_size, wanted.bands)
+        layout = self.layout or wanted
+        for dim, limit, name in (
+            ("cells", layout.pix_max, "PIX_MAX"),
+            ("runs", layout.runs_max, "RUNS_MAX"),
+        ):
+            if cells.sizes[dim] > limit:
+                raise ArchiveError(
+                    f"{chunk}: the tile has {cells.sizes[dim]} {dim}, but the archive {self.path} "
+                    f"has room for {limit} ({name}).  Nothing was written.  Take a smaller "
+                    f"CHUNK_SIZE or NSIDE, or a new archive with a larger {name}."
+                )
 
     def _create(self, layout: Layout) -> None:
         """Make the archive, unless another process just did."""
@@ -323,24 +334,22 @@ def _layout_of(chunk: Chunk, cells: xr.Dataset) -> Layout:
             raise ArchiveError(f"{chunk}: {name} must be ({dim}) {dtype}; it is {has}.")
     nside, ellipsoid = int(cells.attrs.get("nside", 0)), cells.attrs.get("ellipsoid")
     start, length = (cells[name].values.astype(np.int64) for name in ("start_ipix", "run_len"))
-    problems = {
-        "they have no band": not bands,
-        f"nside is {nside}, which is no power of 2": nside < 1 or nside & (nside - 1),
-        f"ellipsoid is {ellipsoid!r}": ellipsoid not in healpix.ELLIPSOIDS,
-        "ordering is not nested": cells.attrs.get("ordering") != "nested",
-        "there is none": not len(length),
-        "a run is empty": (length < 1).any(),
-        "the runs overlap or are not in order": (start[1:] < (start + length)[:-1]).any(),
-        "ids are beyond the sphere": len(start)
-        and not 0 <= start[0] <= start[-1] + length[-1] <= 12 * nside**2,
-        f"the runs spell {length.sum()} cells, not {cells.sizes['cells']}": length.sum()
-        != cells.sizes["cells"],
-    }
-    for problem, is_so in problems.items():
+    size, ends = cells.sizes["cells"], start + length
+    for is_so, problem in (
+        (not bands, "there is no band"),
+        (nside < 1 or nside & (nside - 1), f"nside is {nside}, which is no power of 2"),
+        (ellipsoid not in healpix.ELLIPSOIDS, f"the ellipsoid is {ellipsoid}"),
+        (cells.attrs.get("ordering") != "nested", "the ordering is not nested"),
+        (size == 0, "there is no cell"),
+        ((length < 1).any(), "a run is empty"),
+        ((start[1:] < ends[:-1]).any(), "the runs overlap or are not in order"),
+        (size and (start[0] < 0 or ends[-1] > 12 * nside**2), "ids are beyond the sphere"),
+        (length.sum() != size, f"the runs spell {length.sum()} cells, but there are {size}"),
+    ):
         if is_so:
-            raise ArchiveError(f"{chunk}: the cells do not fit an archive: {problem}.")
-    size = exact_size(chunk.tile.size)
-    return Layout(nside, str(ellipsoid), size, bands, PIX_MAX, RUNS_MAX, KEEP_BITS)
+            raise ArchiveError(f"{chunk}: these cells cannot be archived: {problem}.")
+    chunk_size = exact_size(chunk.tile.size)
+    return Layout(nside, str(ellipsoid), chunk_size, bands, PIX_MAX, RUNS_MAX, KEEP_BITS)
 
 
 def _select(group: Group, layout: Layout, bbox: BBox | None) -> tuple[Runs, Spans]:
