@@ -123,8 +123,8 @@ def collection(root: str, *, full: bool) -> Json:
         "title": "Sentinel-1 GRD, synthetic",
         "description": (
             "**Synthetic.** Backscatter as Sentinel-1 IW GRD would show it, computed from a "
-            "formula of place, day and orbit on a true land mask. Nothing in it was measured. All passes "
-            "of a day are merged into one time step. Values are linear power."
+            "formula of place, day and orbit on a true land mask. Nothing in it was measured. "
+            "All passes of a day are merged into one time step. Values are linear power."
         ),
         "keywords": ["synthetic", "SAR", "Sentinel-1"],
         "license": "MIT",

@@ -97,3 +97,20 @@ class ApiError(Exception):
         self.status, message = MESSAGES[code]
         self.message = message.format(**blanks)
         super().__init__(f"{code}: {self.message}")
+
+
+class NoData(Exception):
+    """There is nothing to write.  ``catalogued`` tells in which of the two ways.
+
+    False: no pass is in the catalogue for these extents.  True: a pass's footprint
+    touches them (footprints are a little larger than what is imaged), but no pixel
+    was imaged.
+    """
+
+    def __init__(self, *, catalogued: bool) -> None:
+        self.catalogued = catalogued
+        super().__init__("no image" if catalogued else "no pass")
+
+
+class Cancelled(Exception):
+    """The job was stopped while it was computed."""

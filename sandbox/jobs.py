@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox import catalogue, graph, raster
-from sandbox.errors import NO_DATA, NO_DATA_MESSAGE, ApiError
+from sandbox import catalogue, graph
+from sandbox.errors import NO_DATA, NO_DATA_MESSAGE, ApiError, Cancelled, NoData
 from sandbox.faults import Faults, Switch
 
 JOB_SECONDS = 3.0  # from start to finish, at least
@@ -332,9 +332,9 @@ class Jobs:
         try:
             if name in ("", "job-slow"):
                 result = self._write(job)
-        except raster.NoData as no_data:
+        except NoData as no_data:
             no_pass = not no_data.catalogued
-        except raster.Cancelled:
+        except Cancelled:
             return
         cpu = time.thread_time() - cpu
         self._wait(job, start + self.job_seconds + (fate.seconds if fate else 0.0))
@@ -343,6 +343,8 @@ class Jobs:
                 self._finish(job, name, result, no_pass=no_pass, cpu=cpu)
 
     def _write(self, job: Job) -> dict[str, Any]:
+        from sandbox import raster  # takes a second; the server has begun to answer meanwhile
+
         path = self.file(job.id)
         path.parent.mkdir(parents=True, exist_ok=True)
         order = graph.read(json.loads(job.process))

@@ -10,8 +10,10 @@ curve over the turning Earth.  So the near and the far edge of a swath are two t
 longitude east of the node by latitude, made once on a sphere; a pass is such a table and
 the longitude of its node, and a point lies ``(lon - near) / (far - near)`` across it.
 
-All of it is whole-number arithmetic on 1/175 of a day and tables that depend on
-constants only: the same on every machine and in every run.
+Times are whole numbers of 1/175 day and the tables depend on constants only, so every
+run sees the same.  The node's longitude is chosen such that on 2026-01-20 a single
+descending pass covers 3..5 E, 51..51.5 N and an ascending one 7..8 E, 50..50.5 N, while
+the tile in between is covered in part.
 """
 
 from __future__ import annotations
@@ -27,12 +29,11 @@ REVOLUTIONS = 175  # per cycle
 CYCLE = 12  # days; time is counted in units of 1/175 day, so a revolution takes 12 units
 REPEAT = 6  # days between the two satellites on one track
 INCLINATION = 98.18  # degrees
-NEAR_RANGE, FAR_RANGE = 350.0, 600.0  # ground distance of the swath's edges from the track, km
+NEAR_RANGE, FAR_RANGE = 324.0, 574.0  # ground distance of the swath's edges from the track, km
 EARTH_RADIUS = 6371.0  # km
 SOUTH_LIMIT, NORTH_LIMIT = -76.0, 78.0  # degrees; nothing is imaged beyond
-NODE_LONGITUDE = 1.0  # degrees, of revolution 0: places all tracks
+NODE_LONGITUDE = 5.3  # degrees, of revolution 0: places all tracks
 NODE_HOUR = 18  # local solar time of the ascending node
-DAY_SHIFT = 0  # days, which of the 6 days sees which tracks
 FOOTPRINT_MARGIN = 0.08  # share of the swath by which a catalogue footprint exceeds the image
 
 STATES = ("ASCENDING", "DESCENDING")
@@ -73,7 +74,7 @@ class Pass:
 def passes(day: dt.date) -> list[Pass]:
     """The passes whose equator crossing lies in a UTC day, in the order of time."""
     found = []
-    start = REVOLUTIONS * ((day - FIRST_DAY).days - DAY_SHIFT)
+    start = REVOLUTIONS * (day - FIRST_DAY).days
     first_node = round(REVOLUTIONS * ((NODE_HOUR - NODE_LONGITUDE / 15) / 24 % 1))
     for platform, satellite in (("A", 0), ("B", REVOLUTIONS * REPEAT)):
         for orbit, half in (("ASCENDING", 0), ("DESCENDING", 6)):

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import h5py
 import netCDF4
@@ -25,33 +25,17 @@ from pyproj import CRS, Transformer
 
 from files import replacing
 from sandbox import catalogue, orbit, scene
+from sandbox.errors import Cancelled, NoData
 from sandbox.graph import Cube, Order
 
 PIXEL = 10  # m
 BLOCK = 256  # pixels, edge of a compressed block
-DEFLATE_LEVEL = 1
+DEFLATE_LEVEL: Final = 1
 SOURCE = "synthetic: computed by the openEO sandbox, not measured by Sentinel-1"
 _FIRST_T = dt.date(1990, 1, 1)  # day 0 of the time coordinate
 _netcdf_lock = threading.Lock()  # the netCDF library is not safe to use from several threads
 
 Array = NDArray[Any]
-
-
-class NoData(Exception):
-    """There is nothing to write.  ``catalogued`` tells in which of the two ways.
-
-    False: no pass is in the catalogue for these extents.  True: a pass's footprint
-    touches them (footprints are a little larger than what is imaged), but no pixel
-    was imaged.
-    """
-
-    def __init__(self, *, catalogued: bool) -> None:
-        self.catalogued = catalogued
-        super().__init__("no image" if catalogued else "no pass")
-
-
-class Cancelled(Exception):
-    """The job was stopped while it was computed."""
 
 
 @dataclass(frozen=True)
@@ -202,8 +186,8 @@ def _reduce(stack: Array, reducer: str) -> Array:
             result = np.where(image != 0, image, result)
         return result
     masked = np.ma.masked_equal(stack, 0)
-    reduced = {"mean": np.ma.mean, "median": np.ma.median, "min": np.ma.min, "max": np.ma.max}
-    return np.asarray(np.ma.filled(reduced[reducer](masked, axis=0), 0), np.float32)
+    reduced = getattr(np.ma, reducer)(masked, axis=0)  # mean, median, min, max: as the API's
+    return np.asarray(np.ma.filled(reduced, 0), np.float32)
 
 
 def _write_frame(
@@ -243,8 +227,8 @@ def _write_frame(
                 compression="zlib",
                 complevel=DEFLATE_LEVEL,
                 shuffle=True,
-                chunksizes=block if days is None else (1, *block),
-                fill_value=np.float32(0),
+                chunksizes=list(block if days is None else (1, *block)),
+                fill_value=0.0,
             )
             variable.long_name = band
             variable.units = ""

@@ -1,8 +1,38 @@
-"""The synthetic Sentinel-1: sigma0 as a function of place, day and pass, and of nothing else."""
+"""The synthetic Sentinel-1: linear sigma0 as a function of place, day and pass alone.
+
+Everything is noise on lattices of latitude and longitude, hashed from whole numbers: rows
+of equal latitude, each with a whole number of columns around the Earth, about as wide as
+the rows are high.  So the field is defined everywhere, has no seams, and can be computed
+anywhere without its surroundings.
+
+Slow fields (coast, wind, forests, towns, rivers, relief) are computed at every
+`CELL`-th pixel of the UTM zone's own 10 m grid and interpolated linearly.  Two rasters of
+one zone share these nodes, so they agree exactly where they overlap; two rasters of
+neighbouring zones are samples of the same field.
+
+What is on the ground, and how bright (VV / VH in dB):
+
+* sea: VV falls with incidence and rises with wind as CMOD5 does near 35 degrees (Hersbach
+  2007, doi:10.1029/2006JC003743), VH by C-2PO, ``0.580 U - 35.652`` (Zhang and Perrie 2012,
+  doi:10.1175/BAMS-D-11-00001.1); a few ships of +8 to +16 dB with their side lobes
+* fields: -10 to -15 / -16 to -21, parcel by parcel, with the seasons of their crops
+  (Veloso et al. 2017, doi:10.1016/j.rse.2017.07.015)
+* forest: -8 / -14, hardly changing (Dostalova et al. 2018, doi:10.3390/rs10091459)
+* towns: -7 to 0 with single scatterers up to +12, VH 7 dB lower (Koppel et al. 2017,
+  doi:10.1080/22797254.2017.1333417)
+* rivers: -21 / -28
+
+Speckle is a gamma variate of 4.4 looks, the equivalent number of looks of an IW GRD image
+(Sentinel-1 Product Definition, S1-RS-MDA-52-7440), correlated over two pixels.  Thermal
+noise goes in before speckle and is subtracted after it, and what comes out negative is
+clipped at 0, as the processor does: hence the zeros in VH over calm water.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,174 +40,543 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sandbox import land
-from sandbox.orbit import Pass
+from sandbox.orbit import FIRST_DAY, REPEAT, Pass, passes
 
-CELL = 16  # pixels between two nodes of the coarse lattice, on which slow fields are computed
-LOOKS = 4.4  # equivalent number of looks of an IW GRD image
-SPECKLE_STEP = 1.3e-4  # degrees between two rows of the speckle lattice, 14.5 m
+CELL = 16  # pixels between two nodes
+LOOKS = 4.4  # equivalent number of looks
+NEAR_INCIDENCE, FAR_INCIDENCE = 29.0, 46.0  # degrees at the edges of the swath
+NOISE_DB = -28.0  # noise equivalent sigma0 in the middle of a sub-swath
+NOISE_RISE = 3.0  # dB, how much higher it is at a sub-swath's edges
+
+# Rows of the lattices, degrees of latitude.
+SPECKLE = 1.3e-4
+TEXTURE = 5.0e-4
+COAST = (8.0e-3, 2.6e-3, 8.0e-4)
+PARCELS = 1.1e-2  # blocks of fields of one orientation
+TOWNS = 9.0e-2  # one place for a town in each
+SHIPS = 6.0e-2  # one place for a ship in each
+SHIP_CHANCE = 0.2
+SHIP_MARGIN = 0.12  # share of its place that a ship keeps from the edge
+METRES = 111_320.0  # per degree of latitude
+
+# Fields at the nodes, by their place in the stack.
+LON, LAT, ACROSS, LAND, WIND, FOREST, TOWN, RIVER, GAIN = range(9)
+PX, PY = 0, 1  # of a block: its middle tells it from the others
+# Crops: VV and VH in winter (dB), their change at the peak of the season, day of the peak.
+CROPS = np.array(
+    [
+        [-12.0, -19.0, 0.8, 1.2, 150.0],  # grass
+        [-11.5, -18.5, -2.5, -1.0, 145.0],  # winter cereals
+        [-10.5, -20.0, 1.0, 5.0, 215.0],  # maize
+        [-10.0, -19.0, 0.8, 3.5, 200.0],  # potatoes, beet
+        [-9.5, -15.5, 0.5, 0.8, 180.0],  # orchards
+    ]
+)
 
 Array = NDArray[Any]
+Block = tuple[float, float, float, float, float, float, float, float]
+Rows = tuple[int, Array]  # of a lattice: the first row, and how many columns each row has
+Ship = tuple[float, float, float, float, float, float]
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _mix(a, b, c):
-    """A 64-bit hash of three integers (finalizer of SplitMix64)."""
+def _mix(a: int, b: int, c: int) -> int:
+    """A 64-bit hash of three integers (the finalizer of SplitMix64)."""
     h = np.uint64(a) * np.uint64(0x9E3779B97F4A7C15)
     h ^= np.uint64(b) * np.uint64(0xC2B2AE3D27D4EB4F)
     h += np.uint64(c) * np.uint64(0x165667B19E3779F9)
     h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return h ^ (h >> np.uint64(31))
+    return h ^ (h >> np.uint64(31))  # type: ignore[return-value]
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _unit(h):
-    """A hash as a number in [0, 1)."""
-    return (h >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+def _unit(h: int, part: int) -> float:
+    """One of four parts of a hash as a number in [0, 1)."""
+    bits = (np.uint64(h) >> np.uint64(16 * part)) & np.uint64(0xFFFF)
+    return bits * (1.0 / 65536.0)
 
 
 @njit(cache=True, nogil=True)
-def _columns(row, step):
-    """How many columns of about ``step`` a lattice row has around the Earth."""
-    return max(1, int(round(360.0 / step * math.cos(math.radians((row + 0.5) * step)))))
+def _columns(row: int, step: float) -> int:
+    """How many columns a row of a lattice has around the Earth."""
+    return max(1, round(360.0 / step * math.cos(math.radians((row + 0.5) * step))))
 
 
 @njit(cache=True, nogil=True)
-def _noise(lon, lat, step, seed):
-    """Smooth noise in [-1, 1] with features of about ``step`` degrees of latitude."""
+def _rows(south: float, north: float, step: float) -> Rows:
+    """The first row of a lattice in a range of latitudes, and the columns of its rows."""
+    first = math.floor(south / step) - 2
+    last = math.floor(north / step) + 2
+    counts = np.empty(last - first + 1, np.int64)
+    for row in range(first, last + 1):
+        counts[row - first] = _columns(row, step)
+    return first, counts
+
+
+@njit(cache=True, nogil=True)
+def _row_noise(x: float, count: int, row: int, seed: int) -> float:
+    """Smooth noise in [0, 1) along a row of a lattice."""
+    column = math.floor(x)
+    share = x - column
+    share = share * share * (3.0 - 2.0 * share)
+    a = _unit(_mix(column % count, row, seed), 1)
+    b = _unit(_mix((column + 1) % count, row, seed), 1)
+    return a + (b - a) * share
+
+
+@njit(cache=True, nogil=True)
+def _noise(lon: float, lat: float, step: float, seed: int, rows: Rows) -> float:
+    """Smooth noise in [-1, 1] on a lattice whose columns were counted."""
+    first, counts = rows
     y = lat / step
-    row = int(math.floor(y))
-    fy = y - row
-    fy = fy * fy * (3.0 - 2.0 * fy)
-    total = 0.0
-    for r in range(2):
-        count = _columns(row + r, step)
-        x = (lon + 180.0) / 360.0 * count
-        column = int(math.floor(x))
-        fx = x - column
-        fx = fx * fx * (3.0 - 2.0 * fx)
-        a = _unit(_mix(column % count, row + r, seed))
-        b = _unit(_mix((column + 1) % count, row + r, seed))
-        total += (a + (b - a) * fx) * (fy if r == 1 else 1.0 - fy)
-    return 2.0 * total - 1.0
+    row = math.floor(y)
+    share = y - row
+    share = share * share * (3.0 - 2.0 * share)
+    turn = (lon + 180.0) / 360.0
+    low, high = counts[row - first], counts[row + 1 - first]
+    a = _row_noise(turn * low, low, row, seed)
+    b = _row_noise(turn * high, high, row + 1, seed)
+    return 2.0 * (a + (b - a) * share) - 1.0
 
 
 @njit(cache=True, nogil=True)
-def _land_share(lon, lat, cells, top, left):
-    """Share of land around a point: the mask smoothed by a quadratic B-spline."""
-    y = (90.0 - lat) * 120.0 - top
-    x = (lon + 180.0) * 120.0 - left
-    i, j = int(math.floor(y)), int(math.floor(x))
+def _slow_noise(lon: float, lat: float, step: float, seed: int) -> float:
+    """As `_noise`, for the nodes, where there is time to count."""
+    row = math.floor(lat / step)
+    counts = np.empty(2, np.int64)
+    counts[0], counts[1] = _columns(row, step), _columns(row + 1, step)
+    return _noise(lon, lat, step, seed, (row, counts))
+
+
+@njit(cache=True, nogil=True)
+def _land_share(lon: float, lat: float, cells: Array, top: int, left: int) -> float:
+    """Share of land around a point: the 1 km mask smoothed by a quadratic B-spline."""
+    y = (90.0 - lat) * land.CELLS_PER_DEGREE - top
+    x = (lon + 180.0) * land.CELLS_PER_DEGREE - left
+    i, j = math.floor(y), math.floor(x)
     fy, fx = y - i - 0.5, x - j - 0.5
     wy = (0.5 * (0.5 - fy) ** 2, 0.75 - fy * fy, 0.5 * (0.5 + fy) ** 2)
     wx = (0.5 * (0.5 - fx) ** 2, 0.75 - fx * fx, 0.5 * (0.5 + fx) ** 2)
     total = 0.0
     for di in range(3):
-        r = min(max(i + di - 1, 0), cells.shape[0] - 1)
+        row = min(max(i + di - 1, 0), cells.shape[0] - 1)
         for dj in range(3):
-            total += wy[di] * wx[dj] * cells[r, j + dj - 1]
+            total += wy[di] * wx[dj] * cells[row, j + dj - 1]
     return total
 
 
 @njit(cache=True, nogil=True)
-def _coarse(lon, lat, cells, top, left, out):
-    for i in range(lon.shape[0]):
-        for j in range(lon.shape[1]):
-            out[i, j] = _land_share(lon[i, j], lat[i, j], cells, top, left)
+def _wind(lon: float, lat: float, day: int) -> float:
+    """Wind speed at sea on a day, m/s."""
+    speed = 7.5 + 6.0 * _slow_noise(lon, lat, 2.5, 5003 * day + 1)
+    speed += 3.0 * _slow_noise(lon, lat, 0.5, 5003 * day + 2)
+    speed += 1.5 * _slow_noise(lon, lat, 0.11, 5003 * day + 3)
+    speed += 0.7 * _slow_noise(lon, lat, 0.03, 5003 * day + 4)
+    return min(max(speed, 1.5), 18.0)
 
 
 @njit(cache=True, nogil=True)
-def _render(lon, lat, across, land_share, gy, gx, normal, gamma, seed, vv, vh):
-    rows, columns = vv.shape
-    for i in range(rows):
-        node_i, fy = (i + gy) // CELL, ((i + gy) % CELL) / CELL
-        for j in range(columns):
-            node_j, fx = (j + gx) // CELL, ((j + gx) % CELL) / CELL
-            a, b = (1 - fy) * (1 - fx), (1 - fy) * fx
-            c, d = fy * (1 - fx), fy * fx
-            f = (
-                a * across[node_i, node_j]
-                + b * across[node_i, node_j + 1]
-                + c * across[node_i + 1, node_j]
-                + d * across[node_i + 1, node_j + 1]
-            )
-            if not 0.0 <= f < 1.0 or vv[i, j] > 0.0 or vh[i, j] > 0.0:
-                continue
-            x = (
-                a * lon[node_i, node_j]
-                + b * lon[node_i, node_j + 1]
-                + c * lon[node_i + 1, node_j]
-                + d * lon[node_i + 1, node_j + 1]
-            )
-            y = (
-                a * lat[node_i, node_j]
-                + b * lat[node_i, node_j + 1]
-                + c * lat[node_i + 1, node_j]
-                + d * lat[node_i + 1, node_j + 1]
-            )
-            s = (
-                a * land_share[node_i, node_j]
-                + b * land_share[node_i, node_j + 1]
-                + c * land_share[node_i + 1, node_j]
-                + d * land_share[node_i + 1, node_j + 1]
-            )
-            if s + 0.3 * _noise(x, y, 0.004, 7) > 0.5:
-                db = -10.0 + 2.5 * _noise(x, y, 0.004, 11)
-                vh_db = db - 6.5
-            else:
-                db, vh_db = -18.0 - 4.0 * f, -32.0
-            # Speckle
-            ly = y / SPECKLE_STEP
-            r0 = int(math.floor(ly))
-            wy = ly - r0
-            g1, g2, w2 = 0.0, 0.0, 0.0
-            for r in range(2):
-                count = _columns(r0 + r, SPECKLE_STEP)
-                lx = (x + 180.0) / 360.0 * count
-                c0 = int(math.floor(lx))
-                wx = lx - c0
-                wr = wy if r == 1 else 1.0 - wy
-                for k in range(2):
-                    w = wr * (wx if k == 1 else 1.0 - wx)
-                    h = _mix((c0 + k) % count, r0 + r, seed)
-                    g1 += w * normal[h & np.uint64(4095)]
-                    g2 += w * normal[(h >> np.uint64(32)) & np.uint64(4095)]
-                    w2 += w * w
-            w2 = 1.0 / math.sqrt(w2)
-            noise = 10.0 ** (-2.6)
-            vv[i, j] = _power(db, noise, g1 * w2, gamma)
-            vh[i, j] = _power(vh_db, noise, g2 * w2, gamma)
+def _river(lon: float, lat: float) -> float:
+    """A field whose zero line meanders: the middle of a river."""
+    value = _slow_noise(lon, lat, 0.33, 21) + 0.20 * _slow_noise(lon, lat, 0.09, 22)
+    return value + 0.06 * _slow_noise(lon, lat, 0.03, 23)
 
 
 @njit(cache=True, nogil=True)
-def _power(db, noise, normal, gamma):
+def _river_distance(lon: float, lat: float) -> float:
+    """About how many metres a point is from the nearest river, negative on its far bank."""
+    d = 1e-3
+    value = _river(lon, lat)
+    north = (_river(lon, lat + d) - value) / d
+    east = (_river(lon + d, lat) - value) / d / max(math.cos(math.radians(lat)), 0.1)
+    slope = math.sqrt(north * north + east * east)
+    return value / max(slope, 0.3) * METRES
+
+
+@njit(cache=True, nogil=True)
+def _town(lon: float, lat: float) -> float:
+    """How built-up it is: 0 outside the towns, rising to 1 in their middle."""
+    y = lat / TOWNS
+    row = math.floor(y)
+    built = 0.0
+    bend = 0.0
+    for r in range(row - 1, row + 2):
+        count = _columns(r, TOWNS)
+        x = (lon + 180.0) / 360.0 * count
+        column = math.floor(x)
+        for c in range(column - 1, column + 2):
+            h = _mix(c % count, r, 31)
+            dx, dy = x - c - _unit(h, 0), y - r - _unit(h, 1)
+            # Many villages, few cities: radii of 0.3 to 6 km, in rows of 10 km.
+            radius = min(0.03 * (0.01 + _unit(h, 2)) ** -0.8, 0.6)
+            distance = math.sqrt(dx * dx + dy * dy)
+            if distance < 1.6 * radius:
+                if bend == 0.0:
+                    bend = 0.45 * _slow_noise(lon, lat, 0.03, 32)
+                    bend += 0.35 * _slow_noise(lon, lat, 0.011, 33)
+                    bend += 0.25 * _slow_noise(lon, lat, 0.005, 34)
+                built = max(built, 1.0 - distance / radius + bend)
+    return min(built, 1.0)
+
+
+@njit(cache=True, nogil=True)
+def _height(lon: float, lat: float) -> float:
+    """Hills, in units of about 100 m."""
+    value = 2.0 * _slow_noise(lon, lat, 0.07, 41) + 0.9 * _slow_noise(lon, lat, 0.028, 42)
+    return value + 0.4 * _slow_noise(lon, lat, 0.012, 43)
+
+
+@njit(cache=True, nogil=True)
+def _gain(lon: float, lat: float, day: int, look: float) -> float:
+    """Slow changes in dB: soil moisture of the day, and slopes that face the radar."""
+    moisture = 0.8 * _slow_noise(lon, lat, 0.8, 7001 * day + 1)
+    hilly = min(max(0.2 + 1.4 * _slow_noise(lon, lat, 2.2, 44), 0.0), 1.0)
+    if hilly == 0.0:
+        return moisture
+    d = 2e-3
+    slope = (_height(lon + d, lat) - _height(lon - d, lat)) / (2 * d)
+    return moisture + look * hilly * min(max(0.035 * slope, -4.0), 6.0)
+
+
+@njit(cache=True, nogil=True)
+def _fill_nodes(
+    nodes: Array, blocks: Array, cells: Array, top: int, left: int, day: int, look: float
+) -> None:
+    """The slow fields and the blocks of parcels at all nodes, by their place."""
+    rows = _rows(nodes[LAT].min(), nodes[LAT].max(), PARCELS)
+    for i in range(nodes.shape[1]):
+        for j in range(nodes.shape[2]):
+            x, y = nodes[LON, i, j], nodes[LAT, i, j]
+            share = _land_share(x, y, cells, top, left)
+            nodes[LAND, i, j] = share
+            if share < 1.0:
+                nodes[WIND, i, j] = _wind(x, y, day)
+            if share > 0.0:
+                nodes[FOREST, i, j] = (
+                    _slow_noise(x, y, 0.13, 51)
+                    + 0.6 * _slow_noise(x, y, 0.045, 52)
+                    + 0.4 * _slow_noise(x, y, 0.017, 53)
+                )
+                nodes[TOWN, i, j] = _town(x, y)
+                nodes[RIVER, i, j] = _river_distance(x, y)
+                nodes[GAIN, i, j] = _gain(x, y, day, look)
+                blocks[i, j] = _block(x, y, rows)
+
+
+@njit(cache=True, nogil=True)
+def _block(lon: float, lat: float, rows: Rows) -> Block:
+    """The block of parcels at a point: that of the nearest of the scattered middles.
+
+    One middle lies in each cell of a lattice.  Returns the middle (columns and rows from
+    180 W, 0 N), the columns of its row, the cosine and sine of its parcels' direction,
+    their width and length (in rows), and a hash.
+    """
+    y = lat / PARCELS
+    row = math.floor(y)
+    best = 1e9
+    px, py, columns, key = 0.0, 0.0, 1, 0
+    for r in range(row - 1, row + 2):
+        count = rows[1][r - rows[0]]
+        x = (lon + 180.0) / 360.0 * count
+        column = math.floor(x)
+        for c in range(column - 1, column + 2):
+            h = _mix(c % count, r, 61)
+            dx, dy = x - c - _unit(h, 0), y - r - _unit(h, 1)
+            distance = dx * dx + dy * dy
+            if distance < best:
+                best, columns, key = distance, count, h
+                px, py = c + _unit(h, 0), r + _unit(h, 1)
+    angle = math.pi * _unit(key, 2)
+    key = _mix(key, 1, 62)
+    width = (70.0 + 180.0 * _unit(key, 0) ** 2) / (PARCELS * METRES)
+    length = (150.0 + 350.0 * _unit(key, 1)) / (PARCELS * METRES)
+    whole = float(key >> np.uint64(16))  # a hash that a float can hold
+    return px, py, float(columns), math.cos(angle), math.sin(angle), width, length, whole
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _parcel(lon: float, lat: float, block: Block) -> tuple[int, float]:
+    """The hash of the parcel at a point, and the distance from its edge in metres."""
+    px, py, columns, c, s, width, length, key = block
+    x, y = (lon + 180.0) / 360.0 * columns - px, lat / PARCELS - py
+    a, b = (c * x + s * y) / width, (c * y - s * x) / length
+    q = math.floor(b)
+    a += 0.381966 * q
+    p = math.floor(a)
+    a, b = a - p, b - q
+    edge = min(min(a, 1.0 - a) * width, min(b, 1.0 - b) * length) * (PARCELS * METRES)
+    return _mix(p, q, int(key)), edge
+
+
+@njit(cache=True, nogil=True)
+def _ship(lon: float, lat: float, seed: int) -> Ship:
+    """The ship near a point: metres east and north of it, heading, length, width, level.
+
+    A level of 0 means that there is none.  A ship keeps away from the edges of its place,
+    so no other place has to be looked at.
+    """
+    y = lat / SHIPS
+    row = math.floor(y)
+    count = _columns(row, SHIPS)
+    x = (lon + 180.0) / 360.0 * count
+    column = math.floor(x)
+    h = _mix(column % count, row, seed)
+    if _unit(h, 0) >= SHIP_CHANCE:
+        return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    room = 1.0 - 2.0 * SHIP_MARGIN
+    east = (column + SHIP_MARGIN + room * _unit(h, 1) - x) * SHIPS * METRES
+    north = (row + SHIP_MARGIN + room * _unit(h, 2) - y) * SHIPS * METRES
+    k = _mix(h, 1, seed)
+    length = 60.0 + 280.0 * _unit(k, 0) ** 2
+    return east, north, math.pi * _unit(h, 3), length, 0.12 * length + 8.0, 8.0 + 8.0 * _unit(k, 1)
+
+
+@njit(cache=True, nogil=True)
+def _ship_db(ship: Ship, east: float, north: float, look: float) -> float:
+    """What a ship shows at a point, metres east and north, in dB; -99 for nothing."""
+    x, y = east - ship[0], north - ship[1]
+    c, s = math.cos(ship[2]), math.sin(ship[2])
+    a, b = abs(c * x + s * y), abs(c * y - s * x)
+    if a < 0.5 * ship[3] and b < 0.5 * ship[4]:
+        return ship[5] - 6.0 * b / ship[4]
+    # Side lobes lie along the track, which leans 12 degrees from the meridian, and across.
+    c, s = 0.978, 0.208 * look
+    a, b = abs(c * x + s * y), abs(c * y - s * x)
+    if min(a, b) < 8.0 and max(a, b) < 350.0:
+        return ship[5] - 19.0 - 0.045 * max(a, b)
+    return -99.0
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _sea_db(wind: float, incidence: float) -> tuple[float, float]:
+    vv = -27.5 + 15.0 * math.log10(wind) - 0.42 * (incidence - 35.0)
+    return vv, 0.580 * wind - 35.652 - 0.1 * (incidence - 35.0)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _field_db(parcel: int, edge: float, lat: float, season: Array) -> tuple[float, float]:
+    crop = int(_unit(parcel, 0) * 5.0)
+    own = 3.0 * (_unit(parcel, 1) - 0.5)
+    if edge < 6.0:
+        own -= 1.5
+    # Winter here is summer there; near the equator there is neither.
+    grown = 0.5 + 0.5 * season[crop] * min(max(lat / 25.0, -1.0), 1.0)
+    return CROPS[crop, 0] + grown * CROPS[crop, 2] + own, CROPS[crop, 1] + grown * CROPS[
+        crop, 3
+    ] + own
+
+
+@njit(cache=True, nogil=True)
+def _town_db(lon: float, lat: float, built: float, parcel: int) -> tuple[float, float]:
+    """Blocks of houses, and single scatterers on a lattice of about 22 m."""
+    row = math.floor(lat / 2e-4)
+    column = math.floor(lon / 2e-4 * math.cos(math.radians(0.1 * math.floor(10.0 * lat))))
+    h = _mix(column, row, 71)
+    level = -9.5 + 4.5 * built + 5.0 * (_unit(parcel, 2) - 0.5)
+    if _unit(h, 0) < 0.015 + 0.06 * built:
+        level += 4.0 + 14.0 * _unit(h, 1)
+    elif _unit(h, 2) < 0.35 - 0.3 * built:
+        level -= 4.0  # gardens
+    return level, level - 7.0
+
+
+@njit(cache=True, nogil=True)
+def _speckle(lon: float, lat: float, seed: int, rows: Rows, normal: Array) -> tuple[float, float]:
+    """Two independent standard normal variates, each smooth over a lattice cell."""
+    first, counts = rows
+    y = lat / SPECKLE
+    row = math.floor(y)
+    share_y = y - row
+    turn = (lon + 180.0) / 360.0
+    a, b, squares = 0.0, 0.0, 0.0
+    for r in range(2):
+        count = counts[row + r - first]
+        x = turn * count
+        column = math.floor(x)
+        share_x = x - column
+        weight_y = share_y if r == 1 else 1.0 - share_y
+        for c in range(2):
+            weight = weight_y * (share_x if c == 1 else 1.0 - share_x)
+            place = column + c
+            if place >= count:
+                place -= count
+            h = _mix(place, row + r, seed)
+            a += weight * normal[h & np.uint64(4095)]
+            b += weight * normal[(h >> np.uint64(24)) & np.uint64(4095)]
+            squares += weight * weight
+    scale = 1.0 / math.sqrt(squares)
+    return a * scale, b * scale
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _power(db: float, noise: float, normal: float, gamma: Array, linear: Array) -> float:
+    """A level with noise and speckle, less the noise, clipped at 0."""
     z = min(max((normal + 6.0) * 100.0, 0.0), gamma.size - 2.0)
     k = int(z)
     speckle = gamma[k] + (gamma[k + 1] - gamma[k]) * (z - k)
-    return np.float32(max(0.0, (10.0 ** (0.1 * db) + noise) * speckle - noise))
+    level = linear[int((min(max(db, -49.0), 29.0) + 50.0) * 100.0)]
+    power: float = (level + noise) * speckle - noise
+    return max(0.0, power)
 
 
-def _tables() -> tuple[Array, Array]:
+@njit(cache=True, nogil=True)
+def _ground_db(at: Array, block: Block, season: Array, rows: Rows) -> tuple[float, float]:
+    """VV and VH of land, from the fields at a pixel; ``rows`` are those of the texture."""
+    lon, lat = at[LON], at[LAT]
+    parcel, edge = _parcel(lon, lat, block)
+    river = abs(at[RIVER])
+    if river < 90.0 and river < 55.0 + 30.0 * _noise(lon, lat, TEXTURE, 81, rows):
+        vv, vh = -21.0, -28.0
+    elif at[TOWN] > 0.25 + 0.3 * (_unit(parcel, 3) - 0.5):
+        vv, vh = _town_db(lon, lat, at[TOWN], parcel)
+    elif at[FOREST] + 0.5 * (_unit(parcel, 3) - 0.5) > 0.62:
+        crowns = _noise(lon, lat, TEXTURE, 82, rows)
+        vv, vh = -8.3 + crowns, -14.0 + crowns
+    else:
+        vv, vh = _field_db(parcel, edge, lat, season)
+    return vv + at[GAIN], vh + at[GAIN]
+
+
+@njit(cache=True, nogil=True)
+def _render(
+    nodes: Array,
+    blocks: Array,
+    offset: tuple[int, int],
+    seed: int,
+    look: float,
+    season: Array,
+    normal: Array,
+    gamma: Array,
+    linear: Array,
+    vv: Array,
+    vh: Array,
+) -> None:
+    """All pixels of a strip, cell by cell; only where both bands are still 0."""
+    rows, columns = vv.shape
+    south, north = nodes[LAT].min(), nodes[LAT].max()
+    speckle_rows, texture_rows = _rows(south, north, SPECKLE), _rows(south, north, TEXTURE)
+    coast_rows = _rows(south, north, COAST[0])
+    bay_rows = _rows(south, north, COAST[1])
+    rock_rows = _rows(south, north, COAST[2])
+    block_rows = _rows(south, north, PARCELS)
+    west, step, at = np.empty(GAIN + 1), np.empty(GAIN + 1), np.empty(GAIN + 1)
+    for ci in range(nodes.shape[1] - 1):
+        for cj in range(nodes.shape[2] - 1):
+            low_f, high_f = _range(nodes, ACROSS, ci, cj)
+            if not (high_f >= 0.0 and low_f < 1.0):
+                continue
+            low, high = _range(nodes, LAND, ci, cj)
+            coast = low < 0.98 and high > 0.02
+            one_block = low > 0.0
+            for k in (PX, PY):
+                same = blocks[ci, cj, k] == blocks[ci, cj + 1, k] == blocks[ci + 1, cj, k]
+                one_block = one_block and same and blocks[ci, cj, k] == blocks[ci + 1, cj + 1, k]
+            block = _block(nodes[LON, ci, cj], nodes[LAT, ci, cj], block_rows)
+            ship = _ship(nodes[LON, ci, cj], nodes[LAT, ci, cj], seed + 1)
+            metres = METRES * math.cos(math.radians(nodes[LAT, ci, cj]))
+            for i in range(max(0, ci * CELL - offset[0]), min(rows, (ci + 1) * CELL - offset[0])):
+                fy = (i + offset[0] - ci * CELL) / CELL
+                for k in range(GAIN + 1):
+                    a, b = nodes[k, ci, cj], nodes[k, ci, cj + 1]
+                    west[k] = a + (nodes[k, ci + 1, cj] - a) * fy
+                    step[k] = b + (nodes[k, ci + 1, cj + 1] - b) * fy - west[k]
+                begin = max(0, cj * CELL - offset[1])
+                for j in range(begin, min(columns, (cj + 1) * CELL - offset[1])):
+                    fx = (j + offset[1] - cj * CELL) / CELL
+                    f = west[ACROSS] + step[ACROSS] * fx
+                    if not 0.0 <= f < 1.0 or vv[i, j] > 0.0 or vh[i, j] > 0.0:
+                        continue
+                    x, y = west[LON] + step[LON] * fx, west[LAT] + step[LAT] * fx
+                    share = high
+                    if coast:
+                        share = west[LAND] + step[LAND] * fx
+                        share += 0.30 * _noise(x, y, COAST[0], 91, coast_rows)
+                        share += 0.16 * _noise(x, y, COAST[1], 92, bay_rows)
+                        share += 0.07 * _noise(x, y, COAST[2], 93, rock_rows)
+                    incidence = NEAR_INCIDENCE + (FAR_INCIDENCE - NEAR_INCIDENCE) * f
+                    if share < 0.5:
+                        wind = max(west[WIND] + step[WIND] * fx, 1.5)
+                        vv_db, vh_db = _sea_db(wind, incidence)
+                        if ship[5] > 0.0:
+                            hit = _ship_db(
+                                ship,
+                                (x - nodes[LON, ci, cj]) * metres,
+                                (y - nodes[LAT, ci, cj]) * METRES,
+                                look,
+                            )
+                            vv_db, vh_db = max(vv_db, hit), max(vh_db, hit - 7.0)
+                    else:
+                        for k in range(GAIN + 1):
+                            at[k] = west[k] + step[k] * fx
+                        if not one_block:
+                            block = _block(x, y, block_rows)
+                        vv_db, vh_db = _ground_db(at, block, season, texture_rows)
+                        vv_db -= 0.08 * (incidence - 37.5)
+                        vh_db -= 0.08 * (incidence - 37.5)
+                    sub = 3.0 * f - math.floor(3.0 * f)
+                    noise_db = NOISE_DB + NOISE_RISE * (2.0 * sub - 1.0) ** 2
+                    noise = linear[int((noise_db + 50.0) * 100.0)]
+                    g, h = _speckle(x, y, seed, speckle_rows, normal)
+                    vv[i, j] = _power(vv_db, noise, g, gamma, linear)
+                    vh[i, j] = _power(vh_db, noise, h, gamma, linear)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _range(nodes: Array, k: int, ci: int, cj: int) -> tuple[float, float]:
+    """The smallest and the largest value of a field at the corners of a cell."""
+    a, b = nodes[k, ci, cj], nodes[k, ci, cj + 1]
+    c, d = nodes[k, ci + 1, cj], nodes[k, ci + 1, cj + 1]
+    return min(min(a, b), min(c, d)), max(max(a, b), max(c, d))
+
+
+@cache
+def _tables() -> tuple[Array, Array, Array]:
+    """Normal quantiles, gamma variates by normal variate, and powers by dB."""
     from scipy import special
 
     normal = special.ndtri((np.arange(4096) + 0.5) / 4096)
-    z = np.arange(0, 1202) / 100 - 6
-    gamma = special.gammaincinv(LOOKS, np.clip(special.ndtr(z), 1e-12, 1 - 1e-12)) / LOOKS
-    return normal, gamma
+    share = np.clip(special.ndtr(np.arange(1202) / 100 - 6.0), 1e-12, 1 - 1e-12)
+    gamma = special.gammaincinv(LOOKS, share) / LOOKS
+    linear = 10.0 ** ((np.arange(8001) / 100 - 50.0) / 10)
+    # Single precision, so that they stay in the processor's cache.
+    return normal.astype(np.float32), gamma.astype(np.float32), linear.astype(np.float32)
+
+
+def _season(day: int) -> Array:
+    """The cosine of the time from each crop's peak, on a day of the catalogue."""
+    of_year = (day + 276) % 365.25  # the catalogue begins on 3 October
+    return np.cos(2 * np.pi * (of_year - CROPS[:, 4]) / 365.25)
 
 
 def render(
-    lon: Array, lat: Array, offset: tuple[int, int], view: Pass, day_number: int, out: Array
+    lon: Array, lat: Array, offset: tuple[int, int], view: Pass, day: int, out: Array
 ) -> None:
-    """Fill ``out`` (band, row, column) where it is 0 and the pass sees it."""
+    """Fill a strip with what a pass sees, where it holds nothing yet.
+
+    ``lon`` and ``lat`` are degrees at the nodes around the strip, ``offset`` how many
+    pixels (rows, columns) it begins after the first node, ``day`` counts from the
+    catalogue's first, ``out`` is float32 (band, row, column), VV and VH, linear power.
+    """
     across = view.across(lon, lat)
     if not ((across >= 0) & (across < 1)).any():
         return
-    cells, top, left = land.window(
-        float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
-    )
-    share = np.empty_like(lon)
-    _coarse(lon, lat, cells, top, left, share)
-    normal, gamma = _tables()
-    seed = day_number * 1000 + view.relative_orbit * 2 + (view.orbit == "ASCENDING")
-    _render(lon, lat, across, share, offset[0], offset[1], normal, gamma, seed, out[0], out[1])
+    corners = float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
+    cells, top, left = land.window(*corners)
+    look = 1.0 if view.orbit == "ASCENDING" else -1.0
+    nodes = np.zeros((GAIN + 1, *lon.shape))
+    nodes[LON], nodes[LAT], nodes[ACROSS] = lon, lat, across
+    blocks = np.zeros((*lon.shape, 8))
+    _fill_nodes(nodes, blocks, cells, top, left, day, look)
+    seed = 1_000_000 * (day + 1) + 2000 * (look > 0) + 4 * view.relative_orbit
+    _render(nodes, blocks, offset, seed, look, _season(day), *_tables(), out[0], out[1])
+
+
+def warm_up() -> None:
+    """Load the land mask and the compiled loops; on first use of a machine, make them."""
+    lon, lat = np.meshgrid([3.0, 3.001], [51.001, 51.0])
+    for number in range(REPEAT):
+        for view in passes(FIRST_DAY + dt.timedelta(days=number)):
+            if 0 <= view.across(lon, lat)[0, 0] < 1:
+                render(lon, lat, (0, 0), view, 0, np.zeros((2, CELL, CELL), np.float32))
+                return

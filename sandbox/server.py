@@ -20,7 +20,7 @@ from werkzeug.serving import BaseWSGIServer, ThreadedWSGIServer, WSGIRequestHand
 from werkzeug.test import run_wsgi_app
 from werkzeug.wrappers import Response
 
-from sandbox import api, control, faults, raster
+from sandbox import api, control, faults
 from sandbox.auth import Auth
 from sandbox.errors import MESSAGES
 from sandbox.faults import Faults, Switch
@@ -70,6 +70,7 @@ class Service:
 
     def serve_forever(self) -> None:
         """Answer until the process ends, except while connections are refused."""
+        threading.Thread(target=_warm_up, daemon=True).start()
         while True:
             self._server.serve_forever(poll_interval=0.1)  # closes the port when it returns
             if not self._pause:
@@ -85,6 +86,13 @@ class Service:
 
     def _open(self, port: int) -> BaseWSGIServer:
         return _Server(HOST, port, self._app, _Handler)
+
+
+def _warm_up() -> None:
+    """Load what the first job needs, and on a new machine compile it."""
+    from sandbox import scene
+
+    scene.warm_up()
 
 
 class _Server(ThreadedWSGIServer):
@@ -174,6 +182,8 @@ class _Faulty:
         if switch.name == "asset-stall":
             return _paused(body, half, switch.seconds)
         if switch.name == "asset-flip" and status.startswith("20"):
+            from sandbox import raster
+
             job = environ["PATH_INFO"].split("/")[2]
             return _flipped(body, raster.middle_of_pixels(self._jobs.file(job)) - _begin(headers))
         return body
