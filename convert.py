@@ -123,20 +123,21 @@ class _Raster:
     crs: str
     attrs: dict[str, str]
     dtype: np.dtype[Any]
-    readers: tuple[Callable[[int, int, NDArray[Any]], None], ...]
+    readers: tuple[Callable[[int, int], NDArray[Any]], ...]
 
-    def read(self, first: int, stop: int) -> NDArray[Any]:
-        """Rows [first, stop) of all bands: (band, row, column)."""
-        values = np.empty((len(self.bands), stop - first, self.x.size), self.dtype)
-        for band, reader, out in zip(self.bands, self.readers, values, strict=True):
+    def read(self, first: int, stop: int) -> tuple[NDArray[Any], ...]:
+        """Rows [first, stop) of each band: (row, column)."""
+        values = []
+        for band, reader in zip(self.bands, self.readers, strict=True):
             try:
-                reader(first, stop, out)
+                # One kind of array, so that the loops are compiled once.
+                values.append(np.require(reader(first, stop), self.dtype, ["C", "W"]))
             except Exception as error:  # isal's errors have no class of their own in its stubs
                 raise RasterError(
                     f"{self.name}: {band} cannot be read between the rows {first} and {stop}; "
                     f"the file is damaged ({error}). Download it again."
                 ) from error
-        return values
+        return tuple(values)
 
 
 @contextlib.contextmanager
@@ -256,9 +257,7 @@ def _crs(dataset: xr.Dataset, bands: Sequence[str], name: str) -> str:
     )
 
 
-def _rows_of(
-    array: xr.DataArray, y_dim: str, x_dim: str
-) -> Callable[[int, int, NDArray[Any]], None]:
+def _rows_of(array: xr.DataArray, y_dim: str, x_dim: str) -> Callable[[int, int], NDArray[Any]]:
     """A reader of rows through xarray, with fill values and scaling as CF has them."""
     attrs, encoding = array.attrs, array.encoding
     array = array.transpose(y_dim, x_dim)
@@ -267,24 +266,23 @@ def _rows_of(
     # xarray has masked the zeros: see `raster_to_cells`.
     masked_zeros = not fills and encoding.get("_FillValue") == 0 and offset == 0
 
-    def read(first: int, stop: int, out: NDArray[Any]) -> None:
-        raw = array[first:stop].values
-        out[:] = raw
+    def read(first: int, stop: int) -> NDArray[Any]:
+        raw = values = array[first:stop].values
         if (scale, offset) != (1, 0):
-            out *= scale
-            out += offset
+            values = raw * scale + offset
         for fill in np.ravel(fills):
             if fill * scale + offset != 0:
-                out[raw == fill] = np.nan
+                values = np.where(raw == fill, np.nan, values)
         if masked_zeros:
-            out[np.isnan(out)] = 0
+            values = np.nan_to_num(values, nan=0, posinf=np.inf, neginf=-np.inf)
+        return values
 
     return read
 
 
 def _blocks_of(
     file: h5py.File | None, band: str, array: xr.DataArray, step: dict[str, int]
-) -> Callable[[int, int, NDArray[Any]], None] | None:
+) -> Callable[[int, int], NDArray[Any]] | None:
     """A reader of rows from the compressed blocks of an HDF5 file, for many threads at once.
 
     HDF5 inflates one block at a time for the whole process; here each thread inflates
@@ -310,7 +308,8 @@ def _blocks_of(
     height, width = variable.chunks[-2:]
     columns = variable.shape[-1]
 
-    def read(first: int, stop: int, out: NDArray[Any]) -> None:
+    def read(first: int, stop: int) -> NDArray[Any]:
+        out = np.empty((stop - first, columns), np.float32)
         for row in range(first - first % height, stop, height):
             low, high = max(first, row), min(stop, row + height)
             for column in range(0, columns, width):
@@ -332,6 +331,7 @@ def _blocks_of(
                 )
                 part = out[low - first : high - first, column : column + width]
                 _join_bytes(values[:, low - row :, :], part.view(np.uint32))
+        return out
 
     return read
 
@@ -426,12 +426,12 @@ def _plan(grid: _Grid, tile: Tile, slots: Slots) -> _Plan:
     corners = _cut(np.array([[0, grid.y.size - 1, 0, grid.x.size - 1]]), BLOCKS[0])
     done: list[tuple[NDArray[Any], ...]] = []
     for level, size in enumerate(BLOCKS):
-        lon, lat = _nodes(grid, corners)
+        lon, lat = _nodes(grid, corners, (tile.west + tile.east) / 2)
         near, rings = _near(lon, lat, tile, slots, 1.0)
         corners, lon, lat, rings = corners[near], lon[near], lat[near], rings[near]
         if not grid.regular:
             break
-        kind, quarter, polynomials, origins, error = _fit(lon, lat, slots.nside)
+        kind, quarter, polynomials, origins, error = _fit(lon, lat, tile, slots.nside)
         good = error <= TOLERANCE * max(1.0, slots.nside / 2**20)
         if size > BLOCKS[-2]:
             good &= kind != healpix.MIXED
@@ -459,14 +459,17 @@ def _cut(corners: Ints, size: int) -> Ints:
     return np.array(pieces, np.int64).reshape(-1, 4)
 
 
-def _nodes(grid: _Grid, corners: Ints) -> tuple[Floats, Floats]:
-    """Longitude (without a jump inside a block) and latitude of 25 + 2 points a block."""
+def _nodes(grid: _Grid, corners: Ints, near: float) -> tuple[Floats, Floats]:
+    """Longitude and latitude of 25 + 2 points a block.
+
+    The longitude has no jump inside a block; its middle is within 180 degrees of ``near``.
+    """
     row0, row1, column0, column1 = corners.T[:, :, None]
     lon, lat = grid.lonlat(
         row0 + (_S + 1) / 2 * (row1 - row0), column0 + (_T + 1) / 2 * (column1 - column0)
     )
     with np.errstate(invalid="ignore"):
-        middle = lon[:, 12:13] % 360
+        middle = (lon[:, 12:13] - near + 180) % 360 + near - 180
         return lon - 360 * np.round((lon - middle) / 360), lat
 
 
@@ -501,7 +504,7 @@ def _range(values: Floats, margin: float, extra: float) -> tuple[Floats, Floats]
     return low - more, high + more
 
 
-def _fit(lon: Floats, lat: Floats, nside: int) -> tuple[NDArray[Any], ...]:
+def _fit(lon: Floats, lat: Floats, tile: Tile, nside: int) -> tuple[NDArray[Any], ...]:
     """Kind, quarter, polynomials, origins of blocks, and their errors in cells."""
     with np.errstate(invalid="ignore"):
         lon, lat = np.where(np.isfinite(lon), lon, np.nan), np.where(np.abs(lat) <= 90, lat, np.nan)
@@ -509,10 +512,12 @@ def _fit(lon: Floats, lat: Floats, nside: int) -> tuple[NDArray[Any], ...]:
         (z0, z1), (t0, t1) = _range(z, 0.02, 1e-9), _range(t, 0.02, 1e-9)
         quarter = np.floor(t[:, 12])
         whole = (np.floor(t0) == quarter) & (np.floor(t1) == quarter)
+        # Only the loop for MIXED blocks counts round the ring.
+        narrow = (t1 - t0 < 1) & (tile.size[0] <= 90)
         kind = np.full(len(lon), healpix.MIXED)
-        kind[(z0 > -2 / 3) & (z1 < 2 / 3)] = healpix.BELT
-        kind[(z0 > 2 / 3) & whole] = healpix.NORTH
-        kind[(z1 < -2 / 3) & whole] = healpix.SOUTH
+        kind[(z0 > -2 / 3) & (z1 < 2 / 3) & narrow] = healpix.BELT
+        kind[(z0 > 2 / 3) & whole & narrow] = healpix.NORTH
+        kind[(z1 < -2 / 3) & whole & narrow] = healpix.SOUTH
         cap = nside * math.sqrt(6) * np.sin(np.radians(90 - np.abs(lat)) / 2)
         u = t - quarter[:, None]
         kinds = [(kind == k)[:, None] for k in (healpix.BELT, healpix.MIXED)]
@@ -546,7 +551,7 @@ def _average(
 
     def take(first: int, stop: int) -> None:
         healpix.take_means(
-            run_start[first:stop], run_len[first:stop], slots, sums, missing,
+            run_start[first:stop], run_len[first:stop], slots, sums, gaps,
             means[:, place[first] : place[stop]], count[place[first] : place[stop]],
         )  # fmt: skip
 
@@ -555,8 +560,8 @@ def _average(
             pool.submit(_add_rings, raster, grid, plan, slots, rings, sums, missing)
             for rings in itertools.pairwise(_shares(plan, slots))
         ]
-        for job in adding:
-            job.result()
+        partly = sum(job.result() for job in adding)
+        gaps = missing if partly else missing[:0]
         cuts = np.searchsorted(place, np.linspace(0, place[-1], WORKERS + 1))
         for job in [pool.submit(take, *cut) for cut in itertools.pairwise(cuts.tolist())]:
             job.result()
@@ -578,12 +583,17 @@ def _shares(plan: _Plan, slots: Slots) -> list[int]:
 def _add_rings(
     raster: _Raster, grid: _Grid, plan: _Plan, slots: Slots, rings: tuple[int, int],
     sums: Floats, missing: Ints,
-) -> None:  # fmt: skip
-    """Add all pixels that fall into the rings [low, high), strip by strip."""
-    low, high = rings
-    mine = (plan.rings[:, 0] < high) & (plan.rings[:, 1] >= low)
+) -> int:  # fmt: skip
+    """Add all pixels that fall into the rings [low, high), strip by strip.
+
+    Returns how many were seen in some bands only.
+    """
+    partly = 0
+    mine = (plan.rings[:, 0] < rings[1]) & (plan.rings[:, 1] >= rings[0])
     blocks, polynomials, origins = plan.blocks[mine], plan.polynomials[mine], plan.origins[mine]
-    single = plan.single[(plan.single_rings[:, 0] < high) & (plan.single_rings[:, 1] >= low)]
+    mine = (plan.single_rings[:, 0] < rings[1]) & (plan.single_rings[:, 1] >= rings[0])
+    single = plan.single[mine]
+    slots = healpix.cut_slots(slots, *rings)
     for first in range(0, grid.y.size, BLOCKS[0]):
         here = np.flatnonzero(blocks[:, 0] // BLOCKS[0] == first // BLOCKS[0])
         alone = single[single[:, 0] // BLOCKS[0] == first // BLOCKS[0]]
@@ -592,20 +602,16 @@ def _add_rings(
         values = raster.read(first, min(first + BLOCKS[0], grid.y.size))
         # In the order of the raster, so that sums do not depend on how blocks were cut.
         here = here[np.lexsort((blocks[here, 2], blocks[here, 0]))]
-        healpix.add_blocks(
-            values,
-            first,
-            blocks[here],
-            polynomials[here],
-            origins[here],
-            rings,
-            slots,
-            sums,
-            missing,
+        more, doubtful = healpix.add_blocks(
+            values, first, blocks[here], polynomials[here], origins[here], slots, sums, missing
         )
-        for rows, columns in _pixels(alone):
+        partly += more
+        for rows, columns in ((doubtful[:, 0], doubtful[:, 1]), *_pixels(alone)):
             lon, lat = grid.lonlat(rows, columns)
-            healpix.add_points(values, rows - first, columns, lon, lat, rings, slots, sums, missing)
+            partly += healpix.add_points(
+                values, rows - first, columns.copy(), lon, lat, slots, sums, missing
+            )
+    return partly
 
 
 def _pixels(corners: Ints) -> Iterator[tuple[Ints, Ints]]:
@@ -621,8 +627,8 @@ def _pixels(corners: Ints) -> Iterator[tuple[Ints, Ints]]:
 def _overlaps(raster: _Raster, grid: _Grid, plan: _Plan, slots: Slots, runs: Runs) -> bool:
     """Whether any pixel centre, seen or not, lies in a cell of the runs."""
 
-    def ones(_first: int, _stop: int, out: NDArray[Any]) -> None:
-        out[:] = 1
+    def ones(first: int, stop: int) -> NDArray[Any]:
+        return np.ones((stop - first, grid.x.size), raster.dtype)
 
     solid = dataclasses.replace(raster, bands=raster.bands[:1], readers=(ones,))
     return bool(_average(solid, grid, plan, slots, runs)[1].any())

@@ -91,7 +91,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _loop(function: Function) -> Function:
-    return cast(Function, njit(cache=True, nogil=True)(function))
+    return cast(Function, njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 # ---------------------------------------------------------------- what the other rooms use
@@ -163,7 +163,8 @@ class Slots(NamedTuple):
     """The cells of a box ring by ring, west to east: a place in memory for each.
 
     Row r is ring ``top + r``; its slots ``start[r]`` to ``start[r + 1] - 1`` hold the
-    cells from ``first[r]`` eastwards.  A cell or two stand over on every side.
+    cells from index ``first[r]`` eastwards (below 0 for a box west of 0 E).  A cell or
+    two stand over on every side.
     """
 
     nside: int
@@ -183,10 +184,14 @@ def box_slots(bbox: BBox, nside: int, ellipsoid: str) -> Slots:
     size = np.minimum(np.minimum(ring, nside), 4 * nside - ring)
     first = np.floor(bbox.west / 90 * size).astype(np.int64) - 2
     count = np.ceil(bbox.width / 90 * size).astype(np.int64) + 4
-    whole = count >= 4 * size
-    first = np.where(whole, 0, first % (4 * size))
-    count = np.where(whole, 4 * size, count)
+    count = np.minimum(count, 4 * size)
     return Slots(nside, top, first, np.concatenate([[0], np.cumsum(count)]))
+
+
+def cut_slots(slots: Slots, low: int, high: int) -> Slots:
+    """The slots of the rings in [low, high), in the same places."""
+    low, high = (min(max(0, ring - slots.top), slots.first.size) for ring in (low, high))
+    return Slots(slots.nside, slots.top + low, slots.first[low:high], slots.start[low : high + 1])
 
 
 def rings_at(lat: Floats, nside: int) -> Floats:
@@ -539,38 +544,184 @@ def _box_runs(box: Box, level: int, geodetic: bool) -> tuple[Ints, Ints]:
 # How a block of raster pixels finds its cells: by polynomials for ``up`` and ``down`` in
 # the belt or one quarter of a cap, or by polynomials for longitude and latitude.
 BELT, NORTH, SOUTH, MIXED = range(4)
+DOUBT = 4e-8  # cells; points nearer to a line between cells are projected by themselves
+_DOUBTFUL = -2  # instead of a slot
 
 
 @_loop
-def _slot(ring: int, index: int, nside: int, top: int, first: Ints, start: Ints) -> int:
+def _slot(ring: int, index: int, slots: Slots) -> int:
     """The slot of a cell, -1 for a cell that has none."""
-    row = ring - top
-    if row < 0 or row >= first.size:
+    row = ring - slots.top
+    if row < 0 or row >= slots.first.size:
         return -1
-    k = index - first[row]
-    while k < 0:
-        k += 4 * _ring_size(ring, nside)
-    k += start[row]
-    return k if k < start[row + 1] else -1
+    turn = 4 * _ring_size(ring, slots.nside)
+    k = index - slots.first[row]
+    if k < 0:
+        k += turn
+    elif k >= turn:
+        k -= turn
+    k += slots.start[row]
+    return k if k < slots.start[row + 1] else -1
 
 
 @_loop
-def _add(values: Any, row: int, column: int, slot: int, sums: Floats, missing: Ints) -> None:
-    """Add one raster pixel to its cell, if it is seen."""
-    bands = values.shape[0]
+def _weigh(values: Any, row: int, column: int, weight: Floats) -> None:
+    """1 for pixels with a value in each band, 0 if all are 0, -1 if some are none."""
+    part = values[0][row, column : column + weight.size]
+    for j in range(weight.size):
+        weight[j] = part[j] if (part[j] >= 0) & (part[j] < np.inf) else -1.0
+    for band in range(1, len(values)):
+        part = values[band][row, column : column + weight.size]
+        for j in range(weight.size):
+            good = (weight[j] >= 0) & (part[j] >= 0) & (part[j] < np.inf)
+            weight[j] = weight[j] + part[j] if good else -1.0
+    for j in range(weight.size):
+        weight[j] = 1.0 if weight[j] > 0 else weight[j]
+
+
+@_loop
+def _add_row(
+    values: Any, row: int, column: int, found: Ints, weight: Floats, sums: Floats, missing: Ints
+) -> int:
+    """Add the pixels of one row, from a column on, to the slots found for them.
+
+    Returns how many were seen in some bands only.
+    """
+    partly = 0
+    bands = len(values)
+    _weigh(values, row, column, weight)
+    # Two bands are the common case, and twice as fast written out.
+    first, second = values[0], values[min(1, bands - 1)]
+    for j in range(found.size):
+        if found[j] < 0:
+            continue
+        slot = np.uint64(found[j])
+        if weight[j] < 0:
+            partly += _add_partly_seen(values, row, column + j, found[j], sums, missing)
+        elif bands == 2:
+            sums[slot, 0] += first[row, column + j]
+            sums[slot, 1] += second[row, column + j]
+            sums[slot, 2] += weight[j]
+        else:
+            for band in range(bands):
+                sums[slot, band] += values[band][row, column + j]
+            sums[slot, bands] += weight[j]
+    return partly
+
+
+@_loop
+def _add_partly_seen(
+    values: Any, row: int, column: int, slot: int, sums: Floats, missing: Ints
+) -> int:
+    """Add a pixel of which some bands are no measurements, if another one is seen."""
+    bands = len(values)
     seen = False
     for band in range(bands):
-        if 0 < values[band, row, column] < np.inf:
+        if 0 < values[band][row, column] < np.inf:
             seen = True
     if not seen:
-        return
+        return 0
     sums[slot, bands] += 1
     for band in range(bands):
-        value = values[band, row, column]
+        value = values[band][row, column]
         if 0 <= value < np.inf:
             sums[slot, band] += value
         else:
             missing[slot, band] += 1
+    return 1
+
+
+@_loop
+def _along_row(polynomial: Floats, s: float) -> Floats:
+    """The coefficients of t^j of both polynomials for one row of a block."""
+    c = np.empty((2, 5))
+    for k in range(2):
+        for j in range(5):
+            p = polynomial[k, :, j]
+            c[k, j] = (((p[4] * s + p[3]) * s + p[2]) * s + p[1]) * s + p[0]
+    return c
+
+
+@_loop
+def _whole_parts(c: Floats, out: Any) -> bool:
+    """floor(c(t)) for t from -1 to 1; whether any c(t) is nearly a whole number."""
+    c0, c1, c2, c3, c4 = c
+    scale = 2.0 / max(out.size - 1, 1)
+    doubt = 0
+    for j in range(out.size):
+        t = scale * j - 1.0
+        value = (((c4 * t + c3) * t + c2) * t + c1) * t + c0
+        whole = math.floor(value)
+        out[j] = np.int32(whole)
+        doubt |= abs(value - whole - 0.5) > 0.5 - DOUBT
+    return doubt != 0
+
+
+@_loop
+def _value(c: Floats, t: float) -> float:
+    return float((((c[4] * t + c[3]) * t + c[2]) * t + c[1]) * t + c[0])
+
+
+@_loop
+def _is_doubtful(value: float) -> bool:
+    """Whether a point is so near a line between cells that rounding may decide."""
+    return abs(value - math.floor(value) - 0.5) > 0.5 - DOUBT
+
+
+@_loop
+def _slots_between_lines(
+    a: Ints, b: Ints, kind: int, quarter: int, base_a: int, base_b: int, slots: Slots, found: Ints
+) -> None:
+    """The slots of cells given by their lines; longitudes do not wrap here."""
+    nside, top, first, start = slots
+    rows = first.size
+    if kind == BELT:
+        ring_base = 2 * nside + base_a - base_b - top
+        index_base = base_a + base_b - nside + 1
+        for j in range(a.size):
+            row = ring_base + a[j] - b[j]
+            slot = -1
+            if 0 <= row < rows:
+                k = ((index_base + a[j] + b[j]) >> 1) - first[row] + start[row]
+                if start[row] <= k < start[row + 1]:
+                    slot = k
+            found[j] = slot
+    else:
+        for j in range(a.size):
+            size = base_a + base_b + 1 + a[j] + b[j]
+            row = (size if kind == NORTH else 4 * nside - size) - top
+            slot = -1
+            if 0 <= row < rows:
+                k = quarter * size + base_a + a[j] - first[row] + start[row]
+                if start[row] <= k < start[row + 1]:
+                    slot = k
+            found[j] = slot
+
+
+@_loop
+def _slots_of_lonlat(c: Floats, origin: Floats, slots: Slots, found: Ints) -> None:
+    """The slots of a row of a block whose polynomials give longitude and latitude."""
+    scale = 2.0 / max(found.size - 1, 1)
+    for j in range(found.size):
+        lon = origin[0] + _value(c[0], scale * j - 1.0)
+        lat = origin[1] + _value(c[1], scale * j - 1.0)
+        found[j] = _slot_of_point(lon, lat, slots)
+        t = _quarters(lon)
+        z, w = _latitude(lat, slots.nside)
+        if w > 0:
+            up, down = (t - math.floor(t)) * w, (1 - t + math.floor(t)) * w
+        else:
+            up, down = slots.nside * (0.5 + t - 0.75 * z), slots.nside * (0.5 + t + 0.75 * z)
+        if _is_doubtful(up) or _is_doubtful(down):
+            found[j] = _DOUBTFUL
+
+
+@_loop
+def _slot_of_point(lon: float, lat: float, slots: Slots) -> int:
+    z, w = _latitude(lat, slots.nside)
+    face, ix, iy = _place(_quarters(lon), z, w, slots.nside)
+    ring, east = _to_ring(face, ix, iy, slots.nside)
+    return _slot(ring, east >> 1, slots)
 
 
 @_loop
@@ -580,58 +731,63 @@ def add_blocks(
     blocks: Ints,
     polynomials: Floats,
     origins: Floats,
-    rings: tuple[int, int],
     slots: Slots,
     sums: Floats,
     missing: Ints,
-) -> None:
+) -> tuple[int, Ints]:
     """Add the pixels of blocks of a raster to the slots of their cells.
 
-    values: (band, row, column), the rows from ``offset`` on.  blocks: (block, 6), first and
-    last row, first and last column (included), kind, quarter of the cap.  polynomials:
-    (block, 2, 5, 5), coefficients of s^i t^j for ``up`` and ``down`` (or longitude and
-    latitude), with s and t from -1 to 1 over the rows and columns; to them the origins,
-    (block, 2), are added, whole numbers for ``up`` and ``down``.  rings: only cells of
-    rings in [low, high) are touched, so two threads with rings of their own never meet.
-    sums: (slot, band + 1), the last for the
-    count of seen pixels.  missing: (slot, band), seen pixels without a value in the band.
+    values: a tuple of bands (row, column), the rows from ``offset`` on.  blocks:
+    (block, 6), first and last row, first and last column (included), kind, quarter of the
+    cap.  polynomials: (block, 2, 5, 5), coefficients of s^i t^j for ``up`` and ``down``
+    (or longitude and latitude), with s and t from -1 to 1 over the rows and columns; to
+    them the origins, (block, 2), are added, whole numbers.  sums: (slot, band + 1), the
+    last for the count of seen pixels.  missing: (slot, band), seen pixels without a value
+    in the band.  Only sums of ``slots`` are touched, so that threads with different rings
+    never meet.
+
+    Returns how many pixels were seen in some bands only, and rows and columns, (n, 2), of
+    the pixels left out because they are too near a line between cells.
     """
-    low, high = rings
-    nside, top, first, start = slots
+    width = (blocks[:, 3] - blocks[:, 2]).max() + 1 if blocks.shape[0] > 0 else 0
+    a = np.empty(width, np.int32)
+    b = np.empty(width, np.int32)
+    found = np.empty(width, np.int64)
+    weight = np.empty(width)
+    doubtful = np.empty((1024, 2), np.int64)
+    left_out = 0
+    partly = 0
     for block in range(blocks.shape[0]):
         row0, row1, column0, column1, kind, quarter = blocks[block]
-        base_a, base_b = origins[block]
+        n = column1 - column0 + 1
+        base_a = int(origins[block, 0])
+        base_b = int(origins[block, 1])
         for row in range(row0, row1 + 1):
-            s = 2.0 * (row - row0) / max(row1 - row0, 1) - 1.0
-            c = np.empty((2, 5))
-            for k in range(2):
-                for j in range(5):
-                    p = polynomials[block, k, :, j]
-                    c[k, j] = (((p[4] * s + p[3]) * s + p[2]) * s + p[1]) * s + p[0]
-            scale = 2.0 / max(column1 - column0, 1)
-            for column in range(column0, column1 + 1):
-                t = scale * (column - column0) - 1.0
-                a = (((c[0, 4] * t + c[0, 3]) * t + c[0, 2]) * t + c[0, 1]) * t + c[0, 0]
-                b = (((c[1, 4] * t + c[1, 3]) * t + c[1, 2]) * t + c[1, 1]) * t + c[1, 0]
-                if kind == MIXED:
-                    z, w = _latitude(b + base_b, nside)
-                    face, ix, iy = _place(_quarters(a + base_a), z, w, nside)
-                    ring, east = _to_ring(face, ix, iy, nside)
-                    index = east >> 1
-                else:
-                    up = math.floor(a) + int(base_a)
-                    down = math.floor(b) + int(base_b)
-                    if kind == BELT:
-                        ring = 2 * nside + up - down
-                        index = (up + down - nside + 1) >> 1
-                    else:
-                        size = up + down + 1
-                        ring = size if kind == NORTH else 4 * nside - size
-                        index = quarter * size + up
-                if low <= ring < high:
-                    slot = _slot(ring, index, nside, top, first, start)
-                    if slot >= 0:
-                        _add(values, row - offset, column, slot, sums, missing)
+            c = _along_row(polynomials[block], 2.0 * (row - row0) / max(row1 - row0, 1) - 1.0)
+            if kind == MIXED:
+                _slots_of_lonlat(c, origins[block], slots, found[:n])
+                doubt = True
+            else:
+                doubt_a = _whole_parts(c[0], a[:n])
+                doubt_b = _whole_parts(c[1], b[:n])
+                doubt = doubt_a or doubt_b
+                _slots_between_lines(a[:n], b[:n], kind, quarter, base_a, base_b, slots, found[:n])
+            if doubt:
+                scale = 2.0 / max(n - 1, 1)
+                for j in range(n):
+                    if kind != MIXED and (
+                        _is_doubtful(_value(c[0], scale * j - 1.0))
+                        or _is_doubtful(_value(c[1], scale * j - 1.0))
+                    ):
+                        found[j] = _DOUBTFUL
+                    if found[j] == _DOUBTFUL:
+                        if left_out == doubtful.shape[0]:
+                            doubtful = np.concatenate((doubtful, np.empty_like(doubtful)))
+                        doubtful[left_out, 0] = row
+                        doubtful[left_out, 1] = column0 + j
+                        left_out += 1
+            partly += _add_row(values, row - offset, column0, found[:n], weight[:n], sums, missing)
+    return partly, doubtful[:left_out]
 
 
 @_loop
@@ -641,32 +797,19 @@ def add_points(
     columns: Ints,
     lon: Floats,
     lat: Floats,
-    rings: tuple[int, int],
     slots: Slots,
     sums: Floats,
     missing: Ints,
-) -> None:
+) -> int:
     """As `add_blocks`, for single pixels of known longitude and (authalic) latitude."""
-    low, high = rings
-    nside, top, first, start = slots
+    partly = 0
+    found = np.empty(1, np.int64)
+    weight = np.empty(1)
     for i in range(rows.size):
-        if not (abs(lat[i]) <= 90 and abs(lon[i]) < np.inf):
-            continue
-        z, w = _latitude(lat[i], nside)
-        face, ix, iy = _place(_quarters(lon[i]), z, w, nside)
-        ring, east = _to_ring(face, ix, iy, nside)
-        if low <= ring < high:
-            slot = _slot(ring, east >> 1, nside, top, first, start)
-            if slot >= 0:
-                _add(values, rows[i], columns[i], slot, sums, missing)
-
-
-@_loop
-def _log2(nside: int) -> int:
-    level = 0
-    while 1 << level < nside:
-        level += 1
-    return level
+        if abs(lat[i]) <= 90 and abs(lon[i]) < np.inf:
+            found[0] = _slot_of_point(lon[i], lat[i], slots)
+            partly += _add_row(values, rows[i], columns[i], found, weight, sums, missing)
+    return partly
 
 
 @_loop
@@ -682,23 +825,42 @@ def take_means(
     """Mean and count of each cell of the runs, in their order.
 
     means: (band, cell), NaN where the band has no value.  count: (cell), at most the
-    largest of its type.
+    largest of its type.  missing may be empty, when nothing was.
     """
-    nside, top, first, start = slots
-    level = _log2(nside)
+    level = _log2(slots.nside)
     bands = means.shape[0]
+    block = 256 if level >= 4 else 1
+    # Ids with equal upper bits are decoded together: ix + iy and ix - iy of the lower.
+    total = np.array([_compact(v) + _compact(v >> 1) for v in range(256)])
+    difference = np.array([_compact(v) - _compact(v >> 1) for v in range(256)])
+    found = np.empty(block, np.int64)
+    valid = np.empty(block)
     k = 0
     for run in range(run_start.size):
-        for cell in range(run_start[run], run_start[run] + run_len[run]):
-            face, ix, iy = _decode(cell, level)
-            ring, east = _to_ring(face, ix, iy, nside)
-            slot = _slot(ring, east >> 1, nside, top, first, start)
-            seen = sums[slot, bands]
-            count[k] = min(seen, 65535)
+        cell = run_start[run]
+        stop = cell + run_len[run]
+        while cell < stop:
+            first = cell & (block - 1)
+            n = min(stop - cell, block - first)
+            face, x, y = _decode(cell - first, level)
+            for j in range(n):
+                ring = _SOUTH[face] * slots.nside - 1 - x - y - total[first + j]
+                size = _ring_size(ring, slots.nside)
+                east = _EAST[face] * size + x - y + difference[first + j]
+                found[j] = _slot(ring, (east if east >= 0 else east + 8 * size) >> 1, slots)
+            for j in range(n):
+                count[k + j] = np.uint16(min(sums[found[j], bands], 65535.0))
             for band in range(bands):
-                valid = seen - missing[slot, band]
-                means[band, k] = sums[slot, band] / valid if valid > 0 else np.nan
-            k += 1
+                for j in range(n):
+                    valid[j] = sums[found[j], bands]
+                if missing.size > 0:
+                    for j in range(n):
+                        valid[j] -= missing[found[j], band]
+                for j in range(n):
+                    # 0 / 0 is NaN, as asked.
+                    means[band, k + j] = sums[found[j], band] / valid[j]
+            k += n
+            cell += n
 
 
 # ----------------------------------------------------------------------- cells to raster
@@ -750,6 +912,14 @@ def _find(cell: int, index: RunIndex) -> int:
         return -1
     k = cell - index.start[low]
     return index.place[low] + k if 0 <= k < index.length[low] else -1
+
+
+@_loop
+def _log2(nside: int) -> int:
+    level = 0
+    while 1 << level < nside:
+        level += 1
+    return level
 
 
 @_loop
