@@ -105,10 +105,10 @@ CREATE TABLE attempts (
     west REAL NOT NULL, south REAL NOT NULL, east REAL NOT NULL, north REAL NOT NULL,
     day TEXT NOT NULL, orbit TEXT NOT NULL,
     attempt INTEGER NOT NULL, tries INTEGER NOT NULL,
-    title TEXT NOT NULL UNIQUE, state TEXT NOT NULL, job_id TEXT, reason TEXT NOT NULL DEFAULT '',
+    title TEXT NOT NULL, state TEXT NOT NULL, job_id TEXT, reason TEXT NOT NULL DEFAULT '',
     changed REAL NOT NULL, started REAL, finished REAL, ended REAL,
     bytes INTEGER, credits REAL,
-    UNIQUE (backend, name, digest, attempt)
+    UNIQUE (backend, name, digest, attempt), UNIQUE (backend, title)
 );
 CREATE INDEX by_state ON attempts (backend, state);
 CREATE TABLE requests (
@@ -182,7 +182,10 @@ class Journal:
                         values,
                     ).lastrowid
                 )
-        return [self._row(id_) for id_ in ids if id_ is not None]
+            # One transaction: nobody else's rows lie between.
+            return (
+                self._rows("WHERE id BETWEEN ? AND ? ORDER BY id", ids[0], ids[-1]) if ids else []
+            )
 
     def note(self, row: Row, state: State, **fields: Any) -> Row:
         """The row in its new state, committed before this returns."""
