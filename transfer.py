@@ -24,7 +24,7 @@ from files import require_space, sync_file, sync_folder
 from grid import Tile
 from trouble import Kind, Trouble, of_status
 
-BLOCK = 1 << 18  # bytes read at a time
+BLOCK = 1 << 16  # bytes read at a time; as much is lost when a connection breaks
 SPACE_MARGIN = 50_000_000  # bytes that stay free beside the file
 COVER_SLACK = 4.0  # pixels; the back end may leave out a last row or column
 MAGIC = b"\x89HDF\r\n\x1a\n"  # how a netCDF-4 file begins
