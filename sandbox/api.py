@@ -439,9 +439,12 @@ def _api_error(error: ApiError) -> tuple[Response, int]:
 
 def _http_error(error: HTTPException) -> tuple[Response, int]:
     """Errors that Flask raises, in the form that the API has for them."""
-    known = {404: "NotFound", 405: "FeatureUnsupported", 415: "ContentTypeInvalid"}
-    if error.code in known:
-        return _api_error(ApiError(known[error.code], types="application/json"))
+    path = request.path.removeprefix(ROOT)
+    offered = not path.startswith(catalogue.UNSUPPORTED) and not path.endswith("/estimate")
+    if error.code == 405 or (error.code == 404 and not offered):
+        return _api_error(ApiError("FeatureUnsupported"))
+    if error.code == 404:
+        return _api_error(ApiError("NotFound"))
     if error.code == 416 and error.response is None:
         return jsonify(code="RangeNotSatisfiable", message=error.description), 416
     message = error.description or error.name

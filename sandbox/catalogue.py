@@ -50,6 +50,16 @@ ENDPOINTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("/jobs/{job_id}/results", ("GET", "POST", "DELETE")),
 )
 
+# Begins of the API's other addresses, of which there are none here.
+UNSUPPORTED = (
+    "/result",
+    "/process_graphs",
+    "/services",
+    "/service_types",
+    "/udf_runtimes",
+    "/files",
+)
+
 CONFORMANCE = (
     "https://api.openeo.org/1.2.0",
     "https://api.stacspec.org/v1.0.0/core",
@@ -170,7 +180,7 @@ def collection(root: str, *, full: bool) -> Json:
             "instruments": ["c-sar"],
             "sar:instrument_mode": ["IW"],
             "sar:product_type": ["GRD"],
-            "sar:frequency_band": "C",
+            "sar:frequency_band": ["C"],
             "sar:polarizations": list(BANDS),
             "sat:orbit_state": list(orbit.STATES),
             "gsd": [10],
