@@ -32,6 +32,7 @@ LAND_PIXELS = 1000  # the most along a side of the background
 NUMBER_ROOM = 0.2  # inch, a tile at least this wide gets its number of records written in
 LAND, SEA, COAST = "#e9e6dd", "#d3e0e8", "#51606b"
 TILE_COLOURS = "OrRd"
+DARKEST = 5  # records, at least, that a tile of the darkest colour has
 
 _LEFT, _RIGHT, _BOTTOM, _TOP = 0.8, 1.0, 0.6, 0.6  # inch, around the map
 _TEXT = 8.0  # points
@@ -153,11 +154,12 @@ def _draw_tiles(
     from matplotlib.ticker import MaxNLocator
 
     (axes,) = figure.axes
+    most = max(DARKEST, *counts)
     boxes = [
         Rectangle((left, tile.south), *tile.size) for tile, left in zip(tiles, lefts, strict=True)
     ]
     colours = PatchCollection(
-        boxes, cmap=TILE_COLOURS, norm=Normalize(0, max(counts)), edgecolor="0.25",
+        boxes, cmap=TILE_COLOURS, norm=Normalize(0, most), edgecolor="0.25",
         linewidth=min(0.4, 3 * tiles[0].size[0] * inches),
     )  # fmt: skip
     colours.set_array(np.array(counts))
@@ -172,5 +174,5 @@ def _draw_tiles(
             axes.text(
                 left + tile.size[0] / 2, (tile.south + tile.north) / 2, str(count),
                 ha="center", va="center", fontsize=min(_TEXT, 30 * tile.size[0] * inches),
-                color="white" if count > 0.6 * max(counts) else "black",
+                color="white" if count > 0.6 * most else "black",
             )  # fmt: skip
