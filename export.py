@@ -123,7 +123,6 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
 def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
     """Cloud-optimised GeoTIFF: float32, NaN for no data, overviews averaged in power."""
     import rasterio
-    from rasterio.transform import from_bounds
 
     bands = drawing.grid_bands(dataset)
     west, east, south, north = drawing.grid_edges(dataset)
@@ -131,7 +130,9 @@ def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
     profile = {
         "driver": "COG", "dtype": "float32", "nodata": np.nan, "crs": CRS,
         "count": len(bands), "height": height, "width": width,
-        "transform": from_bounds(west, south, east, north, width, height),
+        "transform": rasterio.Affine(
+            (east - west) / width, 0, west, 0, (south - north) / height, north
+        ),
         "blocksize": TIF_BLOCK, "overview_resampling": "average", "bigtiff": "if_safer",
         "num_threads": "all_cpus", **TIF_COMPRESSION,
     }  # fmt: skip
