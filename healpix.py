@@ -23,12 +23,14 @@ two cores calls them from two threads, each with its own output.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numba import njit
+from numba.core import event
 from numpy.typing import NDArray
 
 from grid import BBox
@@ -37,6 +39,8 @@ ELLIPSOIDS = ("sphere", "WGS84")
 WGS84_F = 1 / 298.257223563  # flattening
 MAX_NSIDE = 2**29  # ids fit 62 bits
 MAX_RUN = 2**31  # cells; a longer run is written as several, since run_len is uint32
+
+log = logging.getLogger("convert")
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -87,10 +91,27 @@ _TO_GEODETIC = _authalic_coefficients(
 )
 
 
+class _Announcement(event.Listener):
+    """Says once that loops are being compiled: nobody should wonder what takes so long."""
+
+    said = False
+
+    def on_start(self, *_: Any) -> None:
+        if not self.said:
+            log.info("Compiling the loops for this computer; once only, about half a minute.")
+            self.said = True
+
+    def on_end(self, *_: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _Announcement())  # type: ignore[no-untyped-call]
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def _loop(function: Function) -> Function:
+def loop(function: Function) -> Function:
+    """Compile a function at its first call, once per installation, to run beside others."""
     return cast(Function, njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
@@ -113,8 +134,9 @@ def box_runs(bbox: BBox, nside: int, ellipsoid: str) -> Runs:
     if sides == [(-180.0, 180.0)]:
         sides = [(-math.inf, math.inf)]
     parts = [_box_runs((west, south, east, north), level, geodetic) for west, east in sides]
-    start = np.concatenate([part[0] for part in parts])
-    length = np.concatenate([part[1] for part in parts])
+    if len(parts) == 1:
+        return _split_long(*parts[0])
+    start, length = (np.concatenate(both) for both in zip(*parts, strict=True))
     order = np.argsort(start)
     return _split_long(*_join(start[order], length[order]))
 
@@ -237,8 +259,8 @@ def _join(start: Ints, length: Ints) -> tuple[Ints, Ints]:
 
 def _split_long(start: Ints, length: Ints) -> Runs:
     """Runs as stored: uint64 and uint32."""
-    pieces = -(-length // MAX_RUN)
-    if np.any(pieces > 1):
+    if length.size and length.max() > MAX_RUN:
+        pieces = -(-length // MAX_RUN)
         number = _fill_ids(np.zeros_like(pieces), pieces)
         start = np.repeat(start, pieces) + number * MAX_RUN
         length = np.minimum(np.repeat(length, pieces) - number * MAX_RUN, MAX_RUN)
@@ -248,7 +270,7 @@ def _split_long(start: Ints, length: Ints) -> Runs:
 # ------------------------------------------------------------------------- single cells
 
 
-@_loop
+@loop
 def _spread(v: int) -> int:
     """The bits of v, 32 at most, at the even places."""
     v = (v | (v << 16)) & 0x0000FFFF0000FFFF
@@ -258,7 +280,7 @@ def _spread(v: int) -> int:
     return (v | (v << 1)) & 0x5555555555555555
 
 
-@_loop
+@loop
 def _compact(v: int) -> int:
     """The bits of v at the even places, side by side."""
     v &= 0x5555555555555555
@@ -269,20 +291,20 @@ def _compact(v: int) -> int:
     return (v | (v >> 16)) & 0x00000000FFFFFFFF
 
 
-@_loop
+@loop
 def _encode(face: int, ix: int, iy: int, level: int) -> int:
     """Nested id of a place in a base face."""
     return (face << (2 * level)) | _spread(ix) | (_spread(iy) << 1)
 
 
-@_loop
+@loop
 def _decode(cell: int, level: int) -> tuple[int, int, int]:
     """Face, ix, iy of a nested id."""
     inside = cell & ((1 << (2 * level)) - 1)
     return cell >> (2 * level), _compact(inside), _compact(inside >> 1)
 
 
-@_loop
+@loop
 def _latitude(lat: float, nside: int) -> tuple[float, float]:
     """z and w (see the module) of a latitude in degrees; w is 0 in the belt."""
     theta = _HALF_PI - lat * _RADIAN
@@ -295,14 +317,14 @@ def _latitude(lat: float, nside: int) -> tuple[float, float]:
     return z, nside * math.sqrt(3 * (1 - za))
 
 
-@_loop
+@loop
 def _quarters(lon: float) -> float:
     """Longitude in quarter turns, in [0, 4)."""
     rest = ((lon * _RADIAN) * (1 / _HALF_PI)) % 4.0
     return 0.0 if rest == 4.0 else rest
 
 
-@_loop
+@loop
 def _belt_face(up: int, down: int, nside: int) -> tuple[int, int, int]:
     """Face, ix, iy of the cell between two lines of the equatorial belt."""
     face_up = up // nside
@@ -316,7 +338,7 @@ def _belt_face(up: int, down: int, nside: int) -> tuple[int, int, int]:
     return face, down & (nside - 1), nside - 1 - (up & (nside - 1))
 
 
-@_loop
+@loop
 def _place(t: float, z: float, w: float, nside: int) -> tuple[int, int, int]:
     """Face, ix, iy of the cell around a point."""
     if abs(z) <= 2 / 3:
@@ -332,13 +354,13 @@ def _place(t: float, z: float, w: float, nside: int) -> tuple[int, int, int]:
     return quarter + 8, up, down
 
 
-@_loop
+@loop
 def _ring_size(ring: int, nside: int) -> int:
     """A quarter of the number of cells in a ring."""
     return min(ring, nside, 4 * nside - ring)
 
 
-@_loop
+@loop
 def _to_ring(face: int, ix: int, iy: int, nside: int) -> tuple[int, int]:
     """Ring, and the middle of the cell in eighths of a turn times the ring size."""
     ring = _SOUTH[face] * nside - ix - iy - 1
@@ -347,7 +369,7 @@ def _to_ring(face: int, ix: int, iy: int, nside: int) -> tuple[int, int]:
     return ring, east + 8 * size if east < 0 else east
 
 
-@_loop
+@loop
 def _from_ring(ring: int, index: int, nside: int) -> tuple[int, int, int]:
     """Face, ix, iy of a cell given by its place on a ring."""
     if ring < nside:
@@ -363,7 +385,7 @@ def _from_ring(ring: int, index: int, nside: int) -> tuple[int, int, int]:
     return _belt_face((total + ring - 2 * nside) // 2, (total - ring + 2 * nside) // 2, nside)
 
 
-@_loop
+@loop
 def _ring_theta(ring: int, nside: int) -> float:
     """Colatitude of a ring in radians."""
     square = 4.0 / (12.0 * nside * nside)
@@ -379,7 +401,7 @@ def _ring_theta(ring: int, nside: int) -> float:
     return math.acos((2 * nside - ring) * ((nside << 1) * square))
 
 
-@_loop
+@loop
 def _ring_lat(ring: int, nside: int, geodetic: bool) -> float:
     """Latitude of a ring in degrees."""
     lat = 90.0 - _ring_theta(ring, nside) * _DEGREE
@@ -392,7 +414,7 @@ def _ring_lat(ring: int, nside: int, geodetic: bool) -> float:
     return lat
 
 
-@_loop
+@loop
 def _cell_lon(east: int, ring: int, nside: int) -> float:
     """Longitude of a cell on a ring in degrees, in [-180, 180); see `_to_ring`."""
     size = _ring_size(ring, nside)
@@ -406,7 +428,7 @@ def _cell_lon(east: int, ring: int, nside: int) -> float:
     return lon
 
 
-@_loop
+@loop
 def _find_ids(lon: Floats, lat: Floats, level: int) -> Ints:
     nside = 1 << level
     ids = np.empty(lon.size, np.int64)
@@ -417,7 +439,7 @@ def _find_ids(lon: Floats, lat: Floats, level: int) -> Ints:
     return ids
 
 
-@_loop
+@loop
 def _find_centres(ids: Ints, level: int, geodetic: bool) -> tuple[Floats, Floats]:
     nside = 1 << level
     lon = np.empty(ids.size)
@@ -433,7 +455,7 @@ def _find_centres(ids: Ints, level: int, geodetic: bool) -> tuple[Floats, Floats
 # --------------------------------------------------------------------------------- runs
 
 
-@_loop
+@loop
 def _fill_ids(start: Ints, length: Ints) -> Ints:
     ids = np.empty(length.sum(), np.int64)
     k = 0
@@ -444,7 +466,7 @@ def _fill_ids(start: Ints, length: Ints) -> Ints:
     return ids
 
 
-@_loop
+@loop
 def _free_lon(face: int, ix: int, iy: int, nside: int) -> float:
     """Longitude of a cell in degrees, without a jump inside its face."""
     ring = _SOUTH[face] * nside - ix - iy - 1
@@ -452,7 +474,7 @@ def _free_lon(face: int, ix: int, iy: int, nside: int) -> float:
     return 45.0 * int(_EAST[face] * size + ix - iy) / size
 
 
-@_loop
+@loop
 def _block_in_box(
     face: int, x0: int, y0: int, x1: int, y1: int, box: Box, nside: int, geodetic: bool
 ) -> int:
@@ -483,7 +505,7 @@ def _block_in_box(
     return 0
 
 
-@_loop
+@loop
 def _cell_in_box(face: int, ix: int, iy: int, box: Box, nside: int, geodetic: bool) -> bool:
     west, south, east, north = box
     ring, place = _to_ring(face, ix, iy, nside)
@@ -492,7 +514,7 @@ def _cell_in_box(face: int, ix: int, iy: int, box: Box, nside: int, geodetic: bo
     return south <= _ring_lat(ring, nside, geodetic) < north
 
 
-@_loop
+@loop
 def _box_runs(box: Box, level: int, geodetic: bool) -> tuple[Ints, Ints]:
     """Start and length (int64) of the runs of a box with west < east.
 
@@ -548,7 +570,7 @@ DOUBT = 4e-8  # cells; points nearer to a line between cells are projected by th
 _DOUBTFUL = -2  # instead of a slot
 
 
-@_loop
+@loop
 def _slot(ring: int, index: int, slots: Slots) -> int:
     """The slot of a cell, -1 for a cell that has none."""
     row = ring - slots.top
@@ -564,7 +586,7 @@ def _slot(ring: int, index: int, slots: Slots) -> int:
     return k if k < slots.start[row + 1] else -1
 
 
-@_loop
+@loop
 def _weigh(values: Any, row: int, column: int, weight: Floats) -> None:
     """1 for pixels with a value in each band, 0 if all are 0, -1 if some are none."""
     part = values[0][row, column : column + weight.size]
@@ -579,7 +601,7 @@ def _weigh(values: Any, row: int, column: int, weight: Floats) -> None:
         weight[j] = 1.0 if weight[j] > 0 else weight[j]
 
 
-@_loop
+@loop
 def _add_row(
     values: Any, row: int, column: int, found: Ints, weight: Floats, sums: Floats, missing: Ints
 ) -> int:
@@ -609,7 +631,7 @@ def _add_row(
     return partly
 
 
-@_loop
+@loop
 def _add_partly_seen(
     values: Any, row: int, column: int, slot: int, sums: Floats, missing: Ints
 ) -> int:
@@ -631,7 +653,7 @@ def _add_partly_seen(
     return 1
 
 
-@_loop
+@loop
 def _along_row(polynomial: Floats, s: float) -> Floats:
     """The coefficients of t^j of both polynomials for one row of a block."""
     c = np.empty((2, 5))
@@ -642,7 +664,7 @@ def _along_row(polynomial: Floats, s: float) -> Floats:
     return c
 
 
-@_loop
+@loop
 def _whole_parts(c: Floats, out: Any) -> bool:
     """floor(c(t)) for t from -1 to 1; whether any c(t) is nearly a whole number."""
     c0, c1, c2, c3, c4 = c
@@ -657,18 +679,18 @@ def _whole_parts(c: Floats, out: Any) -> bool:
     return doubt != 0
 
 
-@_loop
+@loop
 def _value(c: Floats, t: float) -> float:
     return float((((c[4] * t + c[3]) * t + c[2]) * t + c[1]) * t + c[0])
 
 
-@_loop
+@loop
 def _is_doubtful(value: float) -> bool:
     """Whether a point is so near a line between cells that rounding may decide."""
     return abs(value - math.floor(value) - 0.5) > 0.5 - DOUBT
 
 
-@_loop
+@loop
 def _slots_between_lines(
     a: Ints, b: Ints, kind: int, quarter: int, base_a: int, base_b: int, slots: Slots, found: Ints
 ) -> None:
@@ -698,7 +720,7 @@ def _slots_between_lines(
             found[j] = slot
 
 
-@_loop
+@loop
 def _slots_of_lonlat(c: Floats, origin: Floats, slots: Slots, found: Ints) -> None:
     """The slots of a row of a block whose polynomials give longitude and latitude."""
     scale = 2.0 / max(found.size - 1, 1)
@@ -716,7 +738,7 @@ def _slots_of_lonlat(c: Floats, origin: Floats, slots: Slots, found: Ints) -> No
             found[j] = _DOUBTFUL
 
 
-@_loop
+@loop
 def _slot_of_point(lon: float, lat: float, slots: Slots) -> int:
     z, w = _latitude(lat, slots.nside)
     face, ix, iy = _place(_quarters(lon), z, w, slots.nside)
@@ -724,7 +746,7 @@ def _slot_of_point(lon: float, lat: float, slots: Slots) -> int:
     return _slot(ring, east >> 1, slots)
 
 
-@_loop
+@loop
 def add_blocks(
     values: Any,
     offset: int,
@@ -790,7 +812,7 @@ def add_blocks(
     return partly, doubtful[:left_out]
 
 
-@_loop
+@loop
 def add_points(
     values: Any,
     rows: Ints,
@@ -812,7 +834,7 @@ def add_points(
     return partly
 
 
-@_loop
+@loop
 def take_means(
     run_start: Ints,
     run_len: Ints,
@@ -894,7 +916,7 @@ def index_runs(start_ipix: NDArray[Any], run_len: NDArray[Any]) -> RunIndex:
     return RunIndex(start, length, place, shift, bucket, low)
 
 
-@_loop
+@loop
 def _find(cell: int, index: RunIndex) -> int:
     """The place of a cell among the cells of the runs, -1 if it is not there."""
     key = (cell >> index.shift) - index.low
@@ -914,7 +936,7 @@ def _find(cell: int, index: RunIndex) -> int:
     return index.place[low] + k if 0 <= k < index.length[low] else -1
 
 
-@_loop
+@loop
 def _log2(nside: int) -> int:
     level = 0
     while 1 << level < nside:
@@ -922,7 +944,7 @@ def _log2(nside: int) -> int:
     return level
 
 
-@_loop
+@loop
 def look_up(lat: Floats, lon: Floats, nside: int, index: RunIndex, values: Any, out: Any) -> None:
     """out (band, lat, lon): the values (band, cell) of the cells that contain the points."""
     level = _log2(nside)
@@ -936,7 +958,7 @@ def look_up(lat: Floats, lon: Floats, nside: int, index: RunIndex, values: Any, 
                 out[band, i, j] = values[band, k] if k >= 0 else np.nan
 
 
-@_loop
+@loop
 def _ring_above(z: float, nside: int) -> int:
     """The last ring with a centre at z or north of it, 0 if there is none."""
     za = abs(z)
@@ -946,7 +968,7 @@ def _ring_above(z: float, nside: int) -> int:
     return ring if z > 0 else 4 * nside - ring - 1
 
 
-@_loop
+@loop
 def _neighbours(
     theta: float, z: float, phi: float, nside: int, rings: Ints, indices: Ints, weights: Floats
 ) -> None:
@@ -992,7 +1014,7 @@ def _neighbours(
         weights[2:] *= share
 
 
-@_loop
+@loop
 def interpolate(
     lat: Floats, lon: Floats, nside: int, index: RunIndex, values: Any, out: Any
 ) -> None:

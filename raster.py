@@ -1,0 +1,281 @@
+"""A raster as it comes: find its axes, CRS, bands and time step, and read its rows.
+
+The back end writes netCDF-4 (CF), float32, deflated in blocks.  HDF5 inflates one block at
+a time for the whole process, which would take longer than all the rest of a conversion; so
+blocks of the usual layout are fetched as they are and inflated by the thread that needs
+them.  Any other layout is read through xarray.
+
+Values are taken raw.  ``_FillValue`` is often 0 here and 0 is a measurement, clipped, where
+another band is seen; so 0 is never masked, whatever the file says, and any other fill
+value always is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from healpix import Floats, loop
+
+X_NAMES = ("x", "lon", "longitude", "easting", "projection_x_coordinate", "grid_longitude")
+Y_NAMES = ("y", "lat", "latitude", "northing", "projection_y_coordinate", "grid_latitude")
+TIME_NAMES = ("t", "time")
+
+Rows = Callable[[int, int], NDArray[Any]]  # the rows [first, stop) of a band
+
+log = logging.getLogger("convert")
+
+
+class RasterError(ValueError):
+    """A raster that cannot be used; the message names file, variable and reason."""
+
+
+@dataclass(frozen=True)
+class Raster:
+    """What is needed of a raster: where its pixels are and how to read its rows."""
+
+    name: str
+    bands: tuple[str, ...]
+    x: Floats
+    y: Floats
+    crs: str
+    attrs: dict[str, str]
+    dtype: np.dtype[Any]
+    readers: tuple[Rows, ...]
+
+    def read(self, first: int, stop: int) -> tuple[NDArray[Any], ...]:
+        """Rows [first, stop) of each band: (row, column)."""
+        values = []
+        for band, reader in zip(self.bands, self.readers, strict=True):
+            try:
+                # One kind of array, so that the loops are compiled once.
+                values.append(np.require(reader(first, stop), self.dtype, ["C", "W"]))
+            except Exception as error:  # isal's errors have no class of their own in its stubs
+                raise RasterError(
+                    f"{self.name}: {band} cannot be read between the rows {first} and {stop}; "
+                    f"the file is damaged ({error}). Download it again."
+                ) from error
+        return tuple(values)
+
+
+@contextlib.contextmanager
+def open_raster(
+    raster: xr.Dataset | str | os.PathLike[str], bands: Sequence[str] | None
+) -> Iterator[Raster]:
+    """The raster, open for reading."""
+    if isinstance(raster, xr.Dataset):
+        yield _describe(raster, raster.encoding.get("source", "the raster"), bands, None)
+        return
+    path = Path(raster)
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(h5py.File(path)) if h5py.is_hdf5(path) else None
+            engine = "h5netcdf" if file else "scipy"
+            dataset = stack.enter_context(xr.open_dataset(path, engine=engine, decode_cf=False))
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise RasterError(
+                f"{path}: this is no whole netCDF file ({error}). Download it again."
+            ) from error
+        yield _describe(dataset, str(path), bands, file)
+
+
+def _describe(
+    dataset: xr.Dataset, name: str, bands: Sequence[str] | None, file: h5py.File | None
+) -> Raster:
+    """Find axes, CRS, bands and time step of a raster, or say what is missing."""
+    x_dim, y_dim = _axis(dataset, X_NAMES, "X", name), _axis(dataset, Y_NAMES, "Y", name)
+    found = [
+        str(key)
+        for key, variable in dataset.data_vars.items()
+        if {x_dim, y_dim} <= set(variable.dims) and variable.dtype.kind in "fiu"
+    ]
+    wanted = list(found if bands is None else bands)
+    missing = [band for band in wanted if band not in found]
+    if missing or not wanted:
+        raise RasterError(
+            f"{name}: there is no band {' or '.join(missing) or 'at all'} "
+            f"over {y_dim} and {x_dim}, only {', '.join(found) or 'none'}."
+        )
+    attrs = {"source": str(dataset.attrs.get("source", ""))}
+    readers = []
+    for band in wanted:
+        step, label = _time_step(dataset[band], x_dim, y_dim, name)
+        attrs |= label
+        array = dataset[band].isel(step)
+        readers.append(
+            _blocks_of(file, dataset[band], step, (y_dim, x_dim)) or _rows_of(array, y_dim, x_dim)
+        )
+    same = all(dataset[band].dtype == np.float32 for band in wanted)
+    return Raster(
+        name=name,
+        bands=tuple(wanted),
+        x=np.asarray(dataset[x_dim].values, float),
+        y=np.asarray(dataset[y_dim].values, float),
+        crs=_crs(dataset, wanted, name),
+        attrs=attrs,
+        dtype=np.dtype(np.float32 if same else np.float64),
+        readers=tuple(readers),
+    )
+
+
+def _axis(dataset: xr.Dataset, names: Sequence[str], axis: str, name: str) -> str:
+    """The dimension that runs along x or y."""
+    for dim in map(str, dataset.dims):
+        attrs = dataset[dim].attrs if dim in dataset.variables else {}
+        hints = (dim.lower(), attrs.get("standard_name"), attrs.get("axis"))
+        if any(hint in (*names, axis) for hint in hints):
+            if dim not in dataset.variables:
+                raise RasterError(f"{name}: the dimension {dim} has no coordinates.")
+            if not np.all(np.isfinite(dataset[dim].values)) or dataset[dim].size == 0:
+                raise RasterError(f"{name}: the coordinates of {dim} are empty or not finite.")
+            return dim
+    raise RasterError(
+        f"{name}: there is no {axis.lower()} dimension among {', '.join(map(str, dataset.dims))}."
+    )
+
+
+def _time_step(
+    array: xr.DataArray, x_dim: str, y_dim: str, name: str
+) -> tuple[dict[str, int], dict[str, str]]:
+    """The index of the earliest time step of a band, and its label, where it has time."""
+    others = [str(dim) for dim in array.dims if dim not in (x_dim, y_dim)]
+    if not others:
+        return {}, {}
+    dim = others[0]
+    if len(others) > 1 or (array.sizes[dim] > 1 and dim.lower() not in TIME_NAMES):
+        raise RasterError(
+            f"{name}: {array.name} has the dimension {others[-1]}, neither space nor time."
+        )
+    if array.sizes[dim] == 0:
+        raise RasterError(f"{name}: {array.name} has no time step at all.")
+    if dim not in array.coords:
+        return {dim: 0}, {}
+    # Sorting is stable and puts what is no time last.
+    step = int(np.argsort(array[dim].values, kind="stable")[0])
+    if array.sizes[dim] > 1:
+        log.info("%s has %d time steps; the earliest is used.", name, array.sizes[dim])
+    label = xr.decode_cf(array[dim][[step]].drop_vars(dim).rename("t").to_dataset())["t"].values
+    return {dim: step}, {"time": str(label[0])}
+
+
+def _crs(dataset: xr.Dataset, bands: Sequence[str], name: str) -> str:
+    """The CRS as well-known text, from the grid mapping of the bands or any other variable."""
+    named = [
+        place.get("grid_mapping")
+        for band in bands
+        for place in (dataset[band].attrs, dataset[band].encoding)
+    ]
+    for key in (*named, "crs", "spatial_ref", *dataset.variables):
+        attrs = dataset[key].attrs if key in dataset.variables else {}
+        for text in (attrs.get("crs_wkt"), attrs.get("spatial_ref")):
+            if text:
+                return str(text)
+    raise RasterError(
+        f"{name}: there is no CRS; no variable has the attribute crs_wkt or spatial_ref."
+    )
+
+
+def _rows_of(array: xr.DataArray, y_dim: str, x_dim: str) -> Rows:
+    """A reader of rows through xarray, with fill values and scaling as CF has them."""
+    attrs, encoding = array.attrs, array.encoding
+    array = array.transpose(y_dim, x_dim)
+    fills = [attrs[key] for key in ("_FillValue", "missing_value") if key in attrs]
+    scale, offset = float(attrs.get("scale_factor", 1)), float(attrs.get("add_offset", 0))
+    # xarray has masked the zeros: see `raster_to_cells`.
+    masked_zeros = not fills and encoding.get("_FillValue") == 0 and offset == 0
+
+    def read(first: int, stop: int) -> NDArray[Any]:
+        raw = values = array[first:stop].values
+        if (scale, offset) != (1, 0):
+            values = raw * scale + offset
+        for fill in np.ravel(fills):
+            if fill * scale + offset != 0:
+                values = np.where(raw == fill, np.nan, values)
+        if masked_zeros:
+            values = np.nan_to_num(values, nan=0, posinf=np.inf, neginf=-np.inf)
+        return values
+
+    return read
+
+
+def _blocks_of(
+    file: h5py.File | None, array: xr.DataArray, step: dict[str, int], dims: tuple[str, str]
+) -> Rows | None:
+    """A reader of rows from the compressed blocks of an HDF5 file, for many threads at once.
+
+    HDF5 inflates one block at a time for the whole process; here each thread inflates
+    its own.  None for a layout other than the one that netCDF writes by default:
+    little-endian float32, (shuffle and) deflate, one time step a block, no masking to do.
+    """
+    if file is None or any(key in array.attrs for key in ("scale_factor", "add_offset")):
+        return None
+    variable = file[str(array.name)]
+    properties = variable.id.get_create_plist()
+    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+    usual = ([h5py.h5z.FILTER_DEFLATE], [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE])
+    fill = array.attrs.get("_FillValue", 0), array.attrs.get("missing_value", 0)
+    if (
+        filters not in usual
+        or variable.dtype != np.dtype("<f4")
+        or array.dims != (*step, *dims)
+        or not all(value == 0 or not value > 0 for value in np.ravel(fill))
+        or any(size != 1 for size in variable.chunks[:-2])
+    ):
+        return None
+    shuffled = len(filters) == 2
+    height, width = variable.chunks[-2:]
+    unwritten = 0 if variable.fillvalue == 0 else np.nan
+    columns = variable.shape[-1]
+
+    def read(first: int, stop: int) -> NDArray[Any]:
+        out = np.empty((stop - first, columns), np.float32)
+        for row in range(first - first % height, stop, height):
+            low, high = max(first, row), min(stop, row + height)
+            for column in range(0, columns, width):
+                place = (*step.values(), row, column)
+                if variable.id.get_chunk_info_by_coord(place).byte_offset is None:
+                    out[low - first : high - first, column : column + width] = unwritten
+                    continue
+                skipped, block = variable.id.read_direct_chunk(place)
+                if skipped:
+                    raise OSError(f"the block at {place} was stored without its filters")
+                block = isal_zlib.decompress(block, bufsize=4 * height * width)
+                values = np.frombuffer(block, np.uint8)
+                if values.size != 4 * height * width:
+                    raise OSError(f"the block at {place} holds {values.size} bytes")
+                values = (
+                    values.reshape(4, height, width)
+                    if shuffled
+                    else values.reshape(height, width, 4).transpose(2, 0, 1)
+                )
+                part = out[low - first : high - first, column : column + width]
+                _join_bytes(values[:, low - row :, :], part.view(np.uint32))
+        return out
+
+    return read
+
+
+@loop
+def _join_bytes(values: Any, out: Any) -> None:
+    """Undo HDF5's shuffle filter: the lowest bytes of all numbers come first, then the next."""
+    for row in range(out.shape[0]):
+        for column in range(out.shape[1]):
+            out[row, column] = (
+                np.uint32(values[0, row, column])
+                | np.uint32(values[1, row, column]) << np.uint32(8)
+                | np.uint32(values[2, row, column]) << np.uint32(16)
+                | np.uint32(values[3, row, column]) << np.uint32(24)
+            )

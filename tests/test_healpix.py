@@ -1,0 +1,247 @@
+"""HEALPix arithmetic against healpy and healpix-geo."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import healpix
+from grid import BBox, tiles_covering
+
+healpy = pytest.importorskip("healpy", reason="healpy, the oracle, has no Windows wheel")
+
+NSIDE = 2**18
+relaxed = settings(deadline=None)  # the first call compiles
+EARTH = BBox(-180, -90, 180, 90)
+levels = st.integers(0, 29)
+lons = st.floats(-360, 720) | st.integers(-8, 16).map(lambda k: 45.0 * k)
+lats = st.floats(-90, 90) | st.sampled_from([-90.0, -30.0, 0.0, 30.0, 90.0, 41.81031489577862])
+
+
+def centres(ids, nside):
+    """Longitude in [-180, 180) and latitude, by healpy."""
+    lon, lat = healpy.pix2ang(nside, np.asarray(ids, np.int64), nest=True, lonlat=True)
+    return np.where(lon >= 180, lon - 360, lon), lat
+
+
+def cells_of_box(box, nside):
+    """The ids of the cells of a small box: healpy finds them around a net of points."""
+    step = 58.6 / nside / 4
+    lat = np.arange(max(-90, box.south - 3 * step), min(90, box.north + 3 * step), step)
+    found = []
+    for v in np.append(lat, min(90, box.north)):
+        wide = step / max(np.cos(np.radians(v)), step / 90)
+        lon = np.arange(box.west - 3 * wide, box.west + box.width + 3 * wide, wide)
+        found.append(np.unique(healpy.ang2pix(nside, lon, v, nest=True, lonlat=True)))
+    ids = np.unique(np.concatenate(found))
+    lon, lat = centres(ids, nside)
+    inside = np.zeros(ids.size, bool)
+    for part in box.split():
+        inside |= (lon >= part.west) & (lon < part.east)
+    return ids[inside & (lat >= box.south) & (lat < box.north)]
+
+
+@relaxed
+@given(st.lists(st.tuples(lons, lats), min_size=1, max_size=50), levels)
+def test_the_cell_around_a_point_is_the_one_that_healpy_finds(points, level):
+    lon, lat = np.array(points).T
+    ids = healpix.lonlat_to_ids(lon, lat, 2**level, "sphere")
+    assert ids.dtype == np.uint64
+    np.testing.assert_array_equal(ids, healpy.ang2pix(2**level, lon, lat, nest=True, lonlat=True))
+
+
+@relaxed
+@given(levels, st.randoms(use_true_random=False))
+def test_the_centre_of_a_cell_is_that_of_healpy_to_the_last_bit(level, random):
+    ids = np.array([random.randrange(12 * 4**level) for _ in range(100)], np.uint64)
+    lon, lat = healpix.ids_to_lonlat(ids, 2**level, "sphere")
+    expected = centres(ids, 2**level)
+    np.testing.assert_array_equal(lon, expected[0])
+    np.testing.assert_array_equal(lat, expected[1])
+
+
+@relaxed
+@given(levels, st.sampled_from(healpix.ELLIPSOIDS), st.randoms(use_true_random=False))
+def test_the_cell_around_a_centre_is_the_cell(level, ellipsoid, random):
+    ids = np.array([random.randrange(12 * 4**level) for _ in range(100)], np.uint64)
+    lon, lat = healpix.ids_to_lonlat(ids, 2**level, ellipsoid)
+    np.testing.assert_array_equal(healpix.lonlat_to_ids(lon, lat, 2**level, ellipsoid), ids)
+
+
+def test_authalic_cells_are_those_of_healpix_geo():
+    nested = pytest.importorskip("healpix_geo").nested
+    random = np.random.default_rng(1)
+    lat = np.degrees(np.arcsin(random.uniform(-1, 1, 200_000)))
+    lat[:1000] = 90 - random.exponential(0.01, 1000)
+    lon = random.uniform(-180, 180, lat.size)
+    ids = healpix.lonlat_to_ids(lon, lat, NSIDE, "WGS84")
+    expected = nested.lonlat_to_healpix(lon, lat, 18, ellipsoid="WGS84")
+    np.testing.assert_array_equal(ids, expected)
+    lon, lat = healpix.ids_to_lonlat(ids, NSIDE, "WGS84")
+    geo_lon, geo_lat = nested.healpix_to_lonlat(ids, 18, ellipsoid="WGS84")
+    np.testing.assert_allclose(lat, geo_lat, rtol=0, atol=1e-11)
+    np.testing.assert_allclose((lon - geo_lon + 180) % 360, 180, rtol=0, atol=1e-11)
+
+
+@relaxed
+@given(st.sets(st.integers(0, 12 * 4**29 - 1), max_size=50), st.integers(1, 20))
+def test_runs_and_ids_are_two_spellings_of_the_same(starts, length):
+    ids = np.unique([v + i for v in starts for i in range(length) if v + i < 12 * 4**29])
+    ids = ids.astype(np.uint64)
+    start, run_len = healpix.ids_to_runs(ids)
+    assert start.dtype == np.uint64
+    assert run_len.dtype == np.uint32
+    assert np.all(np.diff(start.astype(np.int64)) > run_len[:-1])
+    np.testing.assert_array_equal(healpix.runs_to_ids(start, run_len), ids)
+
+
+def test_the_runs_of_the_design_are_these():
+    start, run_len = healpix.ids_to_runs(np.array([7, 8, 9, 10, 11, 12, 34, 35, 36, 37]))
+    assert (start.tolist(), run_len.tolist()) == ([7, 34], [6, 4])
+
+
+@pytest.mark.parametrize("ids", [[3, 2], [5, 5]])
+def test_ids_out_of_order_make_no_runs(ids):
+    with pytest.raises(ValueError, match="ascending"):
+        healpix.ids_to_runs(np.array(ids))
+
+
+@pytest.mark.parametrize(
+    ("level", "size", "ellipsoid"),
+    [
+        (0, (30, 15), "WGS84"),
+        (3, (0.5, 45), "sphere"),
+        (6, (4, 2), "WGS84"),
+        (5, (1, 0.5), "sphere"),
+    ],
+)
+def test_the_tiles_of_the_earth_hold_each_cell_once(level, size, ellipsoid):
+    seen = np.zeros(12 * 4**level, int)
+    for tile in tiles_covering(EARTH, size):
+        seen[healpix.runs_to_ids(*healpix.box_runs(tile.bbox, 2**level, ellipsoid))] += 1
+    assert np.all(seen == 1)
+
+
+PLACES = {
+    "equator": (7.0, 0.0),
+    "equator, base faces": (45.0, 0.0),
+    "20 N": (100.3, 20.0),
+    "a ring on 30 N": (7.0, 30.0),
+    "corner of base faces": (90.0, 41.81),
+    "50 N": (7.0, 50.0),
+    "66 N": (7.0, 66.0),
+    "66 N at 0 E": (0.0, 66.0),
+    "66 N at 90 E": (90.0, 66.0),
+    "66 S at 180 E": (180.0, -66.0),
+    "85 S": (-120.0, -85.0),
+    "85 N": (33.0, 85.0),
+}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_the_cells_of_a_box_are_those_whose_centre_healpy_puts_there(place):
+    east, north = place
+    wide = 0.008 / np.cos(np.radians(north))
+    for west, south in ((east, north), (east - wide, north), (east, north - 0.008)):
+        box = BBox(
+            west if west < 180 else -180, south, west + wide - (west >= 180) * 360, south + 0.008
+        )
+        ids = healpix.runs_to_ids(*healpix.box_runs(box, NSIDE, "sphere"))
+        np.testing.assert_array_equal(ids, cells_of_box(box, NSIDE))
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        BBox(-180, 89.99, -90, 90),
+        BBox(0, -90, 45, -89.99),
+        BBox(-180, 89.995, 180, 90),
+        BBox(179.99, -0.01, -179.99, 0.01),
+        BBox(179.99, 66, -179.99, 66.01),
+        BBox(90, 89.99, -90, 90),
+    ],
+    ids=str,
+)
+def test_boxes_at_the_poles_and_across_180_degrees_are_no_exception(box):
+    ids = healpix.runs_to_ids(*healpix.box_runs(box, NSIDE, "sphere"))
+    np.testing.assert_array_equal(ids, cells_of_box(box, NSIDE))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_centre_on_an_edge_belongs_to_one_side_of_it(data):
+    """Whole degrees in the caps, eighths of a turn in the belt: centres exactly on edges."""
+    level = data.draw(st.integers(1, 8))
+    nside = 2**level
+    cell = data.draw(st.integers(0, 12 * nside**2 - 1))
+    lon, lat = (v[0] for v in centres([cell], nside))
+    whole = healpix.runs_to_ids(*healpix.box_runs(EARTH, nside, "sphere"))
+    west = BBox(-180, -90, lon, 90) if lon > -180 else None
+    parts = [west, BBox(lon, -90, 180, lat) if lat > -90 else None, BBox(lon, lat, 180, 90)]
+    ids = [healpix.runs_to_ids(*healpix.box_runs(part, nside, "sphere")) for part in parts if part]
+    assert cell in ids[-1]
+    np.testing.assert_array_equal(np.sort(np.concatenate(ids)), whole)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(-180, 179), st.floats(-90, 89), st.floats(0.001, 0.999), st.floats(0.001, 0.999))
+def test_a_box_cut_in_four_loses_and_doubles_nothing(west, south, u, v):
+    east, north = west + 1, south + 1
+    lon, lat = west + u, south + v
+    whole = healpix.runs_to_ids(*healpix.box_runs(BBox(west, south, east, north), 4096, "WGS84"))
+    boxes = [
+        BBox(*w, *e)
+        for w, e in (
+            ((west, south), (lon, lat)),
+            ((lon, south), (east, lat)),
+            ((west, lat), (lon, north)),
+            ((lon, lat), (east, north)),
+        )
+    ]
+    parts = [healpix.runs_to_ids(*healpix.box_runs(box, 4096, "WGS84")) for box in boxes]
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), whole)
+
+
+def test_the_runs_of_a_tile_take_little_memory_anywhere():
+    healpix.box_runs(BBox(0, 0, 1, 0.5), NSIDE, "sphere")
+    for west, south, cells in ((0, 0, 9_997_416), (7, 50, 6_391_339), (179, -90, None)):
+        tracemalloc.start()
+        start, length = healpix.box_runs(BBox(west, south, west + 1, south + 0.5), NSIDE, "sphere")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2e6
+        assert start.size <= 8192
+        assert cells is None or length.sum() == cells
+
+
+def test_the_earth_is_a_handful_of_runs():
+    start, length = healpix.box_runs(EARTH, NSIDE, "sphere")
+    assert start.size < 1000
+    assert start[0] == 0
+    assert length.astype(np.int64).sum() == 12 * NSIDE**2
+
+
+@pytest.mark.parametrize("nside", [0, 3, -4, 2**30])
+def test_nside_must_be_a_power_of_two(nside):
+    with pytest.raises(ValueError, match=f"NSIDE is {nside}"):
+        healpix.box_runs(EARTH, nside, "sphere")
+
+
+def test_an_unknown_ellipsoid_is_refused():
+    with pytest.raises(ValueError, match="'GRS80'"):
+        healpix.box_runs(EARTH, 4, "GRS80")
+
+
+@pytest.mark.parametrize(("lon", "lat"), [(0, 90.1), (np.nan, 0), (np.inf, 0), (0, np.nan)])
+def test_what_is_no_point_has_no_cell(lon, lat):
+    with pytest.raises(ValueError, match="between -90 and 90"):
+        healpix.lonlat_to_ids(lon, lat, 4, "sphere")
+
+
+def test_what_is_no_cell_has_no_centre():
+    with pytest.raises(ValueError, match="outside 0 to 191"):
+        healpix.ids_to_lonlat(np.array([192]), 4, "sphere")
