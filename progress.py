@@ -1,32 +1,55 @@
-"""What a person sees while a download runs.
+"""What a person sees while something takes its time.
 
-On a terminal: one line for each place at the back end and one for the whole, redrawn in
-place.  Elsewhere: one line for each chunk that came to its end, and for each wait.
+A download: on a terminal one line for each place at the back end, one for the results on
+their way, and one for the whole, redrawn in place.  Elsewhere, and above these lines: one
+line for each chunk that came to its end.  Other work: a bar, once it has taken a second.
+Nothing is drawn where there is no terminal or a dumb one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.live import Live
-from rich.progress import Progress
-from rich.table import Table
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from terminal import duration, size
+from terminal import duration, hush, size
 
 if TYPE_CHECKING:
     from download import Estimate, Event
     from grid import Chunk
 
-ENDS = ("archived", "empty", "failed")
-WORDS = {"empty": "no data", "started": "queued", "finished": "finished"}
+PATIENCE = 1.0  # s of work before anything is drawn about it
+FRAMES = 2  # drawings a second
+NARROW = 60  # columns; in a window below that the lines of a download are cut short
+
+WORDS = {"started": "queued", "archived": "archived", "empty": "no data", "failed": "failed"}
+
+
+class Quiet(Console):
+    """A console that takes a file for a file, and is silent when its reader has gone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        # rich would take FORCE_COLOR and the like for a terminal.
+        super().__init__(file=stream, force_terminal=stream.isatty(), highlight=False)
+
+    @property
+    def draws(self) -> bool:
+        """Whether lines can be redrawn in place."""
+        return self.is_terminal and not self.is_dumb_terminal
+
+    def on_broken_pipe(self) -> None:
+        """What rich does when its reader has gone; by default it ends the program."""
+        hush(self.file)  # type: ignore[arg-type]
 
 
 class DownloadProgress:
@@ -40,21 +63,23 @@ class DownloadProgress:
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._console = console or Console(file=sys.stderr, highlight=False)
+        self._console = console or Quiet(sys.stderr)
         self._total, self._estimate, self._clock = total, estimate, clock
-        self._began = clock()
+        self._places = max(1, places)
         self._done = 0
+        self._began = self._last_end = clock()
         self._waiting = ""
-        self._slots: dict[int, tuple[Chunk, str, float]] = {}
-        self._places = places
-        self._live = (
-            Live(get_renderable=self._draw, console=self._console, refresh_per_second=2)
-            if self._console.is_terminal and not self._console.is_dumb_terminal
-            else None
-        )
+        self._jobs: dict[Chunk, tuple[int, str, float]] = {}  # place, status, since when
+        self._results: dict[Chunk, str] = {}  # what is being done with it
+        self._lock = threading.Lock()  # the drawing has a thread of its own
+        self._live: Live | None = None
 
     def __enter__(self) -> DownloadProgress:
-        if self._live:
+        if isinstance(self._console, Quiet) and self._console.draws:
+            self._live = Live(
+                get_renderable=self.lines, console=self._console, refresh_per_second=FRAMES,
+                transient=True,
+            )  # fmt: skip
             self._live.start()
         return self
 
@@ -68,82 +93,160 @@ class DownloadProgress:
             self._live.stop()
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event."""
-        if event.kind == "waiting":
-            if event.reason and event.reason != self._waiting:
-                self._say(f"waiting: {event.reason}")
-            self._waiting = event.reason
+        """Take note of an event, in the thread that runs the download."""
+        if event.kind in ("waiting", "stopping"):
+            self._wait(event.reason)
+        elif event.chunk is not None:
+            self._waiting = ""
+            with self._lock:
+                self._note(event, event.chunk)
+            self._report(event, event.chunk)
+
+    def step(self, chunk: Chunk, doing: str) -> None:
+        """Say what is being done with a result; from any thread."""
+        with self._lock:
+            self._results[chunk] = doing
+
+    def lines(self) -> Text:
+        """What is drawn now."""
+        now = self._clock()
+        with self._lock:
+            jobs = {row[0]: (chunk, row[1], row[2]) for chunk, row in self._jobs.items()}
+            results = list(self._results.items())
+        narrow = self._console.width < NARROW
+        rows = [
+            _place(number, jobs.get(number), now, narrow) for number in range(1, self._places + 1)
+        ]
+        at_work = ", ".join(f"{chunk.tile.name} {doing}" for chunk, doing in results)
+        rows.append(f"{'' if narrow else 'results '}{at_work or '-'}")
+        width = len(str(self._total))
+        rows.append(f"[{self._done:{width}}/{self._total}] {self._left(now)}")
+        if self._waiting:
+            rows.append(f"waiting: {self._waiting}")
+        return Text("\n".join(rows), overflow="ellipsis", no_wrap=True)
+
+    def _note(self, event: Event, chunk: Chunk) -> None:
+        if event.kind in ("started", "status"):
+            self._put(chunk, event.slot, event.status or WORDS.get(event.kind, event.kind))
             return
-        if event.chunk is None:
-            return
-        if event.kind in ENDS:
-            self._end(event, event.chunk)
+        if event.kind != "created":
+            self._jobs.pop(chunk, None)
+        if event.kind == "finished":
+            self._results[chunk] = "finished"
+        elif event.kind == "bytes":
+            share = f"{100 * event.bytes / event.total:.0f} %" if event.total else ""
+            self._results[chunk] = f"downloading {share or size(event.bytes)}"
+        elif event.kind == "downloaded":
+            self._results[chunk] = "downloaded"
+        elif event.kind in ("archived", "empty", "failed"):
+            self._results.pop(chunk, None)
+            self._done += 1
+            self._last_end = self._clock()
         elif event.kind == "retry":
-            self._say(f"{event.chunk}: {event.reason}; trying again")
-        elif event.slot is not None:
-            self._note(event, event.chunk, event.slot)
+            self._results.pop(chunk, None)
 
-    def _end(self, event: Event, chunk: Chunk) -> None:
-        self._done += 1
-        self._slots = {slot: row for slot, row in self._slots.items() if row[0] != chunk}
+    def _put(self, chunk: Chunk, place: int | None, words: str) -> None:
+        """A job of an earlier run comes without a place: it gets one that is free."""
+        before = self._jobs.pop(chunk, None)
+        taken = {row[0] for row in self._jobs.values()}
+        free = [n for n in range(1, self._places + 1) if n not in taken]
+        if before is not None and before[0] in free:
+            place = before[0]
+        elif place not in free:
+            place = free[0] if free else self._places
+        since = before[2] if before is not None and before[1] == words else self._clock()
+        self._jobs[chunk] = place or 1, words, since
+
+    def _report(self, event: Event, chunk: Chunk) -> None:
         reason = f": {event.reason}" if event.reason else ""
-        words = WORDS.get(event.kind, event.kind)
-        self._say(f"[{self._done}/{self._total}] {chunk} {words}{reason}")
+        if event.kind in ("archived", "empty", "failed"):
+            width = len(str(self._total))
+            number = f"[{self._done:{width}}/{self._total}]"
+            self._say(f"{number} {chunk} {WORDS[event.kind]}{reason}")
+        elif event.kind == "retry":
+            self._say(f"{chunk}: trying again{reason}")
 
-    def _note(self, event: Event, chunk: Chunk, slot: int) -> None:
-        words = event.status or WORDS.get(event.kind, event.kind)
-        if event.kind == "bytes":
-            words = f"downloading {size(event.bytes)}"
-            if event.total:
-                words = f"downloading {100 * event.bytes / event.total:.0f} %"
-        before = self._slots.get(slot)
-        since = self._clock()
-        if before is not None and before[0] == chunk and before[1].split()[0] == words.split()[0]:
-            since = before[2]
-        self._slots[slot] = chunk, words, since
+    def _wait(self, reason: str) -> None:
+        """On a terminal below the other lines; elsewhere one line for each new reason."""
+        known = self._waiting.partition(";")[0]  # behind it is for how long
+        self._waiting = reason
+        if not self._live and reason and reason.partition(";")[0] != known:
+            self._say(f"waiting: {reason}")
 
     def _say(self, line: str) -> None:
         self._console.print(Text(line), soft_wrap=True)
 
-    def _draw(self) -> Text:
-        lines = []
-        for slot in range(1, self._places + 1):
-            if slot not in self._slots:
-                lines.append(f"slot {slot}  free")
-                continue
-            chunk, words, since = self._slots[slot]
-            lines.append(f"slot {slot}  {chunk}  {words}  {duration(self._clock() - since)}")
-        passed = self._clock() - self._began
-        left = self._left(passed)
-        lines.append(f"[{self._done}/{self._total}]  {duration(passed)} so far, {left}")
-        return Text("\n".join(lines), overflow="ellipsis", no_wrap=True)
+    def _left(self, now: float) -> str:
+        """Time left, from our own history and, the more the longer, from this run.
 
-    def _left(self, passed: float) -> str:
-        """From the run itself once it has some ends to show, before that from the history."""
-        if self._done >= 2:
-            seconds = passed / self._done * (self._total - self._done)
-        else:
-            seconds = max(0.0, self._estimate.seconds - passed)
-        return f"about {duration(seconds)} left"
+        The history counts as much as one job in each place.
+        """
+        expected = self._estimate.seconds / max(1, self._total)
+        passed = self._last_end - self._began
+        each = (self._places * expected + passed) / (self._places + self._done)
+        left = each * (self._total - self._done) - (now - self._last_end)
+        # A job that is late says nothing about those behind it.
+        behind = max(0, self._total - self._done - self._places)
+        left = max(left, each * behind)
+        return f"about {duration(left, short=True)} left" if left > 0 else "later than usual"
+
+
+def _place(number: int, row: tuple[Chunk, str, float] | None, now: float, narrow: bool) -> str:
+    """The line of a place at the back end."""
+    name = f"{number}" if narrow else f"slot {number} "
+    if row is None:
+        return f"{name} free"
+    chunk, words, since = row
+    about = chunk.tile.name if narrow else str(chunk)
+    return f"{name} {about} {words} {duration(now - since, short=True)}"
 
 
 @contextlib.contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for a number of steps done of all, on a terminal only."""
-    console = Console(file=sys.stderr)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
+def working(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show, on a terminal, that something is being done if it takes longer than a second.
+
+    The function it gives may be called with the steps that are done and those there are.
+    """
+    console = Quiet(sys.stderr)
+    if not console.draws:
+        yield lambda _done, _total: None
+        return
+    columns = (
+        SpinnerColumn("line"), TextColumn("{task.description}"), BarColumn(20),
+        TimeElapsedColumn(),
+    )  # fmt: skip
+    bar = Progress(*columns, console=console, transient=True, refresh_per_second=5)
+    task = bar.add_task(what, total=None)
+    timer = threading.Timer(PATIENCE, bar.start)
+    timer.daemon = True
+    timer.start()
+    try:
         yield lambda done, total: bar.update(task, completed=done, total=total)
+    finally:
+        timer.cancel()
+        timer.join()
+        bar.stop()
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout, as wide as the terminal; not cut when it goes to a file."""
-    console = Console(highlight=False)
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console | None = None
+) -> None:
+    """A table on stdout; cells below each other where the window is too narrow for it.
+
+    It is never cut or folded when it goes to a file.
+    """
+    console = console or Quiet(sys.stdout)
     if not console.is_terminal:
         console.width = 10_000
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    widths = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
+    if sum(widths) + 2 * (len(widths) - 1) <= console.width:
+        for style, row in (("bold", columns), *(("", row) for row in rows)):
+            cells = (set_cell_size(cell, n) for cell, n in zip(row, widths, strict=True))
+            console.print(Text("  ".join(cells).rstrip(), style), soft_wrap=True)
+        return
+    indent = max(len(column) for column in columns[1:]) + 2
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
+        console.print(Text(row[0], "bold"), soft_wrap=True)
+        for column, cell in zip(columns[1:], row[1:], strict=True):
+            if cell:
+                console.print(Text(f" {column:{indent}}{cell}"), soft_wrap=True)

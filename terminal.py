@@ -2,44 +2,63 @@
 
 Answers come from stdin, typed or piped, one per line.  Questions and progress go to
 stderr, results to stdout, so that `main.py list > file` holds the list and nothing else.
+Only where stdin and stdout are both terminals does a question go to stdout, because
+Python offers line editing nowhere else.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
-from typing import TypeVar
-
-import click
+from typing import TextIO, TypeVar
 
 T = TypeVar("T")
+
+MOST_TRIES = 20  # answers to one question, where nobody is at a terminal to read the reasons
+UNITS = (("B", 1), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12))
+SPANS = (  # up to so many seconds; a unit of so many; its name and its short one
+    (90, 1, "second", "s"),
+    (5400, 60, "minute", "min"),
+    (172_800, 3600, "hour", "h"),
+    (float("inf"), 86_400, "day", "d"),
+)
 
 
 class InputEnded(Exception):
     """Standard input ended where an answer was needed."""
 
-    def __init__(self, question: str) -> None:
-        super().__init__(f"input ended at '{question}'; nothing was started")
-        self.question = question
+    def __init__(self, name: str, why: str = "input ended at") -> None:
+        super().__init__(f"{why} '{name}'; nothing was started")
 
 
-def ask(question: str, parse: Callable[[str], T], default: str | None = None) -> T:
+def ask(
+    name: str, parse: Callable[[str], T], default: str = "", hint: str = "", before: str = ""
+) -> T:
     """Ask until ``parse`` takes the answer; a ValueError is shown as one line of reason.
 
-    An empty answer means ``default``, which is shown in brackets.  Raises InputEnded at
-    the end of input and KeyboardInterrupt at Ctrl-C.
+    ``before``, ``name``, ``hint`` and in brackets the default make up the question.  An
+    empty answer means the default.  Raises InputEnded at the end of input and
+    KeyboardInterrupt at Ctrl-C; both say that nothing was started.
     """
+    question = before + name + hint + (f" [{default}]: " if default else ": ")
+    tries = 0
     while True:
-        answer = _read(question, default)
+        answer = _read(name, question)
         try:
-            return parse(answer)
+            return parse(answer if answer.strip() else default)
         except ValueError as error:
             tell(f"  {error}")
+        tries += 1
+        if tries >= MOST_TRIES and not sys.stdin.isatty():
+            raise InputEnded(name, f"none of {tries} answers could be used at")
 
 
-def confirm(question: str, default: bool) -> bool:
-    """Ask for yes or no."""
-    hint = "Y/n" if default else "y/N"
+def confirm(question: str, default: bool, before: str = "") -> bool:
+    """Ask for yes or no; ``before`` is what it is about."""
     words = {"y": True, "yes": True, "n": False, "no": False, "": default}
 
     def parse(text: str) -> bool:
@@ -47,12 +66,11 @@ def confirm(question: str, default: bool) -> bool:
             raise ValueError(f"{text!r} is neither y nor n.")
         return words[text.strip().lower()]
 
-    return ask(f"{question} [{hint}]", parse, default="")
+    return ask(question, parse, hint=" [Y/n]" if default else " [y/N]", before=before)
 
 
 def choose(question: str, options: dict[str, str], default: str) -> str:
-    """Ask for one of ``options`` (key: what it means), by key or by its first word."""
-    listed = "  ".join(f"{key} {meaning}" for key, meaning in options.items())
+    """Ask for one of ``options`` (key: what it means), by key or by its meaning."""
 
     def parse(text: str) -> str:
         for key, meaning in options.items():
@@ -60,44 +78,88 @@ def choose(question: str, options: dict[str, str], default: str) -> str:
                 return key
         raise ValueError(f"{text!r} is not one of {', '.join(options)}.")
 
-    return ask(f"{question}  {listed}", parse, default)
+    listed = "".join(f"  {key} {meaning}" for key, meaning in options.items())
+    return ask(question, parse, default, listed)
 
 
 def tell(text: str = "") -> None:
-    """One line on stderr."""
-    click.echo(text, err=True)
+    """A line on stderr, folded at blanks where the window is narrow."""
+    _write("\n".join(_folded(text)) + "\n")
+
+
+def hush(stream: TextIO) -> None:
+    """Send what is still to come on a stream to nowhere: its reader has gone."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def size(n_bytes: float) -> str:
     """A number of bytes for people, as in ``2.6 GB``."""
-    units = ["B", "kB", "MB", "GB", "TB"]
-    while n_bytes >= 999.5 and len(units) > 1:
-        n_bytes /= 1000
-        units.pop(0)
-    unit = units[0]
-    return f"{n_bytes:.0f} {unit}" if n_bytes >= 10 or unit == "B" else f"{n_bytes:.1f} {unit}"
+    unit, scale = next(((u, s) for u, s in UNITS if n_bytes < 999.5 * s), UNITS[-1])
+    number = n_bytes / scale
+    return f"{number:.0f} {unit}" if number >= 10 or unit == "B" else f"{number:.1f} {unit}"
 
 
-def duration(seconds: float) -> str:
-    """A time span for people, as in ``50 minutes``."""
-    spans = ((90, 1, "second"), (5400, 60, "minute"), (172800, 3600, "hour"), (0, 86400, "day"))
-    divisor, unit = next((d, u) for limit, d, u in spans if seconds < limit or not limit)
-    n = max(1, round(seconds / divisor))
-    return f"{n} {unit}{'' if n == 1 else 's'}"
+def duration(seconds: float, short: bool = False) -> str:
+    """A time span for people, as in ``50 minutes``, or ``50 min`` in short."""
+    divisor, name, brief = next((d, n, b) for limit, d, n, b in SPANS if seconds < limit)
+    number = max(1, round(seconds / divisor))
+    return f"{number} {brief}" if short else f"{number} {name}{'' if number == 1 else 's'}"
 
 
-def _read(question: str, default: str | None) -> str:
-    shown = f" [{default}]" if default else ""
+def count(number: int, what: str) -> str:
+    """A number of things, as in ``1 tile`` or ``2 tiles``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _read(name: str, question: str) -> str:
+    """One line of input without its end."""
+    *above, last = _folded(question)
     try:
-        text: str = click.prompt(
-            f"{question}{shown}", default="", show_default=False, prompt_suffix=": ", err=True
-        )
-    except click.Abort as abort:
-        if not sys.stdin.isatty():
-            tell()
-        if isinstance(abort.__context__, EOFError):
-            raise InputEnded(question) from None
-        raise KeyboardInterrupt from None
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            with contextlib.suppress(ImportError):
+                import readline  # noqa: F401  (its import gives input() line editing)
+            if above:
+                tell("\n".join(above))
+            return input(last)
+        _write(question)
+        line = sys.stdin.readline()
+    except EOFError:
+        line = ""
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Interrupted; nothing was started.") from None
+    if not line:
+        _write("\n")
+        raise InputEnded(name)
     if not sys.stdin.isatty():
-        tell(text)  # so that a log of a piped run shows what was answered
-    return text if text.strip() or default is None else default
+        _write(line.rstrip("\r\n") + "\n")  # so that the log of a piped run shows the answers
+    return line.rstrip("\r\n")
+
+
+def _folded(text: str) -> list[str]:
+    """The lines of a text; on a terminal folded at blanks to its width."""
+    lines = text.split("\n")
+    if not sys.stderr.isatty():
+        return lines
+    width = shutil.get_terminal_size().columns
+    return [part for line in lines for part in _fold(line, width)]
+
+
+def _fold(line: str, width: int) -> list[str]:
+    if len(line) <= width:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    # A path that is cut in two could not be copied, so words stay whole.
+    parts = textwrap.wrap(
+        line, width, initial_indent=indent, subsequent_indent=indent + "  ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return [*parts[:-1], parts[-1] + line[len(line.rstrip()) :]]
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except BrokenPipeError:
+        hush(sys.stderr)

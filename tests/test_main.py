@@ -15,6 +15,7 @@ import xarray as xr
 
 import download
 import main
+from outcome import DONE, FAILED, NO_DATA, USAGE
 from store import Archive
 from tests.conftest import ROOT
 
@@ -55,7 +56,7 @@ def order(sandbox, *more):
 
 
 def test_the_main_job_runs_end_to_end(folder, answer, sandbox, capsys):
-    assert order(sandbox) == main.DONE
+    assert order(sandbox) == DONE
     archive = Archive(folder / main.ZARR_PATH)
     records = archive.records()
     assert list(records["tile"]) == ["E003.72_N51.2", "E003.76_N51.2"]
@@ -63,12 +64,12 @@ def test_the_main_job_runs_end_to_end(folder, answer, sandbox, capsys):
     assert (records["seen"] == 1).all()
 
     created = sandbox.events()["counts"]["created"]
-    assert order(sandbox) == main.DONE
+    assert order(sandbox) == DONE
     assert sandbox.events()["counts"]["created"] == created, "the same request orders nothing"
 
     capsys.readouterr()
     outputs = [f"--output=box.{suffix}" for suffix in ("png", "nc", "tif")]
-    assert main.main(["retrieve", "--bbox", BOX, "--day", DAY, "--no-show", *outputs]) == main.DONE
+    assert main.main(["retrieve", "--bbox", BOX, "--day", DAY, "--no-show", *outputs]) == DONE
     assert capsys.readouterr().out.split() == ["box.png", "box.nc", "box.tif"]
     with xr.open_dataset("box.nc") as grid:
         assert np.isfinite(grid["VV"]).all(), "no gap, so no seam between the tiles"
@@ -79,9 +80,9 @@ def test_the_main_job_runs_end_to_end(folder, answer, sandbox, capsys):
 
 def test_piped_answers_do_the_same_as_flags(folder, answer, sandbox, monkeypatch, capsys):
     monkeypatch.setattr(download, "BACKEND", sandbox.url)
-    assert order(sandbox, "--archive", "flags.zarr") == main.DONE
-    answer("1", "nonsense", BOX, "y", "2026-13-31", DAY, "", "y")
-    assert main.main(["--archive", "answers.zarr"]) == main.DONE
+    assert order(sandbox, "--archive", "flags.zarr") == DONE
+    answer("1", "", "nonsense", BOX, "y", "2026-13-31", DAY, "", "y")
+    assert main.main(["--archive", "answers.zarr"]) == DONE
     said = capsys.readouterr().err
     assert "'2026-13-31' is not a date.  Write it like 2026-01-31." in said
     by_flags, by_answers = Archive("flags.zarr"), Archive("answers.zarr")
@@ -89,8 +90,8 @@ def test_piped_answers_do_the_same_as_flags(folder, answer, sandbox, monkeypatch
     for chunk in by_flags.chunks():
         xr.testing.assert_identical(by_flags.read(chunk), by_answers.read(chunk))
 
-    answer("2", BOX, "y", "", "one.png two.tif")
-    assert main.main(["--archive", "answers.zarr"]) == main.DONE
+    answer("2", BOX, "y", "", "", "one.png two.tif")
+    assert main.main(["--archive", "answers.zarr"]) == DONE
     assert (folder / "one.png").stat().st_size > 10_000
     assert (folder / "two.tif").exists()
 
@@ -104,8 +105,8 @@ def test_piped_answers_do_the_same_as_flags(folder, answer, sandbox, monkeypatch
         (["download", "--bbox", BOX, "--start", "2014-01-01"], 2, "before the first"),
         (["download", "--bbox", BOX, "--start", "2099-01-01"], 2, "in the future"),
         (["download", "--bbox", BOX, "--start", DAY, "--end", "2026-01-19"], 2, "after the last"),
-        (["download", "--bbox", BOX, "--start", DAY, "--end", DAY], 2, "input ended at 'Start?"),
-        (["download"], 2, "input ended at 'Area"),
+        (["download", "--bbox", BOX, "--start", DAY, "--end", DAY], 2, "input ended at 'Back end'"),
+        (["download"], 2, "input ended at 'Back end'"),
         ([], 2, "input ended at 'What do you want to do?"),
         (["retrieve", "--bbox", BOX, "--day", DAY], 2, "no archive at sentinel1.zarr"),
         (["list", "--archive", "file.txt"], 2, "file.txt"),
@@ -128,7 +129,7 @@ def test_bad_input_is_one_clear_line_and_nothing_is_done(
 
 def test_a_back_end_that_is_not_there_is_said_and_costs_nothing(folder, answer, capsys):
     flags = ["--bbox", BOX, "--start", DAY, "--end", DAY, "--yes"]
-    assert main.main(["download", "--backend", "http://127.0.0.1:9", *flags]) == main.FAILED
+    assert main.main(["download", "--backend", "http://127.0.0.1:9", *flags]) == FAILED
     said = capsys.readouterr().err
     assert "127.0.0.1:9" in said
     assert "Traceback" not in said
@@ -137,37 +138,37 @@ def test_a_back_end_that_is_not_there_is_said_and_costs_nothing(folder, answer, 
 
 def test_a_back_end_over_plain_http_elsewhere_is_refused(folder, answer, capsys):
     flags = ["--bbox", BOX, "--start", DAY, "--end", DAY, "--yes"]
-    assert main.main(["download", "--backend", "http://openeo.example.org", *flags]) == main.USAGE
+    assert main.main(["download", "--backend", "http://openeo.example.org", *flags]) == USAGE
     assert "https" in capsys.readouterr().err
 
 
 def test_a_day_without_an_image_is_no_data(folder, answer, sandbox, capsys):
-    assert order(sandbox) == main.DONE
-    assert main.main(["retrieve", "--bbox", BOX, "--day", "2026-01-19"]) == main.NO_DATA
-    assert main.main(["retrieve", "--bbox", "10,10,10.1,10.1", "--day", DAY]) == main.NO_DATA
+    assert order(sandbox) == DONE
+    assert main.main(["retrieve", "--bbox", BOX, "--day", "2026-01-19"]) == NO_DATA
+    assert main.main(["retrieve", "--bbox", "10,10,10.1,10.1", "--day", DAY]) == NO_DATA
     assert DAY in capsys.readouterr().err, "it says which days there are"
 
 
 def test_synthetic_data_never_joins_a_measured_archive(folder, answer, sandbox, capsys):
-    assert order(sandbox) == main.DONE
+    assert order(sandbox) == DONE
     flags = ["--bbox", BOX, "--start", DAY, "--end", DAY, "--yes", "--backend", "cdse"]
-    assert main.main(["download", *flags]) == main.USAGE
+    assert main.main(["download", *flags]) == USAGE
     assert "synthetic" in capsys.readouterr().err
 
 
 def test_the_list_is_for_people_and_for_programs(folder, answer, sandbox, capsys):
-    assert order(sandbox) == main.DONE
+    assert order(sandbox) == DONE
     capsys.readouterr()
-    assert main.main(["list"]) == main.DONE
+    assert main.main(["list"]) == DONE
     table = capsys.readouterr().out
     assert "E003.72_N51.2" in table
     assert "synthetic" in table
-    assert main.main(["list", "--json"]) == main.DONE
+    assert main.main(["list", "--json"]) == DONE
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["day"] for row in rows] == [DAY, DAY]
-    assert main.main(["list", "--jobs"]) == main.DONE
+    assert main.main(["list", "--jobs"]) == DONE
     assert capsys.readouterr().out.count("archived") == 2
-    assert main.main(["verify"]) == main.DONE
+    assert main.main(["verify"]) == DONE
 
 
 def test_help_is_quick_and_imports_no_heavy_library():

@@ -1,0 +1,257 @@
+"""The questions of each command, what their answers mean, and the answers of the last time.
+
+A question is asked only if no flag has answered it, and a typed answer is read by the
+same function as the flag, so both ways give the same.  The answers of a run that went
+well are kept beside the journal of its archive, and are the defaults of the next one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grid import FIRST_DAY, BBox, iter_tiles_covering, parse_area, parse_day, parse_days
+from terminal import ask, choose, confirm, count, tell
+
+if TYPE_CHECKING:
+    from retrieve import Coverage
+
+EXAMPLE_AREA = BBox(3.6, 51.1, 4.4, 51.4)  # the Scheldt estuary: two tiles, coast, towns, fields
+EXAMPLE_DAY = dt.date(2026, 1, 20)
+DAYS_SHOWN = 10  # days of an archive that are offered
+TILES_NAMED = 3  # tiles of an area that are named
+KM_PER_DEGREE = 111.195  # of latitude
+SUFFIXES = ("png", "nc", "tif")
+
+SANDBOX = "SYNTHETIC images, made up by the built-in sandbox: no account, no network"
+CDSE = "measured images of the Copernicus Data Space: a free account is needed"
+
+Period = tuple[dt.date, dt.date]  # first and last day, both included
+
+
+# --- what an answer or a flag means ------------------------------------------------------
+
+
+def period(text: str) -> Period:
+    """A day, month, year or A/B, without the days on which there can be no image."""
+    first, last = parse_days(text)
+    today = dt.datetime.now(dt.UTC).date()
+    if last < FIRST_DAY:
+        raise ValueError(f"{last} is before the first Sentinel-1 image ({FIRST_DAY}).")
+    if first > today:
+        raise ValueError(f"{first} is in the future; today is {today} (UTC).")
+    return max(first, FIRST_DAY), min(last, today)
+
+
+def image_day(text: str) -> dt.date:
+    """A single day on which there can be an image."""
+    parse_day(text)
+    return period(text)[0]
+
+
+def band_names(text: str) -> tuple[str, ...]:
+    """Names separated by commas or blanks, in capitals, each once."""
+    names = tuple(dict.fromkeys(re.findall(r"[^,;\s]+", text.upper())))
+    if not names:
+        raise ValueError("Name at least one band, like VV,VH.")
+    return names
+
+
+def back_end(text: str) -> str:
+    """``cdse``, ``sandbox``, or the address of another openEO back end."""
+    name = text.strip()
+    if name.lower() in ("cdse", "sandbox"):
+        return name.lower()
+    if not re.search(r"://|\.|^localhost\b", name) or re.search(r"\s", name):
+        raise ValueError(f"{name!r} is neither cdse, sandbox nor an address like https://...")
+    from login import require_safe
+
+    return require_safe(name)
+
+
+def file_names(text: str) -> tuple[str, ...]:
+    """Names that end in .png, .nc or .tif, separated by commas or blanks; they may hold blanks."""
+    if text.strip().lower() in ("", "-", "none"):
+        return ()
+    ends = rf"(\.(?:{'|'.join(SUFFIXES)}))(?:[,;\s]+|$)"
+    names = re.sub(ends, r"\1\n", text, flags=re.IGNORECASE).split("\n")
+    if names.pop().strip():
+        raise ValueError(f"{text.strip()!r}: a name must end in .png, .nc or .tif.")
+    return tuple(dict.fromkeys(name.strip(" '\"") for name in names))
+
+
+# --- the questions -----------------------------------------------------------------------
+
+
+def ask_area(default: str, chunk_size: Sequence[float]) -> BBox:
+    """Ask for a box until somebody says that it is right."""
+    while True:
+        bbox = ask(
+            "Area", parse_area, default, ", west,south,east,north in degrees, or a GeoJSON file"
+        )
+        # Across 180 degrees is rare, west and east mixed up is not.
+        usual = not bbox.crosses_antimeridian
+        if confirm("Right?", usual, f"  {echo_area(bbox, chunk_size)}  "):
+            return bbox
+        default = str(bbox)
+
+
+def echo_area(bbox: BBox, chunk_size: Sequence[float]) -> str:
+    """The box in words, so that swapped coordinates are noticed."""
+    width = bbox.width * KM_PER_DEGREE * math.cos(math.radians((bbox.south + bbox.north) / 2))
+    names: list[str] = []
+    number = 0
+    for number, tile in enumerate(iter_tiles_covering(bbox, chunk_size), 1):
+        if number <= TILES_NAMED:
+            names.append(tile.name)
+    more = ", ..." if number > TILES_NAMED else ""
+    across = (
+        f", across 180 degrees ({bbox.west:g} to 180 and -180 to {bbox.east:g})"
+        if bbox.crosses_antimeridian
+        else ""
+    )
+    return (
+        f"west {bbox.west:.10g}, south {bbox.south:.10g}, east {bbox.east:.10g}, "
+        f"north {bbox.north:.10g}{across}: {width:.0f} x {bbox.height * KM_PER_DEGREE:.0f} km, "
+        f"{count(number, 'tile')} ({', '.join(names)}{more})."
+    )
+
+
+def remembered_period(before: dict[str, str], otherwise: dt.date) -> Period:
+    """The days of the last time, or a single day."""
+    try:
+        return parse_day(before["start"]), parse_day(before["end"])
+    except (KeyError, ValueError):
+        return otherwise, otherwise
+
+
+def ask_period(start: Period | None, end: Period | None, before: Period) -> Period:
+    """The days, asking for what the flags did not say; a month or A/B answers both questions.
+
+    ``before``: the days of the last time.
+    """
+    asked = start is None
+    if start is None:
+        start = ask("First day", period, before[0].isoformat())
+    if end is None and start[0] == start[1]:
+        usual = before[1] if start[0] == before[0] else start[1]
+        asked, end = True, ask("Last day, included", _not_before(start[0]), usual.isoformat())
+    first, last = start[0], (end or start)[1]
+    require_order(first, last)
+    if asked and first != last:
+        tell(f"  {first} to {last}, {count((last - first).days + 1, 'day')}.")
+    return first, last
+
+
+def require_order(first: dt.date, last: dt.date) -> None:
+    """ValueError if the last day is before the first one."""
+    if first > last:
+        raise ValueError(f"The first day, {first}, is after the last day, {last}.")
+
+
+def _not_before(first: dt.date) -> Callable[[str], Period]:
+    def parse(text: str) -> Period:
+        days = period(text)
+        require_order(first, days[1])
+        return days
+
+    return parse
+
+
+def ask_back_end(default: str) -> str:
+    """Ask where the images of a new archive come from."""
+    tell("Where do the images of this new archive come from?")
+    tell(f"  1  sandbox: {SANDBOX}")
+    tell(f"  2  cdse: {CDSE}")
+    keys = {"1": "sandbox", "2": "cdse"}
+
+    def parse(text: str) -> str:
+        return back_end(keys.get(text.strip(), text))
+
+    shown = next((key for key, name in keys.items() if name == default), default)
+    return ask("Back end", parse, shown, ", 1, 2 or the address of another one")
+
+
+def ask_day(found: Sequence[Coverage], box: str) -> dt.date:
+    """Offer the days that an archive has of a box, newest first."""
+    tell("  The archive has, with the share of the box:")
+    for cover in found[:DAYS_SHOWN]:
+        orbit = "" if cover.orbit == "any" else f"  {cover.orbit}"
+        tell(f"    {cover.day}  {100 * cover.share:3.0f} %{orbit}")
+    if len(found) > DAYS_SHOWN:
+        tell(f"    and {len(found) - DAYS_SHOWN} more, back to {found[-1].day}")
+    there = {cover.day for cover in found}
+
+    def parse(text: str) -> dt.date:
+        day = image_day(text)
+        if day not in there:
+            raise ValueError(f"The archive has nothing of {box} on {day}.")
+        return day
+
+    return ask("Day", parse, found[0].day.isoformat())
+
+
+def ask_orbit(orbits: Sequence[str]) -> str:
+    """Ask which of the orbits that an archive has apart."""
+    options = {str(number): orbit for number, orbit in enumerate(orbits, 1)}
+    return options[choose("Passes of which orbit?", options, "1")]
+
+
+def ask_bands(there: Sequence[str]) -> tuple[str, ...]:
+    """Ask which of the bands there are."""
+    return ask("Bands", lambda text: require_bands(band_names(text), there), ",".join(there))
+
+
+def require_bands(bands: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
+    """The bands; ValueError for one that is not there."""
+    missing = [band for band in bands if band not in there]
+    if missing:
+        raise ValueError(f"The archive has {', '.join(there)}, but not {', '.join(missing)}.")
+    return tuple(bands)
+
+
+def ask_files(default: str, overwrite: bool) -> dict[str, bool]:
+    """Ask for the files to write until none is in the way: their names, and whether to replace."""
+    while True:
+        names = ask("Files", _writable, default, " to write (.png, .nc, .tif), or none")
+        agreed = may_replace(names, overwrite, interactive=True)
+        if agreed is not None:
+            return agreed
+
+
+def may_replace(names: Iterable[str], overwrite: bool, interactive: bool) -> dict[str, bool] | None:
+    """Which of the files will replace one; None if somebody does not want that.
+
+    Nobody is asked if ``overwrite`` is True.  Raises FileExistsError where nobody is there to ask.
+    """
+    there = {name: Path(name).exists() for name in names}
+    for name, exists in there.items():
+        if exists and not overwrite and not interactive:
+            raise FileExistsError(
+                f"{name} exists already.  Nothing was done.  Name another file, or say --overwrite."
+            )
+        if exists and not overwrite and not confirm("Replace it?", False, f"{name} exists.  "):
+            return None
+    return there
+
+
+def _writable(text: str) -> tuple[str, ...]:
+    from export import checked_target
+
+    names = file_names(text)
+    for name in names:
+        try:
+            checked_target(name, overwrite=True)
+        except OSError as error:
+            raise ValueError(str(error)) from None
+    return names
+
+
+def somebody_is_there() -> bool:
+    """Whether a question that no flag has answered can be asked at all."""
+    return sys.stdin.isatty()

@@ -1,0 +1,299 @@
+"""What each command does, in order: ask, plan, carry out, report.
+
+There is no science here.  A function for each command asks for what no flag has said,
+calls the other rooms, prints, and returns the exit code.  The download has a room of
+its own, `ordering`.  The other rooms are imported when they are needed, so that the first
+question is on the screen at once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import asking
+from asking import EXAMPLE_AREA, EXAMPLE_DAY
+from grid import BBox
+from ordering import count_chunks, make_plan, run_download
+from outcome import DONE, FAILED
+from places import (
+    describe,
+    downloads_folder,
+    existing_archive,
+    open_archive,
+    open_journal,
+    remember,
+    remembered,
+)
+from terminal import choose, confirm, count, size, tell
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from journal import Request
+    from store import Archive
+
+DEMO_FOLDER = "demo"
+
+
+def run_menu(archive_path: str) -> int:
+    """The menu."""
+    tell(f"Sentinel-1 on HEALPix    archive: {archive_path}  ({describe(archive_path)})")
+    request = ask_to_continue(archive_path)
+    if request is not None:
+        return run_download(
+            archive_path, request.bbox, (request.first, request.first),
+            (request.last, request.last), request.orbit, request.backend, yes=True,
+        )  # fmt: skip
+    options = {"1": "download", "2": "retrieve", "3": "list", "4": "verify", "q": "quit"}
+    match choose("What do you want to do?", options, default="1"):
+        case "1":
+            return run_download(archive_path)
+        case "2":
+            return run_retrieve(archive_path)
+        case "3":
+            return run_list(archive_path)
+        case "4":
+            return run_verify(archive_path, ask_first=True)
+    return DONE
+
+
+def ask_to_continue(archive_path: str) -> Request | None:
+    """The last request, if it stopped before its end and somebody wants it to go on."""
+    if not downloads_folder(archive_path).exists():
+        return None
+    request = open_journal(archive_path).unfinished_request()
+    if request is None:
+        return None
+    archive = open_archive(archive_path)
+    plan = make_plan(
+        archive, request.bbox, (request.first, request.last), request.orbit, request.backend
+    )
+    if not plan.missing:
+        return None
+    done, total = len(plan.archived) + len(plan.empty), count_chunks(plan)
+    stopped = f"An earlier download stopped with {done} of {count(total, 'chunk')} done.  "
+    return request if confirm("Continue it?", True, stopped) else None
+
+
+def run_retrieve(
+    archive_path: str,
+    bbox: BBox | None = None,
+    day: dt.date | None = None,
+    bands: Sequence[str] | None = None,
+    orbit: str | None = None,
+    outputs: Sequence[str] = (),
+    overwrite: bool = False,
+    no_show: bool = False,
+) -> int:
+    """Ask for what is missing, then select, regrid, plot and export."""
+    import export
+    import retrieve
+    from progress import working
+
+    interactive = bbox is None or day is None
+    for output in outputs:
+        export.checked_target(output, overwrite=True)
+    if no_show and not outputs and not interactive:
+        raise ValueError("Nothing to do: with --no-show, name a file with --output.")
+    archive = existing_archive(archive_path)
+    folder = downloads_folder(archive_path)
+    layout = archive.layout
+    assert layout is not None
+    asking.require_bands(bands or (), layout.bands)
+    if bbox is None:
+        usual = remembered(folder).get("bbox") or first_box(archive)
+        bbox = asking.ask_area(usual, layout.chunk_size)
+    if day is None:
+        day, orbit = ask_day_and_orbit(archive, bbox, orbit)
+    if interactive and bands is None:
+        bands = asking.ask_bands(layout.bands)
+    if interactive and not outputs:
+        name = f"s1_{day}_{str(bbox).replace(',', '_')}.png"
+        targets: dict[str, bool] | None = asking.ask_files(name, overwrite)
+    else:
+        somebody = interactive or asking.somebody_is_there()
+        targets = asking.may_replace(outputs, overwrite, somebody)
+    if targets is None:
+        tell("Nothing was written.")
+        return DONE
+    with working("reading and regridding"):
+        grid = retrieve.retrieve(archive, bbox, day, bands=bands, orbit=orbit)
+    write_and_show(grid, targets, show=not no_show)
+    remember(folder, bbox=bbox)
+    return DONE
+
+
+def write_and_show(grid: xr.Dataset, targets: dict[str, bool], show: bool) -> None:
+    """Draw the grid, write it to the files, print their names, and open a window."""
+    import export
+    import retrieve
+    from progress import working
+
+    with working("drawing"):
+        figure = retrieve.plot(grid)
+    for band, (low, high) in retrieve.plot_ranges(figure).items():
+        tell(f"  {band}: {low:.1f} to {high:.1f} dB (2nd to 98th percentile)")
+    tell(f"  {grid.attrs['source']}")
+    for name, replace in targets.items():
+        with working(f"writing {Path(name).name}"):
+            if name.lower().endswith(".png"):
+                export.save_figure(figure, name, replace)
+            else:
+                export.export(grid, name, replace)
+        click.echo(name)
+    if show and not retrieve.show(figure) and not targets:
+        tell("There is no display to open a window on; name a file with --output.")
+
+
+def ask_day_and_orbit(
+    archive: Archive, bbox: BBox, orbit: str | None
+) -> tuple[dt.date, str | None]:
+    """Offer what the archive has of the box; NoData if that is nothing."""
+    import retrieve
+
+    found = [c for c in retrieve.days(archive, bbox) if orbit in (None, c.orbit)]
+    if not found:
+        raise retrieve.NoData(
+            f"The archive {archive.path} holds nothing of {bbox}.  Get it with `download`."
+        )
+    day = asking.ask_day(found, str(bbox))
+    orbits = [cover.orbit for cover in found if cover.day == day]
+    if orbit is None and len(orbits) > 1 and "any" not in orbits:
+        orbit = asking.ask_orbit(orbits)
+    return day, orbit
+
+
+def first_box(archive: Archive) -> str:
+    """The first tile of an archive: a box of which there is something."""
+    tiles = archive.tiles()
+    return str(tiles[0].bbox if tiles else EXAMPLE_AREA)
+
+
+def run_list(
+    archive_path: str,
+    as_json: bool = False,
+    jobs: bool = False,
+    map_path: str | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Print the records or the jobs, or draw a map of the tiles."""
+    if jobs:
+        return list_jobs(archive_path)
+    archive = existing_archive(archive_path)
+    if map_path is not None:
+        return draw_map(archive, map_path, overwrite)
+    records = archive.records()
+    if as_json:
+        for row in records.to_dict("records"):
+            known = {k: None if v != v else v for k, v in row.items()}  # pandas' NaN for None
+            click.echo(json.dumps(known, default=str))
+        return DONE
+    print_records(records)
+    tell(describe(archive_path))
+    return DONE
+
+
+def draw_map(archive: Archive, path: str, overwrite: bool) -> int:
+    """The tiles and their numbers of records, over land and sea."""
+    import export
+    import tilemap
+    from progress import working
+
+    export.checked_target(path, overwrite=True, suffixes=(".png",))
+    targets = asking.may_replace([path], overwrite, asking.somebody_is_there())
+    if targets is None:
+        tell("Nothing was written.")
+        return DONE
+    with working("drawing the map"):
+        export.save_figure(tilemap.coverage_map(archive), path, targets[path])
+    click.echo(path)
+    return DONE
+
+
+def run_verify(archive_path: str, remove: bool = False, ask_first: bool = False) -> int:
+    """Read every record again, name the damaged ones, and remove them if that is wanted."""
+    from progress import working
+
+    archive = existing_archive(archive_path)
+    with working("verifying") as progress:
+        damaged = archive.verify(progress)
+    if not damaged:
+        tell(f"{describe(archive_path)}, all whole.")
+        return DONE
+    for damage in damaged:
+        click.echo(str(damage))
+    records = dict.fromkeys(damage.chunk for damage in damaged if damage.chunk is not None)
+    tiles = dict.fromkeys(d.tile for d in damaged if d.chunk is None and d.variable == "zarr.json")
+    what = " and ".join(
+        count(len(found), name)
+        for found, name in ((records, "damaged record"), (tiles, "unreadable tile"))
+        if found
+    )
+    if what and not remove and (ask_first or asking.somebody_is_there()):
+        question = f"Remove {what}, so that `download` orders them again?"
+        remove = confirm(question, default=False)
+    if what and remove:
+        for chunk in records:
+            archive.remove(chunk)
+        for tile in tiles:
+            archive.remove_tile(tile)
+        tell(f"Removed {what}.  `download` of the same area and days orders them again.")
+    elif what:
+        tell("The other records are whole.  `verify --remove` removes the damaged ones, and then")
+        tell("`download` of the same area and days orders them again.")
+    return FAILED
+
+
+def run_demo() -> int:
+    """Download two neighbouring tiles from the built-in back end and picture a box of both."""
+    folder = Path(DEMO_FOLDER)
+    folder.mkdir(exist_ok=True)
+    archive_path, picture = str(folder / "sentinel1.zarr"), str(folder / "sentinel1.png")
+    day = EXAMPLE_DAY, EXAMPLE_DAY
+    code = run_download(archive_path, EXAMPLE_AREA, day, day, backend="sandbox", yes=True)
+    if code != DONE:
+        return code
+    code = run_retrieve(
+        archive_path, EXAMPLE_AREA, EXAMPLE_DAY, outputs=[picture], overwrite=True, no_show=True
+    )
+    tell(f"The archive is in {archive_path}, the picture in {picture}.")
+    return code
+
+
+def list_jobs(archive_path: str) -> int:
+    """Print the journal of the downloads, the last change first."""
+    from progress import print_table
+
+    def when(seconds: float) -> str:
+        return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M:%S}"
+
+    rows = [
+        [row.chunk.name, str(row.tries), str(row.state), when(row.changed), row.job_id or "",
+         row.reason]
+        for row in open_journal(archive_path).rows()
+    ]  # fmt: skip
+    print_table(["chunk", "try", "state", "changed (UTC)", "job", "reason"], rows)
+    return DONE
+
+
+def print_records(records: pd.DataFrame) -> None:
+    """One row per record."""
+    from progress import print_table
+
+    columns = ["tile", "day", "orbit", "bands", "seen", "size", "from"]
+    rows = [
+        [
+            row["tile"], str(row["day"]), row["orbit"], row["bands"],
+            "?" if row["seen"] is None else f"{100 * row['seen']:.0f} %", size(row["bytes"]),
+            (row["backend"] or "?") + (" (synthetic)" if row["synthetic"] else ""),
+        ]
+        for row in records.to_dict("records")
+    ]  # fmt: skip
+    print_table(columns, rows)

@@ -1,0 +1,54 @@
+"""The built-in back end as a child process that ends with this program, however that ends.
+
+It watches its standard input, which closes when this program ends, even by kill -9.  It
+is out of reach of the terminal's Ctrl-C: this program decides when it has to go.  Its
+jobs are kept in a folder, so that the next run finds them as it would at Copernicus.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+STOP_WAIT = 1.0  # s that it may take to end
+LOG = "sandbox.log"
+NEW_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # for Windows
+
+
+@contextlib.contextmanager
+def back_end(state: Path) -> Iterator[str]:
+    """The address of a sandbox of our own, with its jobs in ``state``.
+
+    Raises ConnectionError if it does not start.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    log = state / LOG
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sandbox", "--port", "0", "--parent-watch",
+             "--state", str(state.resolve())],
+            cwd=Path(__file__).parent, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+            start_new_session=True, creationflags=NEW_GROUP,
+        )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        if " at http://" not in line:
+            raise ConnectionError(
+                f"The built-in back end did not start; {log} says why.  Nothing was ordered."
+            )
+        yield line.split()[-1]
+    finally:
+        process.stdin.close()
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_WAIT)
+        finally:
+            process.kill()  # one that has ended does not mind
+            process.wait()
+            process.stdout.close()

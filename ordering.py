@@ -1,0 +1,243 @@
+"""The command that downloads: ask, plan, say what it will cost, carry out, report."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asking
+from asking import Period
+from grid import BBox, Chunk, Tile
+from outcome import DONE, FAILED, NO_DATA
+from places import downloads_folder, open_archive, open_journal, remember, remembered
+from terminal import confirm, count, duration, size, tell
+
+if TYPE_CHECKING:
+    from download import Plan, Result, Summary
+    from store import Archive
+
+EMBEDDED_POLL = 1.0  # s between two questions to a back end that is ours alone
+CELL_BYTES = 6.3  # of a cell in the archive, until there are records to go by
+
+
+def run_download(
+    archive_path: str,
+    bbox: BBox | None = None,
+    start: Period | None = None,
+    end: Period | None = None,
+    orbit: str | None = None,
+    backend: str | None = None,
+    retry_empty: bool = False,
+    yes: bool = False,
+) -> int:
+    """Ask for what is missing, say what it will cost, then order, convert and store."""
+    import convert
+    import download
+
+    if start and end:
+        asking.require_order(start[0], end[1])
+    archive = open_archive(archive_path)
+    archive.require(convert.NSIDE, convert.ELLIPSOID, download.CHUNK_SIZE, download.BANDS)
+    folder = downloads_folder(archive_path)
+    before = remembered(folder)
+    backend = backend or usual_back_end(archive, before)
+    if backend is None:
+        backend = download.BACKEND if yes else asking.ask_back_end(download.BACKEND)
+    require_same_kind(archive, backend)
+    bbox = bbox or asking.ask_area(
+        before.get("bbox", str(asking.EXAMPLE_AREA)), download.CHUNK_SIZE
+    )
+    days = asking.ask_period(start, end, asking.remembered_period(before, asking.EXAMPLE_DAY))
+    plan = make_plan(archive, bbox, days, orbit or "any", backend, retry_empty)
+    describe_plan(plan, archive)
+    if not plan.missing:
+        tell("Nothing to order.")
+        return DONE if plan.archived else NO_DATA
+    require_writable(archive)
+    if not yes and not confirm("Start?", default=False):
+        tell("Nothing was started.")
+        return DONE
+    summary = carry_out(plan, archive)
+    code = report(summary, plan, folder)
+    if code == DONE:
+        remember(folder, bbox=bbox, start=days[0], end=days[1], backend=backend)
+    return code
+
+
+def make_plan(
+    archive: Archive,
+    bbox: BBox,
+    days: Period,
+    orbit: str,
+    backend: str,
+    retry_empty: bool = False,
+) -> Plan:
+    """What is missing; the archive is read once, not for every chunk."""
+    import download
+    from progress import working
+
+    names = {chunk.name for chunk in archive.chunks()}
+    with working("planning"):
+        return download.plan(
+            bbox, *days, orbit, lambda chunk: chunk.name in names, open_journal(archive.path),
+            backend, chunk_size=download.CHUNK_SIZE, retry_empty=retry_empty,
+        )  # fmt: skip
+
+
+def describe_plan(plan: Plan, archive: Archive) -> None:
+    """What there is, what is missing, what it will cost."""
+    import download
+
+    cost = plan.estimate
+    tell(
+        f"  chunks {count_chunks(plan)}   already archived {len(plan.archived)}   "
+        f"known empty {len(plan.empty)}   to order {len(plan.missing)}"
+    )
+    if not plan.missing:
+        return
+    basis = f"from your last {count(cost.jobs, 'job')}" if cost.jobs else "a typical value"
+    credits = f", at least {cost.credits:.0f} credits" if cost.credits is not None else ""
+    tell(
+        f"  about {size(cost.bytes)} to download, {size(bytes_to_archive(plan, archive))} to "
+        f"archive, {duration(cost.seconds)} with {count(download.MAX_INFLIGHT, 'slot')} "
+        f"({basis}){credits if plan.backend != 'sandbox' else ''}"
+    )
+    if plan.backend == "sandbox":
+        tell(f"  {asking.SANDBOX}")
+
+
+def count_chunks(plan: Plan) -> int:
+    """How many chunks were asked for."""
+    return len(plan.missing) + len(plan.archived) + len(plan.empty)
+
+
+def bytes_to_archive(plan: Plan, archive: Archive) -> float:
+    """Bytes that the missing chunks will take, by the records there are, or a typical value."""
+    import convert
+
+    records = archive.records()
+    share = sum(map(share_of_sphere, (chunk.tile for chunk in plan.missing)))
+    if records.empty:
+        return share * 12 * convert.NSIDE**2 * CELL_BYTES
+    tiles = {tile.name: share_of_sphere(tile) for tile in archive.tiles()}
+    return float(share * records["bytes"].sum() / records["tile"].map(tiles).sum())
+
+
+def share_of_sphere(tile: Tile) -> float:
+    """The area of a tile, of that of the sphere."""
+    height = math.sin(math.radians(tile.north)) - math.sin(math.radians(tile.south))
+    return (tile.east - tile.west) / 360 * height / 2
+
+
+def carry_out(plan: Plan, archive: Archive) -> Summary:
+    """Run a plan on its back end; the embedded one is started for as long as it takes."""
+    import download
+    from progress import DownloadProgress
+
+    folder = downloads_folder(archive.path)
+    pace = download.PACE
+    address: contextlib.AbstractContextManager[str] = contextlib.nullcontext(plan.backend)
+    if plan.backend == "sandbox":
+        import embedded
+
+        pace = dataclasses.replace(pace, poll=min(EMBEDDED_POLL, pace.poll))
+        address = embedded.back_end(folder / "sandbox")
+    with address as url:
+        connection = download.connect(
+            url, interactive=asking.somebody_is_there(), label=plan.backend, show=tell
+        )
+        with DownloadProgress(len(plan.missing), plan.estimate, pace.max_inflight) as progress:
+            handle = archiver(archive, progress.step)
+            return download.run(plan, connection, folder, handle, archive.has, progress, pace=pace)
+
+
+def archiver(archive: Archive, step: Callable[[Chunk, str], None]) -> Callable[[Result], bool]:
+    """The function that turns a result into a record: True, or False if there is nothing in it."""
+    import convert
+    import download
+
+    kinds = set(archive.records()["synthetic"])
+
+    def handle(result: Result) -> bool:
+        step(result.chunk, "converting")
+        cells = convert.raster_to_cells(result.path, result.chunk.tile, bands=download.BANDS)
+        if not cells["count"].values.any():
+            return False
+        if (not result.provenance.synthetic) in kinds:
+            raise RuntimeError(mixed(archive, result.provenance.synthetic, "this result"))
+        step(result.chunk, "writing")
+        archive.write(result.chunk, cells, result.provenance)
+        kinds.add(result.provenance.synthetic)
+        step(result.chunk, "reading back")
+        if not archive.read(result.chunk)["count"].equals(cells["count"]):
+            raise OSError(f"{result.chunk}: what was read back from {archive.path} differs.")
+        return True
+
+    return handle
+
+
+def report(summary: Summary, plan: Plan, folder: Path) -> int:
+    """Print what came of a download and what to do about it; the exit code."""
+    from progress import print_table
+
+    rows = [
+        ["archived", str(len(summary.archived)), ""],
+        ["archived by another process", str(len(summary.already)), ""],
+        ["no data", str(len(summary.empty)), ""],
+        *(["failed", chunk.name, reason] for chunk, reason in summary.failed),
+        ["not finished", str(len(summary.left)), "run the same command to go on"],
+        ["downloaded", size(summary.bytes), f"in {duration(summary.seconds)}"],
+    ]
+    shown = [row for row in rows if row[1] != "0" or row[0] in ("archived", "no data")]
+    print_table(["what", "how much", "remarks"], shown)
+    if summary.stopped is not None:
+        raise summary.stopped
+    if summary.failed:
+        tell(
+            "Run the same command to try the failed ones again; `list --jobs` shows their jobs, "
+            f"and {folder / 'download.log'} what happened."
+        )
+        return FAILED
+    return DONE if summary.archived or summary.already or plan.archived else NO_DATA
+
+
+def usual_back_end(archive: Archive, before: dict[str, str]) -> str | None:
+    """The back end of the last time, or the one that the archive's last record came from."""
+    if archive.layout is None:
+        return None
+    known = [str(name) for name in archive.records()["backend"].tolist() if name]
+    return before.get("backend") or (known[-1] if known else None)
+
+
+def require_same_kind(archive: Archive, backend: str) -> None:
+    """Refuse to put measured and synthetic records into one archive."""
+    if backend not in ("cdse", "sandbox"):
+        return  # its first result will tell
+    synthetic = backend == "sandbox"
+    if (not synthetic) in set(archive.records()["synthetic"]):
+        raise ValueError(mixed(archive, synthetic, backend))
+
+
+def mixed(archive: Archive, synthetic: bool, source: str) -> str:
+    """Why measured and synthetic records are kept apart."""
+    kinds = ("measured", "synthetic")
+    return (
+        f"The archive {archive.path} holds {kinds[not synthetic]} data, {source} gives "
+        f"{kinds[synthetic]} data, and they must not be mixed.  Nothing was written.  "
+        "Name another archive with --archive."
+    )
+
+
+def require_writable(archive: Archive) -> None:
+    """Refuse to order what could not be kept."""
+    place = archive.path.absolute()
+    while not place.exists():
+        place = place.parent
+    for folder in {place, archive.path.absolute().parent} if place == archive.path else {place}:
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{folder} cannot be written.  Nothing was ordered.")

@@ -1,0 +1,95 @@
+"""How a command ends: one line for people and an exit code for programs.
+
+Rooms raise ordinary exceptions with whole sentences; this is the only place that turns
+them into a line and a code.  An error that no room has raised on purpose is a bug: its
+traceback goes to a file, never to the screen.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import tempfile
+import traceback
+from pathlib import Path
+
+import click
+
+from files import is_disk_full
+from terminal import tell
+
+DONE, FAILED, USAGE, NO_DATA, LOGIN_NEEDED, DISK_FULL = range(6)
+INTERRUPTED = 130
+
+# By the names of their classes, so that no room has to be imported for it.
+EXIT_CODES = {
+    "NoData": NO_DATA,
+    "LoginNeeded": LOGIN_NEEDED,
+    "CreditsNeeded": FAILED,
+    "InputEnded": USAGE,
+    "ConnectionError": FAILED,
+    "MemoryError": FAILED,
+    "ValueError": USAGE,
+    "OSError": USAGE,
+}
+
+
+def explain_usage(error: click.ClickException) -> int:
+    """One line on a command line that cannot be understood."""
+    context = getattr(error, "ctx", None)
+    more = f"  `python {context.command_path} --help` lists what can be." if context else ""
+    tell(f"Error: {error.format_message()}{more}")
+    return USAGE
+
+
+def explain(error: Exception, debug: bool) -> int:
+    """Say what went wrong in one line; the exit code.  The traceback goes to a file."""
+    if debug:
+        traceback.print_exception(error)
+    code = exit_code(error)
+    if raised_on_purpose(error):
+        tell(f"Error: {error}")
+        return FAILED if code is None else code
+    log = write_traceback(error)
+    if isinstance(error, MemoryError):
+        tell(f"Error: There is not enough memory; take a smaller area.  Details: {log}")
+    elif isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        tell(f"Error: {where}{error.strerror}.  Details: {log}")
+    else:
+        tell(f"Error: This is a bug: {type(error).__name__}: {error}.  The traceback is in {log}.")
+        return FAILED
+    return FAILED if code is None else code
+
+
+def raised_on_purpose(error: Exception) -> bool:
+    """Whether a room raised it with a sentence for people, rather than a library deep inside."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return True
+    last = frames[-1]
+    ours = Path(last.filename).resolve().parent == Path(__file__).resolve().parent
+    return ours and (last.line or "").startswith("raise ")
+
+
+def exit_code(error: Exception) -> int | None:
+    """The documented exit code of an error."""
+    if is_disk_full(error):
+        return DISK_FULL
+    names = [kind.__name__ for kind in type(error).__mro__]
+    return next((EXIT_CODES[name] for name in names if name in EXIT_CODES), None)
+
+
+def write_traceback(error: Exception) -> Path:
+    """Keep the traceback of an unexpected error in a file of its own."""
+    import platformdirs
+
+    name = f"error-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
+    text = "".join(traceback.format_exception(error))
+    try:
+        folder = platformdirs.user_log_path("sentinel1-healpix", ensure_exists=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    except OSError:
+        folder = Path(tempfile.gettempdir())
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
