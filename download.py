@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from remote import Remote
 
 BACKENDS = {"cdse": "https://openeo.dataspace.copernicus.eu"}  # label: address
-BACKEND = "cdse"
+BACKEND = "sandbox"  # of a new archive, if none is named; or "cdse", or an address
 MAX_INFLIGHT = 2  # jobs queued or running at the back end
 MAX_PENDING = 2  # jobs ordered ahead, not started
 POLL_WAIT_TIME = 15  # s between two questions how a job is doing
