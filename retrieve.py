@@ -31,7 +31,7 @@ from grid import BBox, Chunk, wrap
 from tilemap import coverage_map
 
 if TYPE_CHECKING:
-    from shards import Layout
+    from schema import Layout
     from store import Archive
 
 MEMORY_MAX = 2_000_000_000  # bytes that the bands of a grid may take
@@ -87,12 +87,13 @@ def retrieve(
     Pixel centres are at ``south + (i + 0.5) * dlat`` and ``west + (j + 0.5) * dlon``, in
     degrees; across 180 degrees the longitudes go on beyond 180.  ``method`` as in
     `convert.cells_to_grid`.  The attributes say where the data came from.  Raises as
-    `select`, and ValueError for an unknown band or a grid larger than `MEMORY_MAX`.
+    `select`, and ValueError for an unknown band, a grid larger than `MEMORY_MAX` or without
+    a pixel.
     """
     chunks = _choose(archive, bbox, day, orbit)
     layout = _layout(archive)
     bands = _bands(layout, bands)
-    _require_memory(bbox, dlat, dlon, len(bands))
+    _check_size(bbox, dlat, dlon, len(bands))
     around = [
         chunk
         for chunk in _records(archive, padded(bbox, layout.nside))
@@ -256,10 +257,15 @@ def _bands(layout: Layout, bands: Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(bands or layout.bands))
 
 
-def _require_memory(bbox: BBox, dlat: float, dlon: float, bands: int) -> None:
-    for name, step in (("dlat", dlat), ("dlon", dlon)):
+def _check_size(bbox: BBox, dlat: float, dlon: float, bands: int) -> None:
+    for name, step, extent in (("dlat", dlat, bbox.height), ("dlon", dlon, bbox.width)):
         if not 0 < step < math.inf:
             raise ValueError(f"{name} is {step:g} degrees; it must be above 0.")
+        if step > 2 * extent:
+            raise ValueError(
+                f"No pixel centre lies in {bbox}: {name} is {step:g} degrees, and the box has but "
+                f"{extent:.3g}.  Take a larger box or smaller pixels."
+            )
     rows, columns = bbox.height / dlat, bbox.width / dlon
     size = 4 * rows * columns * bands
     if size > MEMORY_MAX:

@@ -60,7 +60,7 @@ def rhine(tmp_path_factory):
 def boxes(west, south, east, north):
     """Boxes inside a box, down to a fraction of a cell."""
     corner = st.tuples(st.floats(west, east - 0.01), st.floats(south, north - 0.01))
-    return st.tuples(corner, st.floats(0.002, 2), st.floats(0.002, 1)).map(
+    return st.tuples(corner, st.floats(0.009, 2), st.floats(0.009, 1)).map(
         lambda b: BBox(*b[0], min(east, b[0][0] + b[1]), min(north, b[0][1] + b[2]))
     )
 
@@ -315,6 +315,12 @@ def test_a_grid_that_is_too_large_is_refused_with_one_that_is_not(rhine):
         for step in (0, -1, math.nan, math.inf):
             with pytest.raises(ValueError, match=f"{name} is"):
                 retrieve(rhine, box, DAY, **STEP | {name: step})
+        with pytest.raises(ValueError, match=f"No pixel centre lies in .*: {name} is 9 degrees"):
+            retrieve(rhine, box, DAY, **STEP | {name: 9})
+    assert retrieve(rhine, BBox(7, 50.2, 7.1, 50.3), DAY, dlat=0.15, dlon=0.19)["VV"].shape == (
+        1,
+        1,
+    )
 
 
 # --- looking at it ---
