@@ -127,14 +127,14 @@ class Archive:
         group = self._load(chunk.tile)
         return group is not None and bool(group.slots(chunk))
 
-    def records(self) -> pd.DataFrame:
-        """One row per record: `RECORD_COLUMNS`, sorted by tile and day.  Reads no pixel.
+    def records(self, tiles: Iterable[Tile] | None = None) -> pd.DataFrame:
+        """One row per record, of all tiles or of some: `RECORD_COLUMNS`.  Reads no pixel.
 
         ``seen`` is the share of the tile's cells that hold a value, ``bytes`` the size of
         the record's shards on disk; what is not known of its origin is None.
         """
         rows: list[dict[str, Any]] = []
-        for group in map(self._load, self.tiles()):
+        for group in map(self._load, self.tiles() if tiles is None else tiles):
             if group is not None:
                 found = group.records()
                 about = group.about(found.values())
