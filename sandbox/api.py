@@ -14,6 +14,7 @@ import datetime as dt
 import html
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -381,9 +382,20 @@ def _files(auth: login.Auth, jobs: Jobs, faults: Faults) -> Blueprint:
 
 
 def _serve(path: Path, jobs: Jobs, job: str) -> Response:
-    jobs.state.event("download", None, f"{job} {request.headers.get('Range', 'whole')}")
+    """The file or a range of it; both ends of the transfer are noted."""
+    asked = request.headers.get("Range", "whole")
+    jobs.state.event("download", jobs.any(job), asked)
     answer = send_file(path, catalogue.MEDIA_TYPE, conditional=True, etag=True, max_age=0)
     answer.headers["Accept-Ranges"] = "bytes"
+    body: Any = answer.response  # of the whole file or of the range
+
+    def noted() -> Iterator[bytes]:
+        yield from body
+        jobs.state.event("downloaded", jobs.any(job), asked)
+
+    if answer.status_code in (200, 206):
+        answer.call_on_close(body.close)
+        answer.response = noted()
     return answer
 
 

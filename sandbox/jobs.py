@@ -191,6 +191,10 @@ class Jobs:
             raise ApiError("JobNotFound", identifier=identifier)
         return found[0]
 
+    def any(self, identifier: str) -> Job | None:
+        """One job of whichever user, also one that was deleted."""
+        return next(iter(self._select("id = ?", identifier)), None)
+
     def page(self, owner: str, limit: int | None, before: int | None) -> tuple[list[Job], bool]:
         """Jobs of a user, newest first, and whether there are more of them."""
         where, last = "owner = ? AND deleted = 0 AND seq < ? ORDER BY seq DESC", before or 2**62
