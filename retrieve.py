@@ -134,15 +134,13 @@ def days(archive: Archive, bbox: BBox) -> list[Coverage]:
     read, so it is not known on which side of the box's edge a tile has its gaps.
     """
     shares: dict[tuple[dt.date, str], float] = {}
-    tiles = {
-        tile.name: _common_area(tile.bbox, bbox) / _common_area(bbox, bbox)
-        for tile in archive.tiles()
-        if tile.bbox.intersects(bbox)
+    tiles = [tile for tile in archive.tiles() if tile.bbox.intersects(bbox)]
+    weights = {
+        tile.name: _common_area(tile.bbox, bbox) / _common_area(bbox, bbox) for tile in tiles
     }
-    records = archive.records()
-    for row in records[records["tile"].isin(list(tiles))].to_dict("records"):
+    for row in archive.records(tiles).to_dict("records"):
         key = row["day"], row["orbit"]
-        shares[key] = shares.get(key, 0.0) + tiles[row["tile"]] * row["seen"]
+        shares[key] = shares.get(key, 0.0) + weights[row["tile"]] * row["seen"]
     found = [Coverage(*key, min(1.0, share)) for key, share in shares.items()]
     return sorted(found, key=lambda c: (-c.day.toordinal(), c.orbit))
 
@@ -280,8 +278,7 @@ def _check_size(bbox: BBox, dlat: float, dlon: float, bands: int) -> None:
 def _origin(archive: Archive, chunks: Sequence[Chunk]) -> dict[str, Any]:
     """Day, orbit, tiles and provenance as attributes; what is not known is left out."""
     day, orbit, names = chunks[0].day, chunks[0].orbit, [chunk.tile.name for chunk in chunks]
-    records = archive.records()
-    records = records[records["tile"].isin(names)]
+    records = archive.records([chunk.tile for chunk in chunks])
     records = records[(records["day"] == day) & (records["orbit"] == orbit)]
     synthetic = any(value is True for value in records["synthetic"].tolist())
     attrs: dict[str, Any] = {
