@@ -86,9 +86,13 @@ def raster_to_cells(
         grid = _grid(source, ellipsoid)
         plan = _plan(grid, tile, slots)
         means, count = _average(source, grid, plan, slots, (run_start, run_len))
-        if not count.any() and not _overlaps(source, grid, plan, slots, (run_start, run_len)):
+        if (
+            count.size
+            and not count.any()
+            and not _overlaps(source, grid, plan, slots, (run_start, run_len))
+        ):
             raise RasterError(
-                f"{source.name}: no pixel centre of {source.bands[0]} lies in the tile "
+                f"{source.name}: no pixel of {source.bands[0]} falls into a cell of the tile "
                 f"{tile.name}; it is the raster of another place."
             )
         attrs = {"nside": nside, "ellipsoid": ellipsoid, "ordering": "nested"} | source.attrs
@@ -377,7 +381,7 @@ def _overlaps(raster: Raster, grid: _Grid, plan: _Plan, slots: Slots, runs: Runs
     """Whether any pixel centre, seen or not, lies in a cell of the runs."""
 
     def ones(first: int, stop: int) -> NDArray[Any]:
-        return np.ones((stop - first, grid.x.size), raster.dtype)
+        return np.ones((stop - first, grid.x.size))
 
     solid = dataclasses.replace(raster, bands=raster.bands[:1], readers=(ones,))
     return bool(_average(solid, grid, plan, slots, runs)[1].any())
@@ -392,7 +396,7 @@ def _holes(raster: Raster, grid: _Grid, nside: int, count: NDArray[np.uint16]) -
     pixel = float(np.linalg.norm(np.cross(points[1] - points[0], points[2] - points[0])))
     cell = math.pi / 3 / nside**2
     # A square cell meets every square lattice that is finer than half its area.
-    if not pixel > cell / 2:
+    if count.size == 0 or not pixel > cell / 2:
         return {}
     share = (count == 0).mean()
     text = (

@@ -51,22 +51,27 @@ class Raster:
     y: Floats
     crs: str
     attrs: dict[str, str]
-    dtype: np.dtype[Any]
     readers: tuple[Rows, ...]
 
-    def read(self, first: int, stop: int) -> tuple[NDArray[Any], ...]:
-        """Rows [first, stop) of each band: (row, column)."""
+    def read(self, first: int, stop: int) -> Any:
+        """Rows [first, stop) of each band, for `healpix.add_blocks`.
+
+        As (row, column) float32 for each of two bands, without a copy if possible; else
+        as one array (band, row, column) float64, so that the loops are compiled for no
+        more than these two.
+        """
         values = []
         for band, reader in zip(self.bands, self.readers, strict=True):
             try:
-                # One kind of array, so that the loops are compiled once.
-                values.append(np.require(reader(first, stop), self.dtype, ["C", "W"]))
+                values.append(reader(first, stop))
             except Exception as error:  # isal's errors have no class of their own in its stubs
                 raise RasterError(
                     f"{self.name}: {band} cannot be read between the rows {first} and {stop}; "
                     f"the file is damaged ({error}). Download it again."
                 ) from error
-        return tuple(values)
+        if len(values) == 2 and all(part.dtype == np.float32 for part in values):
+            return tuple(np.require(part, np.float32, ["C", "W"]) for part in values)
+        return np.stack(values).astype(np.float64, copy=False)
 
 
 @contextlib.contextmanager
@@ -118,7 +123,6 @@ def _describe(
         readers.append(
             _blocks_of(file, dataset[band], step, (y_dim, x_dim)) or _rows_of(array, y_dim, x_dim)
         )
-    same = all(dataset[band].dtype == np.float32 for band in wanted)
     return Raster(
         name=name,
         bands=tuple(wanted),
@@ -126,7 +130,6 @@ def _describe(
         y=np.asarray(dataset[y_dim].values, float),
         crs=_crs(dataset, wanted, name),
         attrs=attrs,
-        dtype=np.dtype(np.float32 if same else np.float64),
         readers=tuple(readers),
     )
 
