@@ -228,7 +228,7 @@ def run(
         except KeyboardInterrupt:
             scheduler.interrupt()
             deciding.join(STOP_WAIT)
-            raise Interrupted(scheduler.summary) from None
+            raise Interrupted(scheduler.take_stock()) from None
         deciding.join()
         if scheduler.error:
             raise scheduler.error

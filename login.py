@@ -188,33 +188,40 @@ def _connect(
     require_safe(connection.root_url)
     offers = connection.capabilities().supports_endpoint
     oidc, basic = (offers(f"/credentials/{way}", "GET") for way in ("oidc", "basic"))
-    if basic and (prefer_basic or not oidc):
-        connection.renewal = _basic(connection, url, session)
+    if basic and prefer_basic:
+        connection.renewal = _basic(connection, SANDBOX_USER, SANDBOX_USER, session)
     elif oidc:
         connection.renewal = _oidc(connection, url, session, interactive, show)
+    elif basic:
+        connection.renewal = _basic(connection, *_stored_password(url), session)
     return Remote(connection, connection.renewal_trouble)
 
 
-def _basic(connection: _Connection, url: str, session: _Session) -> _Renewal:
+def _stored_password(url: str) -> tuple[str, str]:
+    """Name and password that the user has given to the openEO client, or a sandbox's own."""
     name, password = AuthConfig().get_basic_auth(backend=url)
-    if not name:
-        if not is_loopback(url):
-            raise LoginNeeded(
-                f"{url} offers only a login by name and password, and none is stored. "
-                f"Store them with: openeo-auth add-basic {url}"
-            )
-        name, password = SANDBOX_USER, SANDBOX_USER
-    user, key = name, password
+    if name and password:
+        return name, password
+    if is_loopback(url):
+        return SANDBOX_USER, SANDBOX_USER
+    raise LoginNeeded(
+        f"{url} offers only a login by name and password, and none is stored. "
+        f"Store them with: openeo-auth add-basic {url}"
+    )
 
+
+def _basic(connection: _Connection, name: str, password: str, session: _Session) -> _Renewal:
     def login() -> None:
-        connection.authenticate_basic(user, key)
+        connection.authenticate_basic(name, password)
 
     try:
         login()
     except OpenEoApiError as error:
         if error.http_status_code not in (401, 403):
             raise
-        raise LoginNeeded(f"{url} refused the name and password ({error.message}).") from error
+        raise LoginNeeded(
+            f"{connection.root_url} refused the name and password ({error.message})."
+        ) from error
     return _Renewal(login, session)
 
 

@@ -206,6 +206,13 @@ class Scheduler:
         self._stop.set()
         self._inbox.put(lambda: None)
 
+    def take_stock(self) -> Summary:
+        """The summary with what is left, also while the deciding thread waits for an answer."""
+        live = list(self._live.values())
+        self.summary.left = [a.row.chunk for a in (*live, *list(self._todo))]
+        self.summary.at_server = sum(a.row.state in IN_PLACE for a in live)
+        return self.summary
+
     # --- one turn -------------------------------------------------------------------
 
     def _turn(self) -> None:
@@ -632,8 +639,7 @@ class Scheduler:
             for _ in range(count):
                 tasks.put(None)
         self.summary.seconds = seconds
-        self.summary.left = [a.row.chunk for a in (*self._live.values(), *self._todo)]
-        self.summary.at_server = self._count(IN_PLACE)
+        self.take_stock()
         self._emit(None)
 
 

@@ -1,0 +1,537 @@
+"""Plans, orders and the scheduler, against the sandbox over real HTTP."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import errno
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import download
+import remote
+from grid import BBox, Chunk, Tile
+from journal import Journal, State
+from sandbox import graph
+from store import Archive
+from tests.conftest import start_sandbox
+from tests.downloading import (
+    LABEL,
+    QUICK,
+    connect,
+    created_for,
+    folder_of,
+    into,
+    journal_of,
+    plan,
+    raw_files,
+    run,
+    tree,
+    where_and_when,
+)
+
+DAY = dt.date(2026, 1, 20)
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return Archive(tmp_path / "a.zarr")
+
+
+def ordered(tile, day=DAY, orbit="any"):
+    """The cube that the sandbox reads from an order: its reader is not ours."""
+    order = remote.order(Chunk(tile, day, orbit), download.COLLECTION, download.BANDS, 0.001)
+    return graph.read({"process_graph": order}).cube
+
+
+# --- what is ordered --------------------------------------------------------------------
+
+
+def test_an_order_is_for_one_day_a_little_more_than_the_tile_and_both_bands():
+    cube = ordered(Tile(7, 50, 8, 50.5))
+    assert cube.bbox == pytest.approx((6.999, 49.999, 8.001, 50.501))
+    assert (cube.start, cube.end) == (
+        dt.datetime(2026, 1, 20, tzinfo=dt.UTC), dt.datetime(2026, 1, 21, tzinfo=dt.UTC),
+    )  # fmt: skip
+    assert cube.bands == ("VV", "VH")
+    assert cube.reducer is not None
+
+
+def test_orders_at_180_degrees_and_at_the_poles_are_clipped():
+    assert ordered(Tile(179, 89.5, 180, 90)).bbox == (178.999, 89.499, 180, 90)
+    assert ordered(Tile(-180, -90, -179, -89.5)).bbox == (-180, -90, -178.999, -89.499)
+
+
+def test_an_orbit_is_filtered_in_the_collections_own_words():
+    assert ordered(Tile(7, 50, 8, 50.5)).orbit is None
+    assert ordered(Tile(7, 50, 8, 50.5), orbit="ascending").orbit == "ASCENDING"
+    assert ordered(Tile(7, 50, 8, 50.5), orbit="descending").orbit == "DESCENDING"
+
+
+def test_another_order_has_another_digest():
+    tiles = (Tile(7, 50, 8, 50.5), Tile(7, 50, 7.5, 50.5))
+    orders = [
+        remote.order(Chunk(tile, day, orbit), "SENTINEL1_GRD", bands, 0.001)
+        for tile, day, orbit, bands in itertools.product(
+            tiles, (DAY, DAY + dt.timedelta(days=1)), ("any", "ascending"), (("VV",), ("VV", "VH"))
+        )
+    ]
+    assert len({remote.digest(order) for order in orders}) == len(orders) == 16
+    assert remote.digest(orders[0]) == remote.digest(json.loads(json.dumps(orders[0])))
+
+
+# --- plans ------------------------------------------------------------------------------
+
+
+def test_a_plan_sorts_chunks_and_touches_nothing(tmp_path):
+    journal = Journal(tmp_path / "x.downloads")
+    box, last = BBox(7, 50, 9, 50.5), DAY + dt.timedelta(days=2)
+    made = download.plan(box, DAY, last, "any", lambda c: c.day == DAY, journal)
+    assert (len(made.missing), len(made.archived), made.empty) == (4, 2, [])
+    assert not journal.folder.exists()
+
+
+def test_what_is_known_to_be_empty_is_not_asked_for_until_told(tmp_path):
+    journal = Journal(tmp_path / "x.downloads")
+    box = BBox(7, 50, 9, 50.5)
+
+    def planned(**more):
+        more = {"backend": "cdse", **more}
+        made = download.plan(box, DAY, DAY, "any", lambda _: False, journal, **more)
+        return len(made.missing), len(made.empty)
+
+    chunk = Chunk(Tile(7, 50, 8, 50.5), DAY)
+    order = remote.order(chunk, download.COLLECTION, download.BANDS, download.MARGIN)
+    (row,) = journal.plan("cdse", [(chunk, remote.digest(order))])
+    assert planned() == (2, 0)
+    journal.note(row, State.EMPTY)
+    assert planned() == (1, 1)
+    assert planned(retry_empty=True) == (2, 0)
+    assert planned(backend="sandbox") == (2, 0)
+
+
+def test_an_estimate_without_a_history_is_of_typical_jobs():
+    made = download.estimate([Chunk(Tile(7, 50, 8, 50.5), DAY)] * 8, [], "cdse")
+    assert made.jobs == 0
+    assert made.credits == 16
+    assert made.seconds == 4 * download.TYPICAL_SECONDS
+    # 330 MB raw for two bands of such a tile, less what deflate saves.
+    assert 0.5 * 330e6 < made.bytes / 8 < 1.1 * 330e6
+    assert download.estimate([], [], "http://127.0.0.1").credits is None
+
+
+def test_an_estimate_follows_our_own_jobs_by_area(tmp_path):
+    journal = Journal(tmp_path)
+    chunk = Chunk(Tile(7, 0, 8, 0.5), DAY)
+    for seconds in (50, 100, 9000):
+        (row,) = journal.plan("cdse", [(chunk, "d")])
+        journal.note(
+            row, State.ARCHIVED, started=0.0, finished=float(seconds), bytes=1000, credits=3.0
+        )
+    at_60_degrees = Chunk(Tile(7, 59.75, 8, 60.25), DAY)
+    made = download.estimate([at_60_degrees] * 4, journal.history("cdse", 20), "cdse")
+    assert made.jobs == 3
+    assert made.seconds == 2 * 100
+    assert made.credits == 12
+    assert made.bytes == pytest.approx(4 * 500, rel=0.01)
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6))
+def test_polls_get_slower_while_nothing_changes_but_cost_a_slot_two_percent(short, more):
+    pace = download.PACE
+    assert pace.poll <= pace.poll_wait(short) <= pace.poll_wait(short + more) <= 4 * pace.poll
+    assert pace.poll_wait(short) <= max(pace.poll, 0.02 * short)
+
+
+# --- runs -------------------------------------------------------------------------------
+
+
+def test_a_run_archives_everything_and_a_second_one_orders_nothing(sandbox, archive):
+    seen: list[download.Event] = []
+    summary = run(sandbox.url, archive, observer=seen.append)
+    assert (len(summary.archived), len(summary.empty)) == (2, 2)
+    assert summary.bytes > 0
+    assert raw_files(archive) == []
+    assert journal_of(archive).unfinished_request() is None
+    kinds = [e.kind for e in seen if e.chunk == summary.archived[0] and e.kind != "status"]
+    assert kinds == [
+        "created", "started", "finished", *["bytes"] * kinds.count("bytes"), "downloaded",
+        "archived",
+    ]  # fmt: skip
+    assert {e.slot for e in seen if e.kind == "started"} == {1, 2}
+    before = sandbox.events()["counts"]
+    again = run(sandbox.url, archive)
+    assert (again.archived, again.empty, again.failed) == ([], [], [])
+    assert sandbox.events()["counts"] == before
+
+
+def test_a_result_comes_with_where_it_came_from(sandbox, archive):
+    results: list[download.Result] = []
+
+    def handle(result):
+        results.append(result)
+        return into(archive)(result)
+
+    run(sandbox.url, archive, columns=1, days=1, handle=handle)
+    (row,) = journal_of(archive).rows()
+    about = results[0].provenance
+    assert (about.backend, about.collection, about.job_id) == (LABEL, "SENTINEL1_GRD", row.job_id)
+    assert about.synthetic
+    age = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(about.processed)
+    assert dt.timedelta(0) <= age < dt.timedelta(minutes=5)
+    assert row.credits is not None
+    assert row.credits >= 2
+    assert row.finished is not None
+    assert row.started is not None
+    assert row.bytes is not None
+
+
+def test_starts_keep_their_distance(sandbox, archive):
+    pace = dataclasses.replace(QUICK, start_interval=0.3)
+    run(sandbox.url, archive, columns=3, days=1, pace=pace)
+    ours = created_for(sandbox.events(), archive)
+    starts = [
+        e["time"]
+        for e in sandbox.events()["events"]
+        if e["kind"] == "started" and e["title"] in ours
+    ]
+    assert len(starts) == 3
+    assert min(b - a for a, b in itertools.pairwise(starts)) >= 0.28
+
+
+def test_raw_files_are_kept_if_wanted(sandbox, archive):
+    download.run(
+        plan(archive, 1, 1), connect(sandbox.url), folder_of(archive), into(archive),
+        archive.has, pace=QUICK, keep_raw=True,
+    )  # fmt: skip
+    assert len(raw_files(archive)) == 1
+
+
+def test_an_error_while_handling_fails_that_chunk_alone_and_costs_no_second_job(sandbox, archive):
+    calls = []
+
+    def handle(result):
+        calls.append(result)
+        if len(calls) == 1:
+            raise RuntimeError("out of luck")
+        return into(archive)(result)
+
+    summary = run(sandbox.url, archive, columns=2, days=1, handle=handle)
+    assert [reason for _, reason in summary.failed] == ["RuntimeError: out of luck"]
+    assert len(summary.archived) == 1
+    assert len(raw_files(archive)) == 1
+    summary = run(sandbox.url, archive, columns=2, days=1)
+    assert len(summary.archived) == 1
+    assert raw_files(archive) == []
+    assert set(created_for(sandbox.events(), archive).values()) == {1}
+    assert len(created_for(sandbox.events(), archive)) == 2
+
+
+def test_a_refused_result_is_fetched_again_and_ordered_anew_only_when_asked_again(sandbox, archive):
+    def refuse(result):
+        raise ValueError("not what it should be")
+
+    def one(handle):
+        return run(sandbox.url, archive, columns=1, days=1, handle=handle)
+
+    assert [reason for _, reason in one(refuse).failed] == ["not what it should be"]
+    downloads = [e for e in sandbox.events()["events"] if e["kind"] == "download"]
+    job_id = journal_of(archive).rows()[0].job_id or "none"
+    assert sum(job_id in f"{e['job']} {e['detail']}" for e in downloads) == QUICK.max_trys
+    assert len(created_for(sandbox.events(), archive)) == 1
+    calls = itertools.count(1)
+
+    def refuse_the_old_one(result):
+        if next(calls) <= QUICK.max_trys:
+            raise ValueError("still not")
+        return into(archive)(result)
+
+    assert len(one(refuse_the_old_one).archived) == 1
+    assert len(created_for(sandbox.events(), archive)) == 2
+
+
+def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(sandbox, archive):
+    def full(result):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    summary = run(sandbox.url, archive, handle=full)
+    assert isinstance(summary.stopped, OSError)
+    assert summary.stopped.errno == errno.ENOSPC
+    assert (summary.failed, len(summary.left) >= 1) == ([], True)
+    assert journal_of(archive).unfinished_request() is not None
+    summary = run(sandbox.url, archive)
+    assert summary.failed == []
+    assert len(archive.chunks()) == 2
+    created = created_for(sandbox.events(), archive)
+    assert (len(created), set(created.values())) == (4, {1})
+
+
+def test_without_space_for_a_transfer_nothing_is_lost(sandbox, archive, monkeypatch):
+    def no_space(folder, needed, purpose):
+        raise OSError(errno.ENOSPC, f"{purpose} needs more than there is.")
+
+    monkeypatch.setattr("transfer.require_space", no_space)
+    summary = run(sandbox.url, archive, columns=1, days=1)
+    assert "needs more than there is" in str(summary.stopped)
+    assert len(summary.left) == 1
+    monkeypatch.undo()
+    assert len(run(sandbox.url, archive, columns=1, days=1).archived) == 1
+    assert len(created_for(sandbox.events(), archive)) == 1
+
+
+def interrupt_at(kind):
+    """An observer that interrupts the run at the first event of a kind."""
+
+    def observer(event):
+        if event.kind == kind:
+            raise KeyboardInterrupt
+
+    return observer
+
+
+@pytest.mark.parametrize("kind", ["created", "started", "finished", "downloaded", "archived"])
+def test_after_an_interrupt_the_next_run_goes_on(sandbox, archive, kind):
+    with pytest.raises(download.Interrupted, match="Run the same command to continue") as error:
+        run(sandbox.url, archive, columns=2, days=1, observer=interrupt_at(kind))
+    assert error.value.summary.left
+    request = journal_of(archive).unfinished_request()
+    assert request is not None
+    assert request.chunks == 2
+    run(sandbox.url, archive, columns=2, days=1)
+    assert len(archive.chunks()) == 2
+    assert raw_files(archive) == []
+    created = created_for(sandbox.events(), archive)
+    assert (len(created), set(created.values())) == (2, {1})
+
+
+def test_a_started_job_is_fetched_also_by_a_run_that_asks_for_something_else(sandbox, archive):
+    with pytest.raises(download.Interrupted):
+        run(sandbox.url, archive, columns=1, days=1, observer=interrupt_at("started"))
+    _, first = where_and_when()
+    elsewhere = download.plan(
+        BBox(40, 50, 40.01, 50.005), first, first, "any", archive.has, journal_of(archive), LABEL,
+        chunk_size=(0.02, 0.01),
+    )  # fmt: skip
+    summary = download.run(
+        elsewhere, connect(sandbox.url), folder_of(archive), into(archive), archive.has, pace=QUICK
+    )
+    assert len(archive.chunks()) >= 1
+    assert plan(archive, 1, 1).archived == [c for c in summary.archived if c.tile.west < 40]
+
+
+def test_a_back_end_that_comes_back_at_another_port_is_the_same(tmp_path, archive):
+    state = tmp_path / "state"
+    with (
+        start_sandbox(state, "--job-seconds", "0.3") as first,
+        pytest.raises(download.Interrupted),
+    ):
+        run(first.url, archive, columns=1, days=1, observer=interrupt_at("started"))
+    with start_sandbox(state) as second:
+        assert second.url != first.url
+        assert len(run(second.url, archive, columns=1, days=1).archived) == 1
+        assert list(created_for(second.events(), archive).values()) == [1]
+
+
+def test_a_second_run_waits_says_for_whom_and_finds_everything_done(sandbox, archive):
+    go_on, waits = threading.Event(), []
+
+    def slow(result):
+        go_on.wait(20)
+        return into(archive)(result)
+
+    made = plan(archive)  # both have the same idea of what is missing
+    arguments = (connect(sandbox.url), folder_of(archive))
+    first: list[download.Summary] = []
+    thread = threading.Thread(
+        target=lambda: first.append(download.run(made, *arguments, slow, archive.has, pace=QUICK))
+    )
+    thread.start()
+    while not raw_files(archive):
+        time.sleep(0.01)
+
+    def observer(event):
+        waits.append((event.kind, event.reason))
+        go_on.set()
+
+    second = download.run(made, *arguments, into(archive), archive.has, observer, pace=QUICK)
+    thread.join()
+    assert waits == [("waiting", waits[0][1])]
+    assert f"Process {os.getpid()} on " in waits[0][1]
+    assert (len(first[0].archived), len(first[0].empty)) == (2, 2)
+    assert (second.archived, len(second.already), len(second.empty)) == ([], 2, 2)
+    created = created_for(sandbox.events(), archive)
+    assert (len(created), set(created.values())) == (4, {1})
+
+
+def test_a_stale_lock_of_a_dead_process_is_no_obstacle(sandbox, archive):
+    folder_of(archive).mkdir()
+    (folder_of(archive) / "lock").write_text("4242")
+    (folder_of(archive) / "lock.json").write_text("{")
+    assert len(run(sandbox.url, archive, columns=1, days=1).archived) == 1
+
+
+def test_two_processes_with_the_same_request_order_each_chunk_once(sandbox, archive):
+    from tests.torture import context, work
+
+    both = [context().Process(target=work, args=(sandbox.url, archive.path)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert len(archive.chunks()) == 2
+    created = created_for(sandbox.events(), archive)
+    assert (len(created), set(created.values())) == (4, {1})
+
+
+# --- times ------------------------------------------------------------------------------
+
+
+def busy_share(events, archive, slots=2):
+    """Share of the time from first start to last end in which all slots were taken."""
+    ours = created_for(events, archive)
+    changes = []
+    for event in events["events"]:
+        if event["title"] in ours and event["kind"] in ("started", "finished", "error"):
+            changes.append((event["time"], 1 if event["kind"] == "started" else -1))
+    running = most = 0
+    busy = 0.0
+    for (begin, step), (end, _) in itertools.pairwise(sorted(changes)):
+        running += step
+        most = max(most, running)
+        busy += (end - begin) * (running == slots)
+    return busy / (changes[-1][0] - changes[0][0]), most
+
+
+def most_pending(events, archive):
+    ours, pending, most = created_for(events, archive), 0, 0
+    for event in events["events"]:
+        if event["title"] in ours:
+            pending += (event["kind"] == "created") - (event["kind"] == "started")
+            most = max(most, pending)
+    return most
+
+
+@pytest.fixture
+def steady(sandbox):
+    """The shared sandbox with jobs of some seconds; faults are turned off again."""
+    sandbox.control("settings", "POST", job_seconds=2.0)
+    yield sandbox
+    sandbox.clear_faults()
+    sandbox.control("settings", "POST", job_seconds=0.1)
+
+
+@pytest.mark.alone
+def test_both_slots_are_busy_nineteen_twentieths_of_the_time(steady, archive, tmp_path):
+    run(steady.url, Archive(tmp_path / "warm.zarr"), columns=1, days=1)
+    summary = run(steady.url, archive, columns=8, days=1)
+    assert len(summary.archived) == 8
+    share, most = busy_share(steady.events(), archive)
+    assert share >= 0.95
+    assert most == 2
+    assert most_pending(steady.events(), archive) <= download.MAX_PENDING
+
+
+@pytest.mark.alone
+def test_slots_stay_busy_while_handling_is_slower_and_files_are_few(steady, archive, tmp_path):
+    run(steady.url, Archive(tmp_path / "warm.zarr"), columns=1, days=1)
+    files = []
+
+    def slow(result):
+        time.sleep(1.4)
+        files.append(len(raw_files(archive)))
+        return into(archive)(result)
+
+    summary = run(steady.url, archive, columns=6, days=1, handle=slow)
+    assert len(summary.archived) == 6
+    share, most = busy_share(steady.events(), archive)
+    assert share >= 0.95
+    assert most == 2
+    assert max(files) <= 2 * download.MAX_FILES  # a part and its tag are two files
+    assert most_pending(steady.events(), archive) <= download.MAX_PENDING
+
+
+SCRIPT = """
+import os, sys, download
+from pathlib import Path
+from store import Archive
+from tests.downloading import run
+try:
+    run(sys.argv[1], Archive(sys.argv[2]), observer=lambda e: print(e.kind, flush=True))
+except download.Interrupted as interrupted:
+    print(interrupted, flush=True)
+    sys.exit(130)
+except KeyboardInterrupt:
+    os._exit(130)
+"""
+
+
+def start_script(url, archive):
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, url, str(archive.path)],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.alone
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+@pytest.mark.parametrize("fault", [None, "stall=1,seconds=30,path=/openeo/"])
+def test_an_interrupt_is_answered_within_two_seconds(steady, archive, fault):
+    process = start_script(steady.url, archive)
+    assert process.stdout is not None
+    while process.stdout.readline().strip() != "started":
+        pass
+    if fault:
+        steady.fault(fault)
+        time.sleep(0.2)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    rest = process.stdout.read()
+    assert process.wait() == 130
+    assert time.monotonic() - began < 2
+    assert "Interrupted: 0 chunks archived, 4 to go" in rest
+    assert "at the back end go" in rest
+    assert "Traceback" not in rest
+    steady.clear_faults()
+    summary = run(steady.url, archive)
+    assert summary.failed == []
+    created = created_for(steady.events(), archive)
+    assert (len(created), set(created.values())) == (4, {1})
+
+
+@pytest.mark.alone
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_a_second_interrupt_leaves_at_once(steady, archive):
+    process = start_script(steady.url, archive)
+    assert process.stdout is not None
+    while process.stdout.readline().strip() != "started":
+        pass
+    steady.fault("stall=1,seconds=30,path=/openeo/")
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert time.monotonic() - began < 0.5
+    process.stdout.close()
+
+
+def test_the_archive_does_not_depend_on_the_pace(sandbox, archive, tmp_path):
+    other = Archive(tmp_path / "b.zarr")
+    run(sandbox.url, archive)
+    slow = dataclasses.replace(QUICK, max_inflight=1, max_pending=1, max_files=1)
+    run(sandbox.url, other, pace=slow)
+    assert tree(archive.path) == tree(other.path)
