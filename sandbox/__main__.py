@@ -21,16 +21,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="openeo-sandbox-") as temporary:
         if flags.parent_watch:
             threading.Thread(target=_exit_with_parent, args=(temporary,), daemon=True).start()
-        service = server.Service(
-            flags.state or Path(temporary),
-            flags.port,
-            switches=flags.fault,
-            job_seconds=flags.job_seconds,
-            slots=flags.slots,
-            access_seconds=flags.access_seconds,
-            refresh_seconds=flags.refresh_seconds,
-            link_seconds=flags.link_seconds,
-        )
+        try:
+            service = server.Service(
+                flags.state or Path(temporary),
+                flags.port,
+                switches=flags.fault,
+                job_seconds=flags.job_seconds,
+                slots=flags.slots,
+                access_seconds=flags.access_seconds,
+                refresh_seconds=flags.refresh_seconds,
+                link_seconds=flags.link_seconds,
+            )
+        except RuntimeError as error:
+            sys.exit(str(error))
         print(f"openEO sandbox at http://{server.HOST}:{service.port}", flush=True)
         service.serve_forever()
 

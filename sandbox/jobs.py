@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from sandbox import catalogue, graph
 from sandbox.errors import NO_DATA, NO_DATA_MESSAGE, ApiError, Cancelled, NoData
 from sandbox.faults import Faults, Switch
@@ -35,6 +37,7 @@ from sandbox.faults import Faults, Switch
 JOB_SECONDS = 3.0  # from start to finish, at least
 SLOTS = 2  # jobs of a user that are queued or running at a time
 QUEUE_SHARE = 0.2  # of the job's time that it is queued
+OWNER_SECONDS = 10.0  # how long to wait for an earlier sandbox to leave the state folder
 BASE_COST = 2.0  # credits, for any job
 COST_PER_PIXEL = 1e-7  # credits, per pixel and band
 FILE_NAME = "openEO.nc"
@@ -84,11 +87,22 @@ class Job:
 
 
 class State:
-    """The database in the state folder; one connection, one lock."""
+    """The database in the state folder; one connection, one lock.
+
+    Raises RuntimeError if another process uses the folder and does not end soon.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self._owner = FileLock(folder / "sandbox.lock")
+        try:
+            self._owner.acquire(timeout=OWNER_SECONDS)
+        except Timeout:
+            raise RuntimeError(
+                f"Another sandbox uses {folder}; both would run the jobs in it. "
+                "End that one, or choose another --state."
+            ) from None
         self._lock = threading.RLock()
         self._db = sqlite3.connect(
             folder / "sandbox.sqlite", check_same_thread=False, isolation_level=None
@@ -351,6 +365,8 @@ class Jobs:
 
         path = self.file(job.id)
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left_over in path.parent.glob(".*.partial.*"):  # by a sandbox that was killed
+            left_over.unlink()
         order = graph.read(json.loads(job.process))
         return raster.write(order, path, lambda: self._alive(job))
 

@@ -17,7 +17,7 @@ from openeo.rest import OpenEoApiError
 from openeo.rest.auth.oidc import OidcException
 from openeo.rest.connection import Connection, connect
 
-from sandbox import faults
+from sandbox import faults, jobs
 from sandbox.faults import Switch
 
 BOX = {"west": 3.0, "south": 51.2, "east": 3.01, "north": 51.21}
@@ -435,3 +435,63 @@ def test_every_switch_is_described_in_the_help():
     assert done.returncode == 0
     for name in faults.NAMES:
         assert f"``{name}``" in done.stdout, name
+
+
+def test_two_sandboxes_do_not_share_a_state(sandboxes, monkeypatch):
+    sandbox = sandboxes()
+    monkeypatch.setattr(jobs, "OWNER_SECONDS", 0.1)
+    with pytest.raises(RuntimeError, match="Another sandbox uses"):
+        jobs.State(sandbox.state)
+
+
+def test_the_record_has_every_step_of_a_job(sandboxes):
+    sandbox = sandboxes("--job-seconds", "0.2")
+    job = create(login(sandbox), "recorded")
+    job.start()
+    wait(job, "finished")
+    url = asset_url(job)
+    requests.get(url, timeout=10)
+    requests.get(url, headers={"Range": "bytes=0-9"}, timeout=10)
+    sandbox.wait_for("downloaded", 2)
+    record = sandbox.events()
+    steps = [(e["kind"], e["detail"]) for e in record["events"]]
+    assert steps == [
+        ("created", None),
+        ("started", None),
+        ("finished", None),
+        ("download", "whole"),
+        ("downloaded", "whole"),
+        ("download", "bytes=0-9"),
+        ("downloaded", "bytes=0-9"),
+    ]
+    assert {(e["job"], e["title"]) for e in record["events"]} == {(job.job_id, "recorded")}
+    times = [e["time"] for e in record["events"]]
+    assert times == sorted(times)
+    assert times[2] - times[1] >= 0.2
+    assert [n for _, n in record["active"]] == [1, 0]
+    assert record["statuses"] == {job.job_id: "finished"}
+    assert record["requests"]["POST /jobs"] == 1
+
+
+@pytest.mark.alone
+def test_a_whole_tile_is_computed_without_holding_up_answers(sandboxes):
+    sandbox = sandboxes("--job-seconds", "0")
+    connection = login(sandbox)
+    big = connection.load_collection(
+        "SENTINEL1_GRD",
+        spatial_extent={"west": 3, "south": 51, "east": 4, "north": 51.2},
+        temporal_extent=["2026-01-20", "2026-01-21"],
+        fetch_metadata=False,
+    )
+    job = big.create_job(title="big", out_format="netCDF", validate=False)
+    job.start()
+    waits = []
+    while True:
+        begin = time.monotonic()
+        status = job.status()
+        waits.append(time.monotonic() - begin)
+        if status == "finished":
+            break
+        time.sleep(0.02)
+    assert len(waits) > 10
+    assert sorted(waits)[int(0.95 * len(waits))] < 0.3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import netCDF4
@@ -368,8 +369,7 @@ def test_a_reducer_works_on_the_days_without_the_pixels_that_have_no_data(tmp_pa
         index = seen[order_].argmax(axis=0)
         expected = np.take_along_axis(days[order_], index[None], axis=0)[0]
     else:
-        with np.testing.suppress_warnings() as quiet:
-            quiet.filter(RuntimeWarning)
+        with warnings.catch_warnings(action="ignore"):  # of pixels that no day has seen
             expected = getattr(np, f"nan{reducer}")(days, axis=0)
     np.testing.assert_allclose(values["VV"], np.nan_to_num(expected), rtol=1e-6)
 
