@@ -22,7 +22,6 @@ import queue
 import statistics
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +104,7 @@ class Plan:
     estimate: Estimate
     retry_empty: bool
     made: float  # seconds since 1970-01-01 UTC
+    begun: list[Chunk]  # of other requests: `run` brings them to their end, too
 
 
 class Interrupted(KeyboardInterrupt):
@@ -151,10 +151,12 @@ def plan(
                 empty.append(chunk)
             else:
                 missing.append(chunk)
+    wanted = set(missing)
+    begun = [r.chunk for r in latest.values() if _is_under_way(r) and r.chunk not in wanted]
     history = journal.history(backend, HISTORY)
     return Plan(
         backend, bbox, start, end, orbit, missing, archived, empty,
-        estimate(missing, history, backend), retry_empty, journal.now(),
+        estimate(missing, history, backend), retry_empty, journal.now(), begun,
     )  # fmt: skip
 
 
@@ -225,10 +227,12 @@ def run(
         deciding.start()
         try:
             _watch(events, observer)
-        except KeyboardInterrupt:
+        except BaseException as error:
             scheduler.interrupt()
             deciding.join(STOP_WAIT)
-            raise Interrupted(scheduler.take_stock()) from None
+            if isinstance(error, KeyboardInterrupt):
+                raise Interrupted(scheduler.take_stock()) from None
+            raise
         deciding.join()
         if scheduler.error:
             raise scheduler.error
@@ -317,7 +321,8 @@ def _only_one(folder: Path, observer: Callable[[Event], None]) -> Iterator[None]
                 told = True
                 observer(Event("waiting", reason=f"{_holder(holder)} downloads for this archive"))
     try:
-        about = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%F %T")}
+        now = dt.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        about = {"pid": os.getpid(), "host": platform.node(), "since": now}
         holder.write_text(json.dumps(about), encoding="utf-8")
         yield
     finally:

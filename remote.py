@@ -29,6 +29,7 @@ MEDIA_TYPES = ("application/x-netcdf", "application/netcdf")
 NO_DATA_CODE = "NoDataAvailable"
 NO_DATA_WORDS = "no data available for the given extents"
 LOGIN_CODES = ("AuthenticationRequired", "AuthenticationSchemeInvalid", "TokenInvalid")
+PAGE = 500  # jobs in one answer of the list
 LOG_LINES = 3  # of a failed job's log that are worth keeping
 
 PLAIN_REFUSALS = (400, 402, 413, 422)  # believed also without an openEO code beside them
@@ -169,7 +170,7 @@ class Remote:
         return response
 
     def _find(self, title: str) -> Iterator[tuple[str, Status]]:
-        page = self._connection.list_jobs(limit=None)
+        page = self._connection.list_jobs(limit=PAGE)
         jobs, links = list(page), [(link.rel, link.href) for link in page.links]
         while True:
             yield from ((str(j["id"]), _status(j)) for j in jobs if j.get("title") == title)

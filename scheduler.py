@@ -38,6 +38,7 @@ from trouble import CreditsNeeded, Kind, LoginNeeded, Trouble, backoff, redact
 
 POLL_SHARE = 0.02  # of the time without a change that may pass between two polls
 POLL_SLOWEST = 4  # times the usual wait
+LONGEST_REST = 60.0  # s
 BYTES_INTERVAL = 0.2  # s between two reports of a transfer's progress
 
 IN_PLACE = frozenset({State.STARTING, State.QUEUED, State.RUNNING})
@@ -216,21 +217,17 @@ class Scheduler:
     # --- one turn -------------------------------------------------------------------
 
     def _turn(self) -> None:
-        self._read_inbox()
-        soonest = self._pace.clock() + 60.0
+        """Take in one report, or do one thing, or wait for either."""
         now = self._pace.clock()
-        for due, action, attempt in self._actions():
-            if due <= now:
-                self._do(action, attempt)
-                return
-            soonest = min(soonest, due)
+        soonest = now + LONGEST_REST
+        if self._inbox.empty():
+            for due, action, attempt in self._actions():
+                if due <= now:
+                    self._do(action, attempt)
+                    return
+                soonest = min(soonest, due)
         with contextlib.suppress(queue.Empty):
-            self._inbox.get(timeout=max(0.0, soonest - now))()
-
-    def _read_inbox(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._inbox.get_nowait()()
+            self._inbox.get(timeout=soonest - now)()
 
     def _actions(self) -> Iterator[tuple[float, Action, _Attempt]]:
         """What could be done and when, the most urgent first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import errno
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 
 import download
 import remote
+from files import is_disk_full
 from grid import BBox, Chunk, Tile
 from journal import Journal, State
 from sandbox import graph
@@ -40,6 +42,7 @@ from tests.downloading import (
     tree,
     where_and_when,
 )
+from trouble import Kind, Trouble
 
 DAY = dt.date(2026, 1, 20)
 ROOT = Path(__file__).parent.parent
@@ -90,6 +93,22 @@ def test_another_order_has_another_digest():
     ]
     assert len({remote.digest(order) for order in orders}) == len(orders) == 16
     assert remote.digest(orders[0]) == remote.digest(json.loads(json.dumps(orders[0])))
+
+
+def test_the_result_is_found_by_its_media_type_under_any_key():
+    nc = {"href": "https://a/nc?x=1", "type": "application/x-netcdf", "roles": ["data"]}
+    other = {"href": "https://a/json", "type": "application/json", "roles": ["metadata"]}
+    for key in ("openEO.nc", "0b1c_openEO", "whatever"):
+        found = remote._asset({"assets": {"other": other, key: {**nc, "file:size": 12}}})
+        assert found == remote.Asset("https://a/nc?x=1", 12)
+    assert remote._asset({"assets": {"a": nc}}).size is None
+    with pytest.raises(Trouble) as none:
+        remote._asset({"assets": {}})
+    assert none.value.kind is Kind.NO_DATA
+    for assets in ({"a": other}, {"a": nc, "b": nc}):
+        with pytest.raises(Trouble) as wrong:
+            remote._asset({"assets": assets})
+        assert wrong.value.kind is Kind.WRONG
 
 
 # --- plans ------------------------------------------------------------------------------
@@ -329,6 +348,88 @@ def test_a_started_job_is_fetched_also_by_a_run_that_asks_for_something_else(san
     )
     assert len(archive.chunks()) >= 1
     assert plan(archive, 1, 1).archived == [c for c in summary.archived if c.tile.west < 40]
+
+
+def test_what_another_request_has_begun_is_known_to_the_plan(sandbox, archive):
+    with pytest.raises(download.Interrupted):
+        run(sandbox.url, archive, columns=1, days=1, observer=interrupt_at("started"))
+    here = plan(archive, 1, 1)
+    assert (len(here.missing), here.begun) == (1, [])
+    next_day = here.first + dt.timedelta(days=1)
+    elsewhere = download.plan(
+        here.bbox, next_day, next_day, "any", archive.has, journal_of(archive), LABEL,
+        chunk_size=(0.02, 0.01),
+    )  # fmt: skip
+    assert elsewhere.begun == here.missing
+
+
+def test_of_two_orders_with_one_title_one_is_used_and_the_other_removed(sandbox, archive):
+    """As after an order that took so long that it was repeated."""
+    journal, connection = journal_of(archive), connect(sandbox.url)
+    (chunk,) = plan(archive, 1, 1).missing
+    order = remote.order(chunk, download.COLLECTION, download.BANDS, download.MARGIN)
+    (row,) = journal.plan(LABEL, [(chunk, remote.digest(order))])
+    journal.note(row, State.CREATING)
+    journal.close()
+    both = {connection.create(order, row.title) for _ in range(2)}
+    assert len(both) == 2
+    assert len(run(sandbox.url, archive, columns=1, days=1).archived) == 1
+    statuses = sandbox.events()["statuses"]
+    assert [statuses.get(job) for job in both if job in statuses] == ["finished"]
+
+
+def test_a_title_is_found_on_any_page_of_the_list(sandbox, archive, monkeypatch):
+    monkeypatch.setattr(remote, "PAGE", 2)
+    connection = connect(sandbox.url)
+    (chunk,) = plan(archive, 1, 1).missing
+    order = remote.order(chunk, download.COLLECTION, download.BANDS, download.MARGIN)
+    ids = {f"{archive.path} {n}": connection.create(order, f"{archive.path} {n}") for n in range(5)}
+    for title, job_id in ids.items():
+        assert [found for found, _ in connection.find(title)] == [job_id]
+        connection.delete(job_id)
+
+
+def test_an_error_of_the_observer_ends_the_run_as_an_interrupt_does(sandbox, archive):
+    def broken(event):
+        raise RuntimeError("no terminal any more")
+
+    with pytest.raises(RuntimeError, match="no terminal"):
+        run(sandbox.url, archive, columns=1, days=1, observer=broken)
+    assert len(run(sandbox.url, archive, columns=1, days=1).archived) == 1
+    assert list(created_for(sandbox.events(), archive).values()) == [1]
+
+
+def test_a_journal_that_cannot_be_written_at_any_point_loses_nothing(sandbox, archive, monkeypatch):
+    """The disk is full at the first write of the journal, the second, and so on."""
+    writing, count, limit = Journal._writing, 0, 0
+
+    @contextlib.contextmanager
+    def full(self):
+        nonlocal count
+        count += 1
+        if count == limit:
+            raise OSError(errno.ENOSPC, "The disk is full.")
+        with writing(self) as database:
+            yield database
+
+    for limit in itertools.count(1, 2):
+        count = 0
+        monkeypatch.setattr(Journal, "_writing", full)
+        try:
+            summary = run(sandbox.url, archive, columns=1, days=1)
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+        else:
+            assert summary.stopped is None or is_disk_full(summary.stopped)
+        monkeypatch.undo()
+        if count < limit:
+            break
+        assert run(sandbox.url, archive, columns=1, days=1).failed == []
+        (chunk,) = archive.chunks()
+        assert raw_files(archive) == []
+        archive.remove(chunk)
+    assert limit > 12
+    assert set(created_for(sandbox.events(), archive).values()) == {1}
 
 
 def test_a_back_end_that_comes_back_at_another_port_is_the_same(tmp_path, archive):
