@@ -57,11 +57,12 @@ TOWNS = 9.0e-2  # one place for a town in each
 SHIPS = 6.0e-2  # one place for a ship in each
 SHIP_CHANCE = 0.2
 SHIP_MARGIN = 0.12  # share of its place that a ship keeps from the edge
+HILLS_SEED = 22552  # flat by the North Sea, hills in the Alps, the Pyrenees and the Rhineland
 METRES = 111_320.0  # per degree of latitude
 
 # Fields at the nodes, by their place in the stack.
 LON, LAT, ACROSS, LAND, WIND, FOREST, TOWN, RIVER, GAIN = range(9)
-PX, PY = 0, 1  # of a block: its middle tells it from the others
+PX, PY, COLUMNS = 0, 1, 2  # of a block; its middle tells it from the others
 # Crops: VV and VH in winter (dB), their change at the peak of the season, day of the peak.
 CROPS = np.array(
     [
@@ -191,7 +192,8 @@ def _river_distance(lon: float, lat: float) -> float:
     north = (_river(lon, lat + d) - value) / d
     east = (_river(lon + d, lat) - value) / d / max(math.cos(math.radians(lat)), 0.1)
     slope = math.sqrt(north * north + east * east)
-    return value / max(slope, 0.3) * METRES
+    # Where the field is flat its zero line runs in rings: there the river runs dry.
+    return value / max(slope, 0.3) * METRES / min(max(0.5 * slope - 0.5, 0.05), 1.0)
 
 
 @njit(cache=True, nogil=True)
@@ -208,8 +210,8 @@ def _town(lon: float, lat: float) -> float:
         for c in range(column - 1, column + 2):
             h = _mix(c % count, r, 31)
             dx, dy = x - c - _unit(h, 0), y - r - _unit(h, 1)
-            # Many villages, few cities: radii of 0.3 to 6 km, in rows of 10 km.
-            radius = min(0.03 * (0.01 + _unit(h, 2)) ** -0.8, 0.6)
+            # Many villages, few cities: radii of 0.3 to 5 km, in rows of 10 km.
+            radius = min(0.03 * (0.01 + _unit(h, 2)) ** -0.7, 0.5)
             distance = math.sqrt(dx * dx + dy * dy)
             if distance < 1.6 * radius:
                 if bend == 0.0:
@@ -231,12 +233,12 @@ def _height(lon: float, lat: float) -> float:
 def _gain(lon: float, lat: float, day: int, look: float) -> float:
     """Slow changes in dB: soil moisture of the day, and slopes that face the radar."""
     moisture = 0.8 * _slow_noise(lon, lat, 0.8, 7001 * day + 1)
-    hilly = min(max(0.2 + 1.4 * _slow_noise(lon, lat, 2.2, 44), 0.0), 1.0)
+    hilly = min(max(0.2 + 1.4 * _slow_noise(lon, lat, 2.2, HILLS_SEED), 0.0), 1.0)
     if hilly == 0.0:
         return moisture
     d = 2e-3
     slope = (_height(lon + d, lat) - _height(lon - d, lat)) / (2 * d)
-    return moisture + look * hilly * min(max(0.035 * slope, -4.0), 6.0)
+    return moisture + look * hilly * min(max(0.06 * slope, -5.0), 7.0)
 
 
 @njit(cache=True, nogil=True)
@@ -293,6 +295,20 @@ def _block(lon: float, lat: float, rows: Rows) -> Block:
     length = (150.0 + 350.0 * _unit(key, 1)) / (PARCELS * METRES)
     whole = float(key >> np.uint64(16))  # a hash that a float can hold
     return px, py, float(columns), math.cos(angle), math.sin(angle), width, length, whole
+
+
+@njit(cache=True, nogil=True)
+def _nearest(lon: float, lat: float, blocks: Array, ci: int, cj: int) -> Block:
+    """The nearest block to a point, of those at the corners of its cell."""
+    best, di, dj = 1e9, 0, 0
+    for i in range(ci, ci + 2):
+        for j in range(cj, cj + 2):
+            dx = (lon + 180.0) / 360.0 * blocks[i, j, COLUMNS] - blocks[i, j, PX]
+            dy = lat / PARCELS - blocks[i, j, PY]
+            if blocks[i, j, COLUMNS] > 0.0 and dx * dx + dy * dy < best:
+                best, di, dj = dx * dx + dy * dy, i, j
+    b = blocks[di, dj]
+    return b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -382,7 +398,16 @@ def _town_db(lon: float, lat: float, built: float, parcel: int) -> tuple[float, 
 
 
 @njit(cache=True, nogil=True)
-def _speckle(lon: float, lat: float, seed: int, rows: Rows, normal: Array) -> tuple[float, float]:
+def _row_keys(seed: int, rows: Rows) -> Array:
+    """A hash of each row of a lattice, so that a pixel need not make it."""
+    keys = np.empty(rows[1].size, np.uint64)
+    for i in range(keys.size):
+        keys[i] = _mix(rows[0] + i, seed, 11)
+    return keys
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _speckle(lon: float, lat: float, rows: Rows, keys: Array, normal: Array) -> tuple[float, float]:
     """Two independent standard normal variates, each smooth over a lattice cell."""
     first, counts = rows
     y = lat / SPECKLE
@@ -401,9 +426,10 @@ def _speckle(lon: float, lat: float, seed: int, rows: Rows, normal: Array) -> tu
             place = column + c
             if place >= count:
                 place -= count
-            h = _mix(place, row + r, seed)
-            a += weight * normal[h & np.uint64(4095)]
-            b += weight * normal[(h >> np.uint64(24)) & np.uint64(4095)]
+            h = (np.uint64(place) + keys[row + r - first]) * np.uint64(0xBF58476D1CE4E5B9)
+            h = (h ^ (h >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
+            a += weight * normal[h >> np.uint64(52)]
+            b += weight * normal[(h >> np.uint64(36)) & np.uint64(4095)]
             squares += weight * weight
     scale = 1.0 / math.sqrt(squares)
     return a * scale, b * scale
@@ -456,10 +482,10 @@ def _render(
     rows, columns = vv.shape
     south, north = nodes[LAT].min(), nodes[LAT].max()
     speckle_rows, texture_rows = _rows(south, north, SPECKLE), _rows(south, north, TEXTURE)
+    speckle_keys = _row_keys(seed, speckle_rows)
     coast_rows = _rows(south, north, COAST[0])
     bay_rows = _rows(south, north, COAST[1])
     rock_rows = _rows(south, north, COAST[2])
-    block_rows = _rows(south, north, PARCELS)
     west, step, at = np.empty(GAIN + 1), np.empty(GAIN + 1), np.empty(GAIN + 1)
     for ci in range(nodes.shape[1] - 1):
         for cj in range(nodes.shape[2] - 1):
@@ -468,11 +494,11 @@ def _render(
                 continue
             low, high = _range(nodes, LAND, ci, cj)
             coast = low < 0.98 and high > 0.02
-            one_block = low > 0.0
+            one_block = True
             for k in (PX, PY):
                 same = blocks[ci, cj, k] == blocks[ci, cj + 1, k] == blocks[ci + 1, cj, k]
                 one_block = one_block and same and blocks[ci, cj, k] == blocks[ci + 1, cj + 1, k]
-            block = _block(nodes[LON, ci, cj], nodes[LAT, ci, cj], block_rows)
+            block = _nearest(nodes[LON, ci, cj], nodes[LAT, ci, cj], blocks, ci, cj)
             ship = _ship(nodes[LON, ci, cj], nodes[LAT, ci, cj], seed + 1)
             metres = METRES * math.cos(math.radians(nodes[LAT, ci, cj]))
             for i in range(max(0, ci * CELL - offset[0]), min(rows, (ci + 1) * CELL - offset[0])):
@@ -510,14 +536,14 @@ def _render(
                         for k in range(GAIN + 1):
                             at[k] = west[k] + step[k] * fx
                         if not one_block:
-                            block = _block(x, y, block_rows)
+                            block = _nearest(x, y, blocks, ci, cj)
                         vv_db, vh_db = _ground_db(at, block, season, texture_rows)
                         vv_db -= 0.08 * (incidence - 37.5)
                         vh_db -= 0.08 * (incidence - 37.5)
                     sub = 3.0 * f - math.floor(3.0 * f)
                     noise_db = NOISE_DB + NOISE_RISE * (2.0 * sub - 1.0) ** 2
                     noise = linear[int((noise_db + 50.0) * 100.0)]
-                    g, h = _speckle(x, y, seed, speckle_rows, normal)
+                    g, h = _speckle(x, y, speckle_rows, speckle_keys, normal)
                     vv[i, j] = _power(vv_db, noise, g, gamma, linear)
                     vh[i, j] = _power(vh_db, noise, h, gamma, linear)
 
