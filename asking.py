@@ -78,7 +78,7 @@ def file_names(text: str) -> tuple[str, ...]:
     """Names that end in .png, .nc or .tif, separated by commas or blanks; they may hold blanks."""
     if text.strip().lower() in ("", "-", "none"):
         return ()
-    ends = rf"(\.(?:{'|'.join(SUFFIXES)}))(?:[,;\s]+|$)"
+    ends = rf"(\.(?:{'|'.join(SUFFIXES)})['\"]?)(?:[,;\s]+|$)"
     names = re.sub(ends, r"\1\n", text, flags=re.IGNORECASE).split("\n")
     if names.pop().strip():
         raise ValueError(f"{text.strip()!r}: a name must end in .png, .nc or .tif.")
@@ -88,8 +88,11 @@ def file_names(text: str) -> tuple[str, ...]:
 # --- the questions -----------------------------------------------------------------------
 
 
-def ask_area(default: str, chunk_size: Sequence[float]) -> BBox:
-    """Ask for a box until somebody says that it is right."""
+def area(given: BBox | None, default: str, chunk_size: Sequence[float]) -> BBox:
+    """The box that a flag gave, in words; or ask for one until somebody says that it is right."""
+    if given is not None:
+        tell(f"  {echo_area(given, chunk_size)}")
+        return given
     while True:
         bbox = ask(
             "Area", parse_area, default, ", west,south,east,north in degrees, or a GeoJSON file"
@@ -98,7 +101,6 @@ def ask_area(default: str, chunk_size: Sequence[float]) -> BBox:
         usual = not bbox.crosses_antimeridian
         if confirm("Right?", usual, f"  {echo_area(bbox, chunk_size)}  "):
             return bbox
-        default = str(bbox)
 
 
 def echo_area(bbox: BBox, chunk_size: Sequence[float]) -> str:
@@ -181,10 +183,10 @@ def ask_day(found: Sequence[Coverage], box: str) -> dt.date:
     """Offer the days that an archive has of a box, newest first."""
     tell("  The archive has, with the share of the box:")
     for cover in found[:DAYS_SHOWN]:
-        orbit = "" if cover.orbit == "any" else f"  {cover.orbit}"
-        tell(f"    {cover.day}  {100 * cover.share:3.0f} %{orbit}")
+        orbit = "" if cover.orbit == "any" else f" {cover.orbit}"
+        tell(f"  {cover.day} {100 * cover.share:3.0f} %{orbit}")
     if len(found) > DAYS_SHOWN:
-        tell(f"    and {len(found) - DAYS_SHOWN} more, back to {found[-1].day}")
+        tell(f"  and {len(found) - DAYS_SHOWN} more, back to {found[-1].day}")
     there = {cover.day for cover in found}
 
     def parse(text: str) -> dt.date:

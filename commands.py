@@ -8,6 +8,7 @@ question is on the screen at once.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 from collections.abc import Sequence
@@ -68,7 +69,8 @@ def ask_to_continue(archive_path: str) -> Request | None:
     """The last request, if it stopped before its end and somebody wants it to go on."""
     if not downloads_folder(archive_path).exists():
         return None
-    request = open_journal(archive_path).unfinished_request()
+    with contextlib.closing(open_journal(archive_path)) as journal:
+        request = journal.unfinished_request()
     if request is None:
         return None
     archive = open_archive(archive_path)
@@ -107,9 +109,8 @@ def run_retrieve(
     layout = archive.layout
     assert layout is not None
     asking.require_bands(bands or (), layout.bands)
-    if bbox is None:
-        usual = remembered(folder).get("bbox") or first_box(archive)
-        bbox = asking.ask_area(usual, layout.chunk_size)
+    usual = remembered(folder).get("bbox") or first_box(archive)
+    bbox = asking.area(bbox, usual, layout.chunk_size)
     if day is None:
         day, orbit = ask_day_and_orbit(archive, bbox, orbit)
     if interactive and bands is None:
@@ -231,23 +232,23 @@ def run_verify(archive_path: str, remove: bool = False, ask_first: bool = False)
         click.echo(str(damage))
     records = dict.fromkeys(damage.chunk for damage in damaged if damage.chunk is not None)
     tiles = dict.fromkeys(d.tile for d in damaged if d.chunk is None and d.variable == "zarr.json")
-    what = " and ".join(
-        count(len(found), name)
-        for found, name in ((records, "damaged record"), (tiles, "unreadable tile"))
-        if found
-    )
+    kinds = ((records, "damaged record"), (tiles, "unreadable tile"))
+    what = " and ".join(count(len(found), name) for found, name in kinds if found)
+    it = "it" if len(records) + len(tiles) == 1 else "them"
     if what and not remove and (ask_first or asking.somebody_is_there()):
-        question = f"Remove {what}, so that `download` orders them again?"
+        question = f"Remove {what}, so that `download` orders {it} again?"
         remove = confirm(question, default=False)
     if what and remove:
         for chunk in records:
             archive.remove(chunk)
         for tile in tiles:
             archive.remove_tile(tile)
-        tell(f"Removed {what}.  `download` of the same area and days orders them again.")
+        tell(f"Removed {what}.  `download` of the same area and days orders {it} again.")
     elif what:
-        tell("The other records are whole.  `verify --remove` removes the damaged ones, and then")
-        tell("`download` of the same area and days orders them again.")
+        tell(
+            "The other records are whole.  `verify --remove` removes what is damaged, so that "
+            "`download` of the same area and days orders it again."
+        )
     return FAILED
 
 
@@ -274,10 +275,12 @@ def list_jobs(archive_path: str) -> int:
     def when(seconds: float) -> str:
         return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M:%S}"
 
+    with contextlib.closing(open_journal(archive_path)) as journal:
+        found = journal.rows()
     rows = [
         [row.chunk.name, str(row.tries), str(row.state), when(row.changed), row.job_id or "",
          row.reason]
-        for row in open_journal(archive_path).rows()
+        for row in found
     ]  # fmt: skip
     print_table(["chunk", "try", "state", "changed (UTC)", "job", "reason"], rows)
     return DONE

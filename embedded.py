@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 STOP_WAIT = 1.0  # s that it may take to end
 LOG = "sandbox.log"
@@ -19,12 +21,34 @@ NEW_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # for Windows
 
 
 @contextlib.contextmanager
-def back_end(state: Path) -> Iterator[str]:
+def back_end(state: Path, tell: Callable[[str], None]) -> Iterator[str]:
     """The address of a sandbox of our own, with its jobs in ``state``.
 
-    Raises ConnectionError if it does not start.
+    One at a time: a second program waits, and says so with ``tell``.  Raises
+    ConnectionError if it does not start.
     """
     state.mkdir(parents=True, exist_ok=True)
+    with _alone(state / "lock", tell), _child(state) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def _alone(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of the state: two sandboxes would both run the jobs in it."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tell("waiting: another process downloads for this archive")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _child(state: Path) -> Iterator[str]:
     log = state / LOG
     with log.open("ab") as errors:
         process = subprocess.Popen(

@@ -8,6 +8,7 @@ runs from a script.  Here are the commands and their flags; what they do is in
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -187,6 +188,7 @@ def demo() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; turn every error into one line and an exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    mend_streams()
     try:
         with terminable(), cli.make_context("main.py", arguments) as context:
             code = cli.invoke(context)
@@ -208,12 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM ends the program as Ctrl-C does; what is not UTF-8 in an answer is no error."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed by the shell
-            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
-    if hasattr(sys.stdin, "reconfigure"):
-        sys.stdin.reconfigure(errors="replace")
+    """SIGTERM ends the program as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -222,6 +219,16 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def mend_streams() -> None:
+    """Have the three streams, whatever the shell closed, and no character stop the program."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
 
 if __name__ == "__main__":

@@ -49,9 +49,8 @@ def run_download(
     if backend is None:
         backend = download.BACKEND if yes else asking.ask_back_end(download.BACKEND)
     require_same_kind(archive, backend)
-    bbox = bbox or asking.ask_area(
-        before.get("bbox", str(asking.EXAMPLE_AREA)), download.CHUNK_SIZE
-    )
+    usual = before.get("bbox", str(asking.EXAMPLE_AREA))
+    bbox = asking.area(bbox, usual, download.CHUNK_SIZE)
     days = asking.ask_period(start, end, asking.remembered_period(before, asking.EXAMPLE_DAY))
     plan = make_plan(archive, bbox, days, orbit or "any", backend, retry_empty)
     describe_plan(plan, archive)
@@ -82,9 +81,9 @@ def make_plan(
     from progress import working
 
     names = {chunk.name for chunk in archive.chunks()}
-    with working("planning"):
+    with working("planning"), contextlib.closing(open_journal(archive.path)) as journal:
         return download.plan(
-            bbox, *days, orbit, lambda chunk: chunk.name in names, open_journal(archive.path),
+            bbox, *days, orbit, lambda chunk: chunk.name in names, journal,
             backend, chunk_size=download.CHUNK_SIZE, retry_empty=retry_empty,
         )  # fmt: skip
 
@@ -146,7 +145,7 @@ def carry_out(plan: Plan, archive: Archive) -> Summary:
         import embedded
 
         pace = dataclasses.replace(pace, poll=min(EMBEDDED_POLL, pace.poll))
-        address = embedded.back_end(folder / "sandbox")
+        address = embedded.back_end(folder / "sandbox", tell)
     with address as url:
         connection = download.connect(
             url, interactive=asking.somebody_is_there(), label=plan.backend, show=tell

@@ -7,6 +7,7 @@ traceback goes to a file, never to the screen.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import tempfile
@@ -51,7 +52,12 @@ def explain(error: Exception, debug: bool) -> int:
         tell(f"Error: {error}")
         return FAILED if code is None else code
     log = write_traceback(error)
-    if isinstance(error, MemoryError):
+    if code == DISK_FULL:
+        tell(
+            f"Error: The disk is full ({error}).  Nothing half done was kept.  Free some space "
+            f"and run the same command to go on.  Details: {log}"
+        )
+    elif isinstance(error, MemoryError):
         tell(f"Error: There is not enough memory; take a smaller area.  Details: {log}")
     elif isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
@@ -80,16 +86,15 @@ def exit_code(error: Exception) -> int | None:
     return next((EXIT_CODES[name] for name in names if name in EXIT_CODES), None)
 
 
-def write_traceback(error: Exception) -> Path:
-    """Keep the traceback of an unexpected error in a file of its own."""
+def write_traceback(error: Exception) -> Path | str:
+    """Keep the traceback of an unexpected error in a file of its own; where that is."""
     import platformdirs
 
     name = f"error-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
     text = "".join(traceback.format_exception(error))
-    try:
-        folder = platformdirs.user_log_path("sentinel1-healpix", ensure_exists=True)
-        (folder / name).write_text(text, encoding="utf-8")
-    except OSError:
-        folder = Path(tempfile.gettempdir())
-        (folder / name).write_text(text, encoding="utf-8")
-    return folder / name
+    for folder in (platformdirs.user_log_path("sentinel1-healpix"), Path(tempfile.gettempdir())):
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+            return folder / name
+    return "no file: none can be written.  --debug shows them"

@@ -54,7 +54,11 @@ def describe(archive_path: str) -> str:
     """Records, tiles and bytes in a few words."""
     if not Path(archive_path).exists():
         return "new"
-    records = open_archive(archive_path).records()
+    archive = open_archive(archive_path)
+    try:
+        records = archive.records()
+    except ValueError:
+        return "damaged: verify it"
     if records.empty:
         return "no records"
     tiles = count(records["tile"].nunique(), "tile")

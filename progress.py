@@ -119,8 +119,8 @@ class DownloadProgress:
         ]
         at_work = ", ".join(f"{chunk.tile.name} {doing}" for chunk, doing in results)
         rows.append(f"{'' if narrow else 'results '}{at_work or '-'}")
-        width = len(str(self._total))
-        rows.append(f"[{self._done:{width}}/{self._total}] {self._left(now)}")
+        left = self._left(now)
+        rows.append(f"{self._number()} {left.removeprefix('about ') if narrow else left}")
         if self._waiting:
             rows.append(f"waiting: {self._waiting}")
         return Text("\n".join(rows), overflow="ellipsis", no_wrap=True)
@@ -158,13 +158,11 @@ class DownloadProgress:
         self._jobs[chunk] = place or 1, words, since
 
     def _report(self, event: Event, chunk: Chunk) -> None:
-        reason = f": {event.reason}" if event.reason else ""
         if event.kind in ("archived", "empty", "failed"):
-            width = len(str(self._total))
-            number = f"[{self._done:{width}}/{self._total}]"
-            self._say(f"{number} {chunk} {WORDS[event.kind]}{reason}")
+            reason = f": {event.reason}" if event.kind == "failed" else ""
+            self._say(f"{self._number()} {chunk} {WORDS[event.kind]}{reason}")
         elif event.kind == "retry":
-            self._say(f"{chunk}: trying again{reason}")
+            self._say(f"{chunk}: trying again: {event.reason}")
 
     def _wait(self, reason: str) -> None:
         """On a terminal below the other lines; elsewhere one line for each new reason."""
@@ -172,6 +170,9 @@ class DownloadProgress:
         self._waiting = reason
         if not self._live and reason and reason.partition(";")[0] != known:
             self._say(f"waiting: {reason}")
+
+    def _number(self) -> str:
+        return f"[{self._done:{len(str(self._total))}}/{self._total}]"
 
     def _say(self, line: str) -> None:
         self._console.print(Text(line), soft_wrap=True)
@@ -197,8 +198,9 @@ def _place(number: int, row: tuple[Chunk, str, float] | None, now: float, narrow
     if row is None:
         return f"{name} free"
     chunk, words, since = row
-    about = chunk.tile.name if narrow else str(chunk)
-    return f"{name} {about} {words} {duration(now - since, short=True)}"
+    doing = f"{words} {duration(now - since, short=True)}"
+    # The end of a line is what a narrow window cuts off.
+    return f"{name} {doing} {chunk.tile.name}" if narrow else f"{name} {chunk} {doing}"
 
 
 @contextlib.contextmanager

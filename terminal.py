@@ -19,6 +19,7 @@ from typing import TextIO, TypeVar
 T = TypeVar("T")
 
 MOST_TRIES = 20  # answers to one question, where nobody is at a terminal to read the reasons
+ANSWER_ROOM = 16  # columns, left free behind a question where the window has them
 UNITS = (("B", 1), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12))
 SPANS = (  # up to so many seconds; a unit of so many; its name and its short one
     (90, 1, "second", "s"),
@@ -36,18 +37,23 @@ class InputEnded(Exception):
 
 
 def ask(
-    name: str, parse: Callable[[str], T], default: str = "", hint: str = "", before: str = ""
+    name: str,
+    parse: Callable[[str], T],
+    default: str = "",
+    hint: str = "",
+    before: str = "",
+    room: int = ANSWER_ROOM,
 ) -> T:
     """Ask until ``parse`` takes the answer; a ValueError is shown as one line of reason.
 
-    ``before``, ``name``, ``hint`` and in brackets the default make up the question.  An
-    empty answer means the default.  Raises InputEnded at the end of input and
-    KeyboardInterrupt at Ctrl-C; both say that nothing was started.
+    ``before``, ``name``, ``hint`` and in brackets the default make up the question, with
+    ``room`` columns for the answer.  An empty answer means the default.  Raises InputEnded
+    at the end of input and KeyboardInterrupt at Ctrl-C; both say that nothing was started.
     """
     question = before + name + hint + (f" [{default}]: " if default else ": ")
     tries = 0
     while True:
-        answer = _read(name, question)
+        answer = _read(name, question, room)
         try:
             return parse(answer if answer.strip() else default)
         except ValueError as error:
@@ -66,7 +72,7 @@ def confirm(question: str, default: bool, before: str = "") -> bool:
             raise ValueError(f"{text!r} is neither y nor n.")
         return words[text.strip().lower()]
 
-    return ask(question, parse, hint=" [Y/n]" if default else " [y/N]", before=before)
+    return ask(question, parse, hint=" [Y/n]" if default else " [y/N]", before=before, room=1)
 
 
 def choose(question: str, options: dict[str, str], default: str) -> str:
@@ -79,7 +85,7 @@ def choose(question: str, options: dict[str, str], default: str) -> str:
         raise ValueError(f"{text!r} is not one of {', '.join(options)}.")
 
     listed = "".join(f"  {key} {meaning}" for key, meaning in options.items())
-    return ask(question, parse, default, listed)
+    return ask(question, parse, default, listed, room=1)
 
 
 def tell(text: str = "") -> None:
@@ -97,7 +103,7 @@ def size(n_bytes: float) -> str:
     """A number of bytes for people, as in ``2.6 GB``."""
     unit, scale = next(((u, s) for u, s in UNITS if n_bytes < 999.5 * s), UNITS[-1])
     number = n_bytes / scale
-    return f"{number:.0f} {unit}" if number >= 10 or unit == "B" else f"{number:.1f} {unit}"
+    return f"{number:.0f} {unit}" if number >= 9.95 or unit == "B" else f"{number:.1f} {unit}"
 
 
 def duration(seconds: float, short: bool = False) -> str:
@@ -112,9 +118,9 @@ def count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _read(name: str, question: str) -> str:
+def _read(name: str, question: str, room: int) -> str:
     """One line of input without its end."""
-    *above, last = _folded(question)
+    *above, last = _folded(question, room)
     try:
         if sys.stdin.isatty() and sys.stdout.isatty():
             with contextlib.suppress(ImportError):
@@ -136,25 +142,27 @@ def _read(name: str, question: str) -> str:
     return line.rstrip("\r\n")
 
 
-def _folded(text: str) -> list[str]:
-    """The lines of a text; on a terminal folded at blanks to its width."""
+def _folded(text: str, spare: int = 0) -> list[str]:
+    """The lines of a text; on a terminal folded at blanks to its width less ``spare``."""
     lines = text.split("\n")
     if not sys.stderr.isatty():
         return lines
     width = shutil.get_terminal_size().columns
-    return [part for line in lines for part in _fold(line, width)]
+    spare = spare if width > 3 * spare else 0
+    return [part for line in lines for part in _fold(line, width - spare)]
 
 
 def _fold(line: str, width: int) -> list[str]:
     if len(line) <= width:
         return [line]
-    indent = line[: len(line) - len(line.lstrip())]
+    words = line.strip()
+    indent = " " * (len(line) - len(line.lstrip()))
     # A path that is cut in two could not be copied, so words stay whole.
     parts = textwrap.wrap(
-        line, width, initial_indent=indent, subsequent_indent=indent + "  ",
+        words, width, initial_indent=indent, subsequent_indent=indent + "  ",
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
-    return [*parts[:-1], parts[-1] + line[len(line.rstrip()) :]]
+    return [*parts[:-1], parts[-1] + " " * (len(line) - len(line.rstrip()))]
 
 
 def _write(text: str) -> None:
