@@ -132,7 +132,8 @@ class Writer:
         group = self._load()
         old = group.slots(chunk) if group else []
         if group and old and not replace:
-            with contextlib.suppress(OSError):  # a killed writer may not have come to it
+            with contextlib.suppress(OSError):  # what a killed writer did not come to
+                self._sweep(group)
                 self._put_array_metadata(group)
             return False
         runs = (cells["start_ipix"].values, cells["run_len"].values)
@@ -264,6 +265,7 @@ class Writer:
     def _put_index(self, group: Group, runs: Runs) -> None:
         self._array(group, "start_ipix")[:] = runs[0]
         self._array(group, "run_len")[:] = runs[1]
+        self._discard("cell_ids/c/0")  # else zarr would read it, and it may be damaged
         self._array(group, "cell_ids")[:] = healpix.runs_to_ids(*runs)
 
     def _put_row(self, group: Group, name: str, values: Any, slot: int) -> None:

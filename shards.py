@@ -35,6 +35,7 @@ from grid import ORBITS, Chunk, Tile
 from schema import EMPTY
 
 NO_TIME = int(np.iinfo(np.int64).min)  # the time of a removed record; decodes as NaT
+LOST = json.dumps({"source": "unknown: its provenance was lost with a damaged file"})
 NOTHING = -1  # what ``time`` and ``orbit`` hold where nothing was written
 EPOCH = dt.date(1970, 1, 1)
 
@@ -126,18 +127,18 @@ class Group:
                 array["shape"][0] = len(self.times)
 
     def about(self, slots: Iterable[int]) -> list[dict[str, Any]]:
-        """What is known of these slots' records; {} where that is damaged."""
+        """What is known of these slots' records."""
         texts = self.texts()
         return [json.loads(texts[slot] or "{}") for slot in slots]
 
     def texts(self) -> list[str]:
-        """The provenance of each slot as JSON; "" where it is removed or damaged."""
+        """The provenance of each slot as JSON; "" where it is removed, LOST where damaged."""
         texts = []
         for path, size in self._row_files("provenance", len(self.times)):
             try:
                 texts += read_texts(path, size)
             except DamageError:
-                texts += [""] * size
+                texts += [LOST] * size
         return texts
 
     def shard(self, name: str, slot: int) -> Path:
@@ -222,6 +223,8 @@ class Group:
             about = [json.loads(text) if text else None for text in self._all_texts(size)]
         except DamageError as error:
             raise DamageError(f"{cause.reason}; {error}", cause.variable) from error
+        if any(row is not None and "day" not in row for row in about):
+            raise cause
         keys = [
             key(Chunk(self.tile, dt.date.fromisoformat(row["day"]), row["orbit"]))
             if row is not None

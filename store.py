@@ -31,7 +31,8 @@ import healpix
 from commit import Disk, Writer, file_size, make_folder
 from files import is_disk_full
 from grid import BBox, Chunk, Provenance, Tile
-from schema import LOCK, ArchiveError, Layout, encode_json, exact_size, read_layout, root_metadata
+from schema import LOCK, Layout, encode_json, exact_size, read_layout, root_metadata
+from schema import ArchiveError as ArchiveError
 from shards import DamageError, Group, Runs, Spans
 
 PIX_MAX = 10_485_760  # cells that a shard is padded to; a tile at the equator has 9,997,416
@@ -277,7 +278,10 @@ class Archive:
         make_folder(self.path)
         with FileLock(self.path / LOCK, timeout=LOCK_WAIT):
             if read_layout(self.path) is None:
-                self._storage(self.path).put("zarr.json", encode_json(root_metadata(layout)))
+                disk = self._storage(self.path)
+                for stray in self.path.glob("*.partial*"):
+                    disk.discard(stray.name)
+                disk.put("zarr.json", encode_json(root_metadata(layout)))
         with contextlib.suppress(OSError):  # Windows: the other process still has it open
             (self.path / LOCK).unlink()
 
@@ -392,8 +396,8 @@ def _box_runs(tile: Tile, layout: Layout, bbox: BBox) -> tuple[Any, Any]:
 def _row(group: Group, chunk: Chunk, slot: int, about: dict[str, Any]) -> dict[str, Any]:
     """What `Archive.records` says of a record."""
     sizes = about.get("bytes") or {n: file_size(group.shard(n, slot)) for n in group.cell_arrays}
-    source = about.get("source")
-    made_up = None if source is None else source.lower().startswith("synthetic")
+    source = about.get("source", "unknown").lower()
+    made_up = None if source.startswith("unknown") else source.startswith("synthetic")
     return {
         "tile": chunk.tile.name,
         "day": chunk.day,
@@ -405,16 +409,14 @@ def _row(group: Group, chunk: Chunk, slot: int, about: dict[str, Any]) -> dict[s
     } | {name: about.get(name) for name in ("backend", "collection", "job_id", "processed")}
 
 
-def _verify_tile(group: Group) -> list[Damage]:
-    return [
-        Damage(
-            group.tile,
-            None,
-            error.variable,
-            f"{error.reason}; a second copy is used, and the next write to the tile mends it",
+def _verify_tile(group: Group) -> Iterator[Damage]:
+    for error in group.check():
+        help_ = (
+            "where its records come from is lost, the records themselves are not"
+            if error.variable == "provenance"
+            else "a second copy is used, and the next write to the tile mends it"
         )
-        for error in group.check()
-    ]
+        yield Damage(group.tile, None, error.variable, f"{error.reason}; {help_}")
 
 
 def _verify_record(
