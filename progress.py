@@ -60,7 +60,7 @@ class DownloadProgress:
         total: int,
         estimate: Estimate,
         places: int,
-        console: Console | None = None,
+        console: Quiet | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console or Quiet(sys.stderr)
@@ -75,7 +75,7 @@ class DownloadProgress:
         self._live: Live | None = None
 
     def __enter__(self) -> DownloadProgress:
-        if isinstance(self._console, Quiet) and self._console.draws:
+        if self._console.draws:
             self._live = Live(
                 get_renderable=self.lines, console=self._console, refresh_per_second=FRAMES,
                 transient=True,
@@ -168,7 +168,7 @@ class DownloadProgress:
         """On a terminal below the other lines; elsewhere one line for each new reason."""
         known = self._waiting.partition(";")[0]  # behind it is for how long
         self._waiting = reason
-        if not self._live and reason and reason.partition(";")[0] != known:
+        if not self._console.draws and reason and reason.partition(";")[0] != known:
             self._say(f"waiting: {reason}")
 
     def _number(self) -> str:

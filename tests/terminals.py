@@ -31,7 +31,8 @@ import pexpect.fdpexpect
 import pyte
 
 PRELOADED = [
-    "main", "download", "login", "convert", "store", "retrieve", "export", "progress", "journal",
+    "__main__", "tests.terminals", "main", "download", "login", "convert", "store", "retrieve",
+    "export", "progress", "journal",
 ]  # fmt: skip
 ROWS = 200  # of the window, so that nothing scrolls away
 
