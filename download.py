@@ -63,7 +63,7 @@ MIN_CREDITS = 2.0  # a job, on the Copernicus back end
 HISTORY = 20  # jobs that an estimate rests on
 DEGREE = 111_195.0  # m of latitude
 
-STOP_WAIT = 1.0  # s that an interrupted run gives its threads
+STOP_WAIT = 0.5  # s that an interrupted run gives its threads
 
 PACE = Pace(
     max_inflight=MAX_INFLIGHT,

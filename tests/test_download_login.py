@@ -165,16 +165,16 @@ def test_a_stored_token_that_has_expired_is_no_obstacle(sandbox, home):
 
 
 def test_a_login_outlives_its_first_refresh_token(sandboxes, home):
-    """Tokens of 0.4 s and refresh tokens of 1.2 s: after 2.5 s each of them was replaced."""
-    short = sandboxes("--access-seconds", "0.4", "--refresh-seconds", "1.2")
+    """Tokens of 0.3 s and refresh tokens of 0.9 s: after 1.9 s each of them was replaced."""
+    short = sandboxes("--access-seconds", "0.3", "--refresh-seconds", "0.9")
     _, show = confirm(short)
     remote = log_in(short.url, interactive=True, show=show)
     login._Renewal.FRESH, fresh = 0.1, login._Renewal.FRESH
     try:
-        end = time.monotonic() + 2.5
+        end = time.monotonic() + 1.9
         while time.monotonic() < end:
             assert works(remote)
-            time.sleep(0.3)
+            time.sleep(0.2)
     finally:
         login._Renewal.FRESH = fresh
     assert works(log_in(short.url))
