@@ -240,6 +240,14 @@ def test_raw_files_are_kept_if_wanted(sandbox, archive):
     assert len(raw_files(archive)) == 1
 
 
+def test_a_result_without_a_measured_pixel_is_no_data(sandbox, archive):
+    summary = run(sandbox.url, archive, columns=1, days=1, handle=lambda result: False)
+    assert len(summary.empty) == 1
+    assert raw_files(archive) == []
+    again = plan(archive, 1, 1)
+    assert (again.missing, len(again.empty)) == ([], 1)
+
+
 def test_an_error_while_handling_fails_that_chunk_alone_and_costs_no_second_job(sandbox, archive):
     calls = []
 

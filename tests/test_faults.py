@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
+import threading
 
 import pytest
 
@@ -163,6 +164,28 @@ def test_a_login_that_is_gone_stops_the_run_and_keeps_everything(faulty, archive
     assert tree(archive.path) == tree(clean[0].path)
     created = created_for(faulty.events(), archive)
     assert (len(created), set(created.values())) == (4, {1})
+
+
+def test_one_chunks_endless_trouble_is_given_up_and_its_job_is_kept(faulty, archive):
+    faulty.fault("asset-403=1")
+    pace = dataclasses.replace(QUICK, patience=0.5)
+    summary = run(faulty.url, archive, columns=1, days=1, pace=pace)
+    assert [reason for _, reason in summary.failed] == [summary.failed[0][1]]
+    assert "HTTP 403" in summary.failed[0][1]
+    assert "again and again" in summary.failed[0][1]
+    faulty.clear_faults()
+    assert len(run(faulty.url, archive, columns=1, days=1).archived) == 1
+    assert list(created_for(faulty.events(), archive).values()) == [1]
+
+
+def test_a_back_end_that_is_down_as_a_whole_is_waited_for(faulty, archive):
+    connection = connect(faulty.url)
+    faulty.fault("503=1")
+    threading.Timer(1.2, faulty.clear_faults).start()
+    pace = dataclasses.replace(QUICK, patience=0.2)
+    summary = run(faulty.url, archive, columns=1, days=1, connection=connection, pace=pace)
+    assert (len(summary.archived), summary.failed) == (1, [])
+    assert summary.seconds > 1
 
 
 MIXED = [
