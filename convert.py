@@ -184,8 +184,8 @@ def _plan(grid: _Grid, tile: Tile, slots: Slots) -> _Plan:
         corners, lon, lat, rings = corners[near], lon[near], lat[near], rings[near]
         if not grid.regular:
             break
-        kind, quarter, polynomials, origins, error = _fit(lon, lat, tile, slots.nside)
-        good = error <= TOLERANCE * max(1.0, slots.nside / 2**20)
+        kind, quarter, polynomials, origins, error = _fit(lon, lat, tile, (1 << slots.level))
+        good = error <= TOLERANCE * max(1.0, (1 << slots.level) / 2**20)
         if size > BLOCKS[-2]:
             good &= kind != healpix.MIXED
         near, fine = _near(lon, lat, tile, slots, 0.05)
@@ -234,7 +234,7 @@ def _near(
     The margin is in widths of the block, for what happens between its points.
     """
     known = np.all(np.isfinite(lon) & np.isfinite(lat), axis=1)
-    nside = slots.nside
+    nside = 1 << slots.level
     ring = healpix.rings_at(np.where(np.isfinite(lat), lat, 0), nside)
     low, high = _range(ring, margin, 2.0)
     low, high = np.where(known, low, 0), np.where(known, high, 4 * nside)
@@ -330,7 +330,7 @@ def _shares(plan: _Plan, slots: Slots) -> list[int]:
     done = np.cumsum(pixels[order])
     parts = np.arange(1, WORKERS) / WORKERS * (done[-1] if len(done) else 0)
     inner = rings[order][np.searchsorted(done, parts)] if len(done) else np.zeros(len(parts))
-    return [0, *inner.astype(int).tolist(), 4 * slots.nside]
+    return [0, *inner.astype(int).tolist(), 4 * (1 << slots.level)]
 
 
 def _add_rings(
@@ -438,13 +438,13 @@ def cells_to_grid(
     ]
     values = np.stack([cells[band].values for band in bands]).astype(np.float32, copy=False)
     index = healpix.index_runs(cells["start_ipix"].values, cells["run_len"].values)
-    ellipsoid = cells.attrs["ellipsoid"]
+    level, ellipsoid = healpix.level_of(cells.attrs["nside"]), cells.attrs["ellipsoid"]
     rows = healpix.to_authalic(lat) if ellipsoid == "WGS84" else lat
     out = np.empty((len(bands), lat.size, lon.size), np.float32)
     fill = healpix.interpolate if method == "bilinear" else healpix.look_up
 
     def work(first: int, stop: int) -> None:
-        fill(rows[first:stop], lon, int(cells.attrs["nside"]), index, values, out[:, first:stop])
+        fill(rows[first:stop], lon, level, index, values, out[:, first:stop])
 
     with ThreadPoolExecutor(WORKERS) as pool:
         cuts = np.linspace(0, lat.size, 4 * WORKERS + 1).astype(int).tolist()

@@ -126,7 +126,7 @@ def box_runs(bbox: BBox, nside: int, ellipsoid: str) -> Runs:
     lie inside as a whole are never visited, so time and memory go with the border of the
     box.  Returns ``start_ipix`` uint64 and ``run_len`` uint32.
     """
-    level, geodetic = _level(nside), _is_geodetic(ellipsoid)
+    level, geodetic = level_of(nside), _is_geodetic(ellipsoid)
     # The poles and, all around, 180 degrees are no edges.
     south = bbox.south if bbox.south > -90 else -math.inf
     north = bbox.north if bbox.north < 90 else math.inf
@@ -164,7 +164,7 @@ def lonlat_to_ids(lon: Any, lat: Any, nside: int, ellipsoid: str) -> Ids:
     lon, lat = np.broadcast_arrays(np.asarray(lon, float), np.asarray(lat, float))
     if not np.all(np.abs(lat) <= 90) or not np.all(np.isfinite(lon)):
         raise ValueError("Longitudes must be finite and latitudes lie between -90 and 90 degrees.")
-    level = _level(nside)
+    level = level_of(nside)
     if _is_geodetic(ellipsoid):
         lat = to_authalic(lat)
     ids = _find_ids(np.ascontiguousarray(lon).ravel(), np.ascontiguousarray(lat).ravel(), level)
@@ -173,7 +173,7 @@ def lonlat_to_ids(lon: Any, lat: Any, nside: int, ellipsoid: str) -> Ids:
 
 def ids_to_lonlat(ids: NDArray[Any], nside: int, ellipsoid: str) -> tuple[Floats, Floats]:
     """The centres of nested cells: longitude in [-180, 180) and latitude, in degrees."""
-    level, geodetic = _level(nside), _is_geodetic(ellipsoid)
+    level, geodetic = level_of(nside), _is_geodetic(ellipsoid)
     flat = np.asarray(ids, np.uint64).astype(np.int64).ravel()
     if flat.size and (flat.min() < 0 or flat.max() >= 12 * 4**level):
         raise ValueError(f"A cell id lies outside 0 to {12 * 4**level - 1}, all that nside has.")
@@ -189,7 +189,7 @@ class Slots(NamedTuple):
     two stand over on every side.
     """
 
-    nside: int
+    level: int
     top: int
     first: Ints
     start: Ints
@@ -207,13 +207,13 @@ def box_slots(bbox: BBox, nside: int, ellipsoid: str) -> Slots:
     first = np.floor(bbox.west / 90 * size).astype(np.int64) - 2
     count = np.ceil(bbox.width / 90 * size).astype(np.int64) + 4
     count = np.minimum(count, 4 * size)
-    return Slots(nside, top, first, np.concatenate([[0], np.cumsum(count)]))
+    return Slots(level_of(nside), top, first, np.concatenate([[0], np.cumsum(count)]))
 
 
 def cut_slots(slots: Slots, low: int, high: int) -> Slots:
     """The slots of the rings in [low, high), in the same places."""
     low, high = (min(max(0, ring - slots.top), slots.first.size) for ring in (low, high))
-    return Slots(slots.nside, slots.top + low, slots.first[low:high], slots.start[low : high + 1])
+    return Slots(slots.level, slots.top + low, slots.first[low:high], slots.start[low : high + 1])
 
 
 def rings_at(lat: Floats, nside: int) -> Floats:
@@ -236,7 +236,8 @@ def _sine_series(angle: Floats, coefficients: Floats) -> Floats:
     return total
 
 
-def _level(nside: int) -> int:
+def level_of(nside: int) -> int:
+    """The refinement level, log2(NSIDE); ValueError unless there is one."""
     level = int(nside).bit_length() - 1
     if not 1 <= nside <= MAX_NSIDE or nside != 2**level:
         raise ValueError(f"NSIDE is {nside}; it must be a power of two from 1 to {MAX_NSIDE}.")
@@ -325,10 +326,11 @@ def _quarters(lon: float) -> float:
 
 
 @loop
-def _belt_face(up: int, down: int, nside: int) -> tuple[int, int, int]:
+def _belt_face(up: int, down: int, level: int) -> tuple[int, int, int]:
     """Face, ix, iy of the cell between two lines of the equatorial belt."""
-    face_up = up // nside
-    face_down = down // nside
+    nside = 1 << level
+    face_up = up >> level
+    face_down = down >> level
     if face_up == face_down:
         face = face_up | 4
     elif face_up < face_down:
@@ -339,12 +341,13 @@ def _belt_face(up: int, down: int, nside: int) -> tuple[int, int, int]:
 
 
 @loop
-def _place(t: float, z: float, w: float, nside: int) -> tuple[int, int, int]:
+def _place(t: float, z: float, w: float, level: int) -> tuple[int, int, int]:
     """Face, ix, iy of the cell around a point."""
+    nside = 1 << level
     if abs(z) <= 2 / 3:
         a = nside * (0.5 + t)
         b = nside * (z * 0.75)
-        return _belt_face(int(a - b), int(a + b), nside)
+        return _belt_face(int(a - b), int(a + b), level)
     quarter = min(3, int(t))
     u = t - quarter
     up = min(int(u * w), nside - 1)
@@ -370,8 +373,9 @@ def _to_ring(face: int, ix: int, iy: int, nside: int) -> tuple[int, int]:
 
 
 @loop
-def _from_ring(ring: int, index: int, nside: int) -> tuple[int, int, int]:
+def _from_ring(ring: int, index: int, level: int) -> tuple[int, int, int]:
     """Face, ix, iy of a cell given by its place on a ring."""
+    nside = 1 << level
     if ring < nside:
         quarter = index // ring
         up = index - quarter * ring
@@ -382,7 +386,7 @@ def _from_ring(ring: int, index: int, nside: int) -> tuple[int, int, int]:
         up = index - quarter * size
         return quarter + 8, up, size - 1 - up
     total = 2 * index + nside - 1 + ((ring + nside + 1) & 1)
-    return _belt_face((total + ring - 2 * nside) // 2, (total - ring + 2 * nside) // 2, nside)
+    return _belt_face((total + ring - 2 * nside) >> 1, (total - ring + 2 * nside) >> 1, level)
 
 
 @loop
@@ -434,7 +438,7 @@ def _find_ids(lon: Floats, lat: Floats, level: int) -> Ints:
     ids = np.empty(lon.size, np.int64)
     for i in range(lon.size):
         z, w = _latitude(lat[i], nside)
-        face, ix, iy = _place(_quarters(lon[i]), z, w, nside)
+        face, ix, iy = _place(_quarters(lon[i]), z, w, level)
         ids[i] = _encode(face, ix, iy, level)
     return ids
 
@@ -576,7 +580,7 @@ def _slot(ring: int, index: int, slots: Slots) -> int:
     row = ring - slots.top
     if row < 0 or row >= slots.first.size:
         return -1
-    turn = 4 * _ring_size(ring, slots.nside)
+    turn = 4 * _ring_size(ring, 1 << slots.level)
     k = index - slots.first[row]
     if k < 0:
         k += turn
@@ -695,7 +699,8 @@ def _slots_between_lines(
     a: Ints, b: Ints, kind: int, quarter: int, base_a: int, base_b: int, slots: Slots, found: Ints
 ) -> None:
     """The slots of cells given by their lines; longitudes do not wrap here."""
-    nside, top, first, start = slots
+    level, top, first, start = slots
+    nside = 1 << level
     rows = first.size
     if kind == BELT:
         ring_base = 2 * nside + base_a - base_b - top
@@ -723,26 +728,28 @@ def _slots_between_lines(
 @loop
 def _slots_of_lonlat(c: Floats, origin: Floats, slots: Slots, found: Ints) -> None:
     """The slots of a row of a block whose polynomials give longitude and latitude."""
+    nside = 1 << slots.level
     scale = 2.0 / max(found.size - 1, 1)
     for j in range(found.size):
         lon = origin[0] + _value(c[0], scale * j - 1.0)
         lat = origin[1] + _value(c[1], scale * j - 1.0)
         found[j] = _slot_of_point(lon, lat, slots)
         t = _quarters(lon)
-        z, w = _latitude(lat, slots.nside)
+        z, w = _latitude(lat, nside)
         if w > 0:
             up, down = (t - math.floor(t)) * w, (1 - t + math.floor(t)) * w
         else:
-            up, down = slots.nside * (0.5 + t - 0.75 * z), slots.nside * (0.5 + t + 0.75 * z)
+            up, down = nside * (0.5 + t - 0.75 * z), nside * (0.5 + t + 0.75 * z)
         if _is_doubtful(up) or _is_doubtful(down):
             found[j] = _DOUBTFUL
 
 
 @loop
 def _slot_of_point(lon: float, lat: float, slots: Slots) -> int:
-    z, w = _latitude(lat, slots.nside)
-    face, ix, iy = _place(_quarters(lon), z, w, slots.nside)
-    ring, east = _to_ring(face, ix, iy, slots.nside)
+    nside = 1 << slots.level
+    z, w = _latitude(lat, nside)
+    face, ix, iy = _place(_quarters(lon), z, w, slots.level)
+    ring, east = _to_ring(face, ix, iy, nside)
     return _slot(ring, east >> 1, slots)
 
 
@@ -849,7 +856,8 @@ def take_means(
     means: (band, cell), NaN where the band has no value.  count: (cell), at most the
     largest of its type.  missing may be empty, when nothing was.
     """
-    level = _log2(slots.nside)
+    level = slots.level
+    nside = 1 << level
     bands = means.shape[0]
     block = 256 if level >= 4 else 1
     # Ids with equal upper bits are decoded together: ix + iy and ix - iy of the lower.
@@ -866,8 +874,8 @@ def take_means(
             n = min(stop - cell, block - first)
             face, x, y = _decode(cell - first, level)
             for j in range(n):
-                ring = _SOUTH[face] * slots.nside - 1 - x - y - total[first + j]
-                size = _ring_size(ring, slots.nside)
+                ring = _SOUTH[face] * nside - 1 - x - y - total[first + j]
+                size = _ring_size(ring, nside)
                 east = _EAST[face] * size + x - y + difference[first + j]
                 found[j] = _slot(ring, (east if east >= 0 else east + 8 * size) >> 1, slots)
             for j in range(n):
@@ -895,7 +903,7 @@ class RunIndex(NamedTuple):
     length: Ints
     place: Ints  # of the first cell of each run among all cells
     shift: int
-    bucket: Ints  # runs bucket[k] to bucket[k + 1] - 1 may hold ids with id >> shift == k + low
+    bucket: Ints  # runs bucket[k] to bucket[k + 1] may hold ids with id >> shift == k + low
     low: int
 
 
@@ -903,9 +911,9 @@ def index_runs(start_ipix: NDArray[Any], run_len: NDArray[Any]) -> RunIndex:
     """What `look_up` needs to find a cell among sorted runs in a few steps."""
     start = np.asarray(start_ipix, np.uint64).astype(np.int64)
     length = np.asarray(run_len).astype(np.int64)
+    if start.size == 0:  # one run of no cells spares the loops a question
+        start, length = np.zeros(1, np.int64), np.zeros(1, np.int64)
     place = np.cumsum(length) - length
-    if start.size == 0:
-        return RunIndex(start, length, place, 0, np.zeros(2, np.int64), 0)
     last = start + length - 1
     shift = max(0, int(last[-1] - start[0]).bit_length() - 16)
     low = int(start[0] >> shift)
@@ -917,11 +925,11 @@ def index_runs(start_ipix: NDArray[Any], run_len: NDArray[Any]) -> RunIndex:
 
 
 @loop
-def _find(cell: int, index: RunIndex) -> int:
-    """The place of a cell among the cells of the runs, -1 if it is not there."""
+def _find_run(cell: int, index: RunIndex) -> int:
+    """The run that holds a cell, or some other run if none does."""
     key = (cell >> index.shift) - index.low
     if key < 0 or key + 1 >= index.bucket.size:
-        return -1
+        return 0
     low = index.bucket[key]
     high = min(index.bucket[key + 1] + 1, index.start.size)
     while high - low > 1:
@@ -930,32 +938,51 @@ def _find(cell: int, index: RunIndex) -> int:
             low = middle
         else:
             high = middle
-    if low >= high:
-        return -1
-    k = cell - index.start[low]
-    return index.place[low] + k if 0 <= k < index.length[low] else -1
+    return int(min(low, index.start.size - 1))
 
 
 @loop
-def _log2(nside: int) -> int:
-    level = 0
-    while 1 << level < nside:
-        level += 1
-    return level
+def _to_places(ids: Ints, index: RunIndex) -> None:
+    """Replace ids by their places among the cells of the runs, -1 for those not there."""
+    start, length, place = index.start, index.length, index.place
+    run = 0
+    for j in range(ids.size):
+        # Most cells are in the run of the cell before.
+        k = ids[j] - start[run]
+        if k < 0 or k >= length[run]:
+            run = _find_run(ids[j], index)
+            k = ids[j] - start[run]
+        ids[j] = place[run] + k if 0 <= k < length[run] else -1
 
 
 @loop
-def look_up(lat: Floats, lon: Floats, nside: int, index: RunIndex, values: Any, out: Any) -> None:
+def _row_ids(quarters: Floats, z: float, w: float, level: int, ids: Ints) -> None:
+    """As `_place` and `_encode`, for many longitudes (in quarter turns) of one latitude."""
+    nside = 1 << level
+    if w == 0:
+        b = nside * (z * 0.75)
+        for j in range(ids.size):
+            a = nside * (0.5 + quarters[j])
+            face, ix, iy = _belt_face(int(a - b), int(a + b), level)
+            ids[j] = _encode(face, ix, iy, level)
+    else:
+        for j in range(ids.size):
+            face, ix, iy = _place(quarters[j], z, w, level)
+            ids[j] = _encode(face, ix, iy, level)
+
+
+@loop
+def look_up(lat: Floats, lon: Floats, level: int, index: RunIndex, values: Any, out: Any) -> None:
     """out (band, lat, lon): the values (band, cell) of the cells that contain the points."""
-    level = _log2(nside)
     quarters = np.array([_quarters(v) for v in lon])
+    ids = np.empty(lon.size, np.int64)
     for i in range(lat.size):
-        z, w = _latitude(lat[i], nside)
-        for j in range(lon.size):
-            face, ix, iy = _place(quarters[j], z, w, nside)
-            k = _find(_encode(face, ix, iy, level), index)
-            for band in range(out.shape[0]):
-                out[band, i, j] = values[band, k] if k >= 0 else np.nan
+        z, w = _latitude(lat[i], 1 << level)
+        _row_ids(quarters, z, w, level, ids)
+        _to_places(ids, index)
+        for band in range(out.shape[0]):
+            for j in range(lon.size):
+                out[band, i, j] = values[band, ids[j]] if ids[j] >= 0 else np.nan
 
 
 @loop
@@ -969,89 +996,107 @@ def _ring_above(z: float, nside: int) -> int:
 
 
 @loop
-def _neighbours(
-    theta: float, z: float, phi: float, nside: int, rings: Ints, indices: Ints, weights: Floats
-) -> None:
-    """Two neighbours on the ring above a point and two on the ring below, with weights.
+def _ring_values(ring: int, first: int, level: int, index: RunIndex, values: Any, out: Any) -> None:
+    """out (band, cell): the values of a ring from an index on.
 
-    Linear in longitude along the rings and in colatitude between them; within the first
-    and last ring its four cells share the weight of the pole (healpy's get_interp_weights).
+    Beyond the first and the last ring lies the pole: the mean of the four cells there.
     """
-    above = _ring_above(z, nside)
-    edge = np.empty(2)
-    for k in range(2):
-        ring = above + k
-        if ring < 1 or ring > 4 * nside - 1:
-            continue
-        size = 4 * _ring_size(ring, nside)
-        step = 2 * math.pi / size
-        shift = 0.5 if size < 4 * nside or (ring - nside) & 1 == 0 else 0.0
-        edge[k] = _ring_theta(ring, nside)
-        left = math.floor(phi / step - shift)
-        weight = (phi - (left + shift) * step) / step
-        rings[2 * k : 2 * k + 2] = ring
-        indices[2 * k] = left % size
-        indices[2 * k + 1] = (left + 1) % size
-        weights[2 * k] = 1 - weight
-        weights[2 * k + 1] = weight
-    if above == 0:
-        share = theta / edge[1]
-        for k in range(2):
-            rings[k] = 1
-            indices[k] = (indices[2 + k] + 2) % 4
-            weights[k] = (1 - share) / 4
-            weights[2 + k] = weights[2 + k] * share + (1 - share) / 4
-    elif above == 4 * nside - 1:
-        share = (theta - edge[0]) / (math.pi - edge[0])
-        for k in range(2):
-            rings[2 + k] = above
-            indices[2 + k] = (indices[k] + 2) % 4
-            weights[2 + k] = share / 4
-            weights[k] = weights[k] * (1 - share) + share / 4
-    else:
-        share = (theta - edge[0]) / (edge[1] - edge[0])
-        weights[:2] *= 1 - share
-        weights[2:] *= share
+    last = (4 << level) - 1
+    if ring == 0 or ring > last:
+        _ring_values(1 if ring == 0 else last, 0, level, index, values, out[:, :4])
+        for band in range(out.shape[0]):
+            out[band, :] = (out[band, 0] + out[band, 1] + out[band, 2] + out[band, 3]) / 4
+        return
+    turn = 4 * _ring_size(ring, 1 << level)
+    ids = np.empty(out.shape[1], np.int64)
+    number = first % turn
+    for j in range(ids.size):
+        face, ix, iy = _from_ring(ring, number, level)
+        ids[j] = _encode(face, ix, iy, level)
+        number = number + 1 if number + 1 < turn else 0
+    _to_places(ids, index)
+    for band in range(out.shape[0]):
+        for j in range(ids.size):
+            out[band, j] = values[band, ids[j]] if ids[j] >= 0 else np.nan
 
 
 @loop
 def interpolate(
-    lat: Floats, lon: Floats, nside: int, index: RunIndex, values: Any, out: Any
+    lat: Floats, lon: Floats, level: int, index: RunIndex, values: Any, out: Any
 ) -> None:
     """out (band, lat, lon): values (band, cell) interpolated between four neighbours.
 
-    Where only some of them have a value, their weights are made to add up to 1, and the
-    point has a value only if the cell around it has one.
+    Two of them lie on the ring above and two on the ring below; the weights are linear in
+    longitude along the rings and in colatitude between them, as in healpy's
+    get_interp_weights.  lon ascends.  Where only some of the four have a value, their
+    weights are made to add up to 1, and the point has a value only if the cell around
+    it has one.
     """
-    level = _log2(nside)
-    rings = np.empty(4, np.int64)
-    indices = np.empty(4, np.int64)
-    weights = np.empty(4)
-    places = np.empty(4, np.int64)
+    nside = 1 << level
+    bands = out.shape[0]
+    # Rings are kept by their parity: a row needs two neighbours, the next often the same.
+    widest = int((lon[-1] - lon[0]) * nside / 90) + 4
+    held = np.array([-1, -1])
+    firsts = np.zeros(2, np.int64)
+    cells = np.empty((2, bands, max(4, widest)), values.dtype)
+    left = np.empty((2, lon.size), np.int64)
+    right = np.empty((2, lon.size))
+    theta = np.empty(2)
+    quad = np.empty(4)
+    weight = np.empty(4)
+    own = np.empty(1, np.int64)
     for i in range(lat.size):
         z, w = _latitude(lat[i], nside)
-        theta = _HALF_PI - lat[i] * _RADIAN
+        above = _ring_above(z, nside)
+        for k in range(2):
+            ring = above + k
+            inner = min(max(ring, 1), 4 * nside - 1)
+            step = 2 * math.pi / (4 * _ring_size(inner, nside))
+            belt = nside <= inner <= 3 * nside
+            shift = 0.0 if belt and (inner - nside) & 1 else 0.5
+            theta[k] = _ring_theta(inner, nside)
+            if ring != inner:
+                theta[k] = 0.0 if ring == 0 else math.pi
+            for j in range(lon.size):
+                turns = lon[j] * _RADIAN / step - shift
+                left[k, j] = math.floor(turns)
+                right[k, j] = turns - left[k, j]
+            if held[ring & 1] != ring:
+                held[ring & 1] = ring
+                firsts[ring & 1] = left[k, 0]
+                number = max(4, left[k, -1] - left[k, 0] + 2)
+                _ring_values(ring, left[k, 0], level, index, values, cells[ring & 1, :, :number])
+        below = (_HALF_PI - lat[i] * _RADIAN - theta[0]) / (theta[1] - theta[0])
+        north, south = above & 1, (above + 1) & 1
         for j in range(lon.size):
-            _neighbours(theta, z, lon[j] * _RADIAN, nside, rings, indices, weights)
-            for k in range(4):
-                face, ix, iy = _from_ring(rings[k], indices[k], nside)
-                places[k] = _find(_encode(face, ix, iy, level), index)
-            face, ix, iy = _place(_quarters(lon[j]), z, w, nside)
-            own = _find(_encode(face, ix, iy, level), index)
-            for band in range(out.shape[0]):
+            weight[0] = (1 - below) * (1 - right[0, j])
+            weight[1] = (1 - below) * right[0, j]
+            weight[2] = below * (1 - right[1, j])
+            weight[3] = below * right[1, j]
+            a, b = left[0, j] - firsts[north], left[1, j] - firsts[south]
+            for band in range(bands):
+                quad[0] = cells[north, band, a]
+                quad[1] = cells[north, band, a + 1]
+                quad[2] = cells[south, band, b]
+                quad[3] = cells[south, band, b + 1]
                 total = 0.0
-                weight = 0.0
-                known = 0
                 for k in range(4):
-                    value = values[band, places[k]] if places[k] >= 0 else np.nan
-                    if value == value:
-                        total += weights[k] * value
-                        weight += weights[k]
-                        known += 1
-                here = values[band, own] if own >= 0 else np.nan
-                if known == 4:
-                    out[band, i, j] = total
-                elif here == here and weight > 0:
-                    out[band, i, j] = total / weight
-                else:
-                    out[band, i, j] = here
+                    total += weight[k] * quad[k]
+                if total != total:
+                    face, ix, iy = _place(_quarters(lon[j]), z, w, level)
+                    own[0] = _encode(face, ix, iy, level)
+                    _to_places(own, index)
+                    here = values[band, own[0]] if own[0] >= 0 else np.nan
+                    total = _share(quad, weight, here)
+                out[band, i, j] = total
+
+
+@loop
+def _share(quad: Floats, weight: Floats, here: float) -> float:
+    """The mean of the neighbours that have a value, if the cell itself has one."""
+    total, known = 0.0, 0.0
+    for k in range(4):
+        if quad[k] == quad[k]:
+            total += weight[k] * quad[k]
+            known += weight[k]
+    return total / known if here == here and known > 0 else here

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,8 @@ X_NAMES = ("x", "lon", "longitude", "easting", "projection_x_coordinate", "grid_
 Y_NAMES = ("y", "lat", "latitude", "northing", "projection_y_coordinate", "grid_latitude")
 TIME_NAMES = ("t", "time")
 
-Rows = Callable[[int, int], NDArray[Any]]  # the rows [first, stop) of a band
+# The rows [first, stop) of a band, until the same thread reads the next ones.
+Rows = Callable[[int, int], NDArray[Any]]
 
 log = logging.getLogger("convert")
 
@@ -54,7 +56,7 @@ class Raster:
     readers: tuple[Rows, ...]
 
     def read(self, first: int, stop: int) -> Any:
-        """Rows [first, stop) of each band, for `healpix.add_blocks`.
+        """Rows [first, stop) of each band, until the same thread reads the next ones.
 
         As (row, column) float32 for each of two bands, without a copy if possible; else
         as one array (band, row, column) float64, so that the loops are compiled for no
@@ -240,11 +242,16 @@ def _blocks_of(
         return None
     shuffled = len(filters) == 2
     height, width = variable.chunks[-2:]
+    scratch: dict[int, NDArray[np.float32]] = {}  # of each thread
     unwritten = 0 if variable.fillvalue == 0 else np.nan
     columns = variable.shape[-1]
 
     def read(first: int, stop: int) -> NDArray[Any]:
-        out = np.empty((stop - first, columns), np.float32)
+        # Memory that is new each time costs as much as inflating what goes there.
+        out = scratch.get(threading.get_ident(), np.empty((0, columns), np.float32))
+        if len(out) < stop - first:
+            out = scratch[threading.get_ident()] = np.empty((stop - first, columns), np.float32)
+        out = out[: stop - first]
         for row in range(first - first % height, stop, height):
             low, high = max(first, row), min(stop, row + height)
             for column in range(0, columns, width):
