@@ -246,7 +246,8 @@ class Scheduler:
             yield after(attempt.due), self._poll, attempt
         for attempt in are(State.CREATING):
             yield after(attempt.due), self._find, attempt
-        room = self._count(PENDING) < self._pace.max_pending
+        # One that is being started may still be pending at the back end.
+        room = self._count(PENDING | {State.STARTING}) < self._pace.max_pending
         if room and self._todo and State.PLANNED in self._allowed:
             yield after(self._todo[0].due), self._create, self._todo[0]
         for attempt in are(State.ERROR):

@@ -142,6 +142,16 @@ def created_for(events: dict[str, Any], archive: store.Archive) -> dict[str, int
     return {t: n for t, n in events["created_by_title"].items() if t.endswith(ours)}
 
 
+def most_pending(events: dict[str, Any], archive: store.Archive) -> int:
+    """The most jobs for this archive that were created and not started at any one time."""
+    ours, pending, most = created_for(events, archive), 0, 0
+    for event in events["events"]:
+        if event["title"] in ours:
+            pending += (event["kind"] == "created") - (event["kind"] == "started")
+            most = max(most, pending)
+    return most
+
+
 def raw_files(archive: store.Archive) -> list[str]:
     """Names of the files that wait or are half downloaded."""
     folder = folder_of(archive) / "raw"

@@ -36,6 +36,7 @@ from tests.downloading import (
     folder_of,
     into,
     journal_of,
+    most_pending,
     plan,
     raw_files,
     run,
@@ -524,15 +525,6 @@ def busy_share(events, archive, slots=2):
         most = max(most, running)
         busy += (end - begin) * (running == slots)
     return busy / (changes[-1][0] - changes[0][0]), most
-
-
-def most_pending(events, archive):
-    ours, pending, most = created_for(events, archive), 0, 0
-    for event in events["events"]:
-        if event["title"] in ours:
-            pending += (event["kind"] == "created") - (event["kind"] == "started")
-            most = max(most, pending)
-    return most
 
 
 @pytest.fixture

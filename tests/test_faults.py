@@ -22,6 +22,7 @@ from tests.downloading import (
     created_for,
     folder_of,
     journal_of,
+    most_pending,
     plan,
     raw_files,
     run,
@@ -89,8 +90,10 @@ def test_a_passing_fault_costs_no_job(fault, faulty, archive, clean):
     summary = run(faulty.url, archive, connection=connection)
     assert fired(faulty) > 0
     assert_same(archive, summary, clean)
-    assert set(created_for(faulty.events(), archive).values()) == {1}
-    assert len(created_for(faulty.events(), archive)) == 4
+    events = faulty.events()
+    assert list(created_for(events, archive).values()) == [1, 1, 1, 1]
+    assert events["max_active"] <= 2
+    assert most_pending(events, archive) <= QUICK.max_pending
 
 
 COSTLY = [
@@ -210,9 +213,12 @@ def test_a_mixture_of_faults_ends_like_a_clean_run(seed, faulty, archive, clean)
         f["fired"] for f in faults if f["fault"].startswith("job-") and "limit" not in f["fault"]
     )
     assert_same(archive, summary, clean)
-    created = created_for(faulty.events(), archive)
+    events = faulty.events()
+    created = created_for(events, archive)
     assert set(created.values()) == {1}
     assert len(created) == 4 + lost
+    assert events["max_active"] <= 2
+    assert most_pending(events, archive) <= QUICK.max_pending
 
 
 def test_the_log_tells_every_step_and_no_secret(faulty, archive):
