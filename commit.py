@@ -236,21 +236,20 @@ class Writer:
 
     def _sweep(self, group: Group) -> None:
         """Remove what killed writers left behind."""
-        for folder, _, files in os.walk(self._folder):
-            for file in files:
-                if ".partial" in file:
-                    self._discard((Path(folder) / file).relative_to(self._folder).as_posix())
-        live = {str(slot) for slot in group.records().values()}
+        for file in _files_below(self._folder):
+            if ".partial" in file.name:
+                self._discard(Path(file).relative_to(self._folder).as_posix())
+        live = group.live()
         for name in group.cell_arrays:
-            shards_there = self._folder / name / "c"
-            for path in shards_there.iterdir() if shards_there.is_dir() else ():
-                if path.name not in live:
+            there = self._folder / name / "c"
+            for path in there.iterdir() if there.is_dir() else ():
+                if not (path.name.isdecimal() and int(path.name) in live):
                     self._discard(f"{name}/c/{path.name}")
         texts = group.texts()
         half_removed = [
             slot
-            for slot, seconds in enumerate(group.times)
-            if str(slot) not in live and (seconds != NO_TIME or texts[slot])
+            for slot, seconds in enumerate(group.times.tolist())
+            if slot not in live and (seconds != NO_TIME or texts[slot])
         ]
         self._forget(group, half_removed)
 
@@ -296,6 +295,16 @@ class Writer:
 
     def _discard(self, key: str) -> None:
         self._disk.discard(f"{self._tile.name}/{key}")
+
+
+def _files_below(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+    """As `os.walk`, which takes three times as long for a thousand records."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_below(entry.path)
+            else:
+                yield entry
 
 
 def _is_seen_throughout(count: npt.NDArray[np.uint16]) -> bool:

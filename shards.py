@@ -110,13 +110,17 @@ class Group:
         time, orbit = key(chunk)
         return [int(i) for i in np.flatnonzero((self.times == time) & (self.orbits == orbit))]
 
+    def live(self) -> dict[int, tuple[int, int]]:
+        """The slots that hold a record, with its time and orbit."""
+        keys = zip(self.times.tolist(), self.orbits.tolist(), strict=True)
+        last = {pair: slot for slot, pair in enumerate(keys) if pair[0] != NO_TIME}
+        return {slot: pair for pair, slot in last.items()}
+
     def records(self) -> dict[Chunk, int]:
         """The slot of each record, by day and orbit."""
-        keys = zip(self.times.tolist(), self.orbits.tolist(), strict=True)
         found = {
             Chunk(self.tile, EPOCH + dt.timedelta(seconds=time), ORBITS[orbit]): slot
-            for slot, (time, orbit) in enumerate(keys)
-            if time != NO_TIME
+            for slot, (time, orbit) in self.live().items()
         }
         return dict(sorted(found.items()))
 
