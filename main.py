@@ -190,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     mend_streams()
     try:
-        with terminable(), cli.make_context("main.py", arguments) as context:
+        with terminable(), cli.make_context("main.py", [*arguments]) as context:
             code = cli.invoke(context)
             sys.stdout.flush()
             return int(code or DONE)

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
+import os
+import re
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
 
 import matplotlib.image
 import numpy as np
+import psutil
 import pytest
 import xarray as xr
 
 import download
+import journal
 import main
-from outcome import DONE, FAILED, NO_DATA, USAGE
+import outcome
+import retrieve
+import trouble
+from grid import Provenance
+from outcome import DISK_FULL, DONE, FAILED, INTERRUPTED, LOGIN_NEEDED, NO_DATA, USAGE
+from schema import ArchiveError
 from store import Archive
+from terminal import InputEnded
 from tests.conftest import ROOT
 
 BOX = "3.73,51.21,3.79,51.23"  # parts of two tiles of 0.04 x 0.04 degrees
@@ -180,3 +194,317 @@ def test_help_is_quick_and_imports_no_heavy_library():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "download" in done.stdout
+
+
+# --- what is asked, kept and refused -----------------------------------------------------
+
+
+def test_the_last_good_answers_are_the_defaults_of_the_next_run(folder, answer, sandbox, capsys):
+    assert order(sandbox) == DONE
+    capsys.readouterr()
+    answer("1", "", "", "", "", "n")
+    assert main.main([]) == DONE
+    said = capsys.readouterr().err
+    assert f"[{BOX}]" in said, "the area"
+    assert f"First day [{DAY}]" in said
+    assert "Back end" not in said, "an archive stays with its back end"
+    assert "already archived 2" in said
+    answer("2", "", "", "", "", "none")
+    assert main.main([]) == DONE
+    assert f"[{BOX}]" in capsys.readouterr().err
+
+
+def test_the_archive_may_be_named_before_or_behind_the_command(folder, answer, sandbox, capsys):
+    assert order(sandbox, "--archive", "a.zarr") == DONE
+    capsys.readouterr()
+    lists = []
+    for arguments in (["--archive", "a.zarr", "list"], ["list", "--archive", "a.zarr"]):
+        assert main.main(arguments) == DONE
+        lists.append(capsys.readouterr().out)
+    assert lists[0] == lists[1] != ""
+
+
+def test_what_is_in_the_way_is_replaced_only_if_that_was_said(folder, answer, sandbox, capsys):
+    assert order(sandbox) == DONE
+    (folder / "a box.tif").write_text("precious")
+    flags = ["retrieve", "--bbox", BOX, "--day", DAY, "--no-show", "--output", "a box.tif"]
+    capsys.readouterr()
+    assert main.main(flags) == USAGE
+    said = capsys.readouterr()
+    assert "a box.tif exists already.  Nothing was done.  Name another file" in said.err
+    assert "dB" not in said.err, "refused before the work"
+    assert (folder / "a box.tif").read_text() == "precious"
+    assert main.main([*flags, "--overwrite"]) == DONE
+    assert (folder / "a box.tif").stat().st_size > 1000
+    assert main.main(["list", "--map", "map.png"]) == DONE
+    assert main.main(["list", "--map", "map.png"]) == USAGE
+    assert main.main(["list", "--map", "map.png", "--overwrite"]) == DONE
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--no-show"], "name a file with --output"),
+        (["--output", "a.jpg"], "must end in .nc or .tif or .png"),
+        (["--output", "missing/a.png"], "the folder missing does not exist"),
+        (["--output", "."], "is a folder"),
+        (["--bands", "HH", "--no-show", "--output", "a.png"], "The archive has VV, VH"),
+        (["--orbit", "sideways"], "sideways"),
+        (["--day", "2026-01"], "not a single day"),
+    ],
+)
+def test_a_retrieval_that_cannot_be_is_refused_before_the_work(
+    folder, answer, sandbox, more, words, capsys
+):
+    assert order(sandbox) == DONE
+    capsys.readouterr()
+    assert main.main(["retrieve", "--bbox", BOX, "--day", DAY, *more]) == USAGE
+    said = capsys.readouterr().err
+    assert words in said
+    assert "bug" not in said
+
+
+def test_a_damaged_record_is_named_removed_and_ordered_again(folder, answer, sandbox, capsys):
+    assert order(sandbox) == DONE
+    before = Archive(main.ZARR_PATH)
+    [first, _] = before.chunks()
+    cells = before.read(first)
+    shard = folder / main.ZARR_PATH / first.tile.name / "VH" / "c" / "0" / "0"
+    data = bytearray(shard.read_bytes())
+    data[100] ^= 1
+    shard.write_bytes(data)
+    capsys.readouterr()
+    assert main.main(["verify"]) == FAILED
+    said = capsys.readouterr()
+    assert first.tile.name in said.out
+    assert "`verify --remove`" in said.err
+    assert main.main(["verify", "--remove"]) == FAILED
+    created = sandbox.events()["counts"]["created"]
+    assert order(sandbox) == DONE
+    assert sandbox.events()["counts"]["created"] == created + 1, "only the damaged one"
+    xr.testing.assert_identical(Archive(main.ZARR_PATH).read(first), cells)
+    assert main.main(["verify"]) == DONE
+
+
+def test_west_of_east_is_across_180_degrees(folder, answer, capsys):
+    answer("n")
+    flags = ["--bbox", "179.99,-17,-179.99,-16.99", "--start", DAY, "--end", DAY]
+    assert main.main(["download", *flags, "--backend", "sandbox"]) == DONE
+    said = capsys.readouterr().err
+    assert "across 180 degrees (179.99 to 180 and -180 to -179.99): 2 x 1 km, 2 tiles" in said
+
+
+def test_a_whole_continent_is_planned_quickly_and_asked_about(folder, answer, monkeypatch, capsys):
+    monkeypatch.setattr(download, "CHUNK_SIZE", [1, 0.5])
+    answer("n")
+    began = time.perf_counter()
+    flags = ["--bbox", "-10,35,30,60", "--start", "2026-01-01", "--end", "2026-01-10"]
+    assert main.main(["download", *flags, "--backend", "cdse"]) == DONE
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2000 tiles" in said
+    assert "to order 20000" in said
+    assert re.search(r"about \d\.\d TB to download, \d+ GB to archive, \d+ days with 2 slots", said)
+    assert "(a typical value), at least 40000 credits" in said
+    assert time.perf_counter() - began < 20
+    assert list(folder.iterdir()) == []
+
+
+# --- how a download ends -----------------------------------------------------------------
+
+
+def test_failures_are_listed_with_reasons_and_what_to_do(folder, answer, sandboxes, capsys):
+    own = sandboxes("--job-seconds", "0.05", "--fault", "job-error,title=E003.72")
+    assert order(own) == FAILED
+    said = capsys.readouterr()
+    table = said.out.splitlines()
+    assert [line.split()[0] for line in table] == ["what", "archived", "no", "failed", "downloaded"]
+    assert table[1].split()[1] == "1"
+    assert "E003.72_N51.2_2026-01-20" in table[3]
+    assert "tried 3 times" in table[3]
+    assert "Run the same command to try the failed ones again" in said.err
+    assert "download.log" in said.err
+    own.clear_faults()
+    assert order(own) == DONE
+    assert "archived    1" in capsys.readouterr().out
+
+
+def test_days_without_an_image_are_exit_code_3(folder, answer, sandboxes, capsys):
+    own = sandboxes("--job-seconds", "0.05", "--fault", "job-no-data-error")
+    assert order(own) == NO_DATA
+    assert "no data     2" in capsys.readouterr().out
+    assert order(own) == NO_DATA, "known empty"
+    assert "known empty 2" in capsys.readouterr().err
+    assert not (folder / main.ZARR_PATH).exists()
+    own.clear_faults()
+    assert order(own, "--retry-empty") == DONE
+
+
+def test_without_a_login_and_without_anybody_there_the_ways_are_named(
+    folder, answer, sandbox, monkeypatch, capsys
+):
+    for name in ("METHOD", "PROVIDER_ID", "CLIENT_ID", "CLIENT_SECRET"):
+        monkeypatch.delenv(f"OPENEO_AUTH_{name}")
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "OPENEO_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(folder / "home"))
+    assert order(sandbox) == LOGIN_NEEDED
+    assert "OPENEO_AUTH_METHOD=client_credentials" in capsys.readouterr().err
+    assert not (folder / main.ZARR_PATH).exists()
+
+
+def test_an_account_without_credits_is_said_and_everything_is_kept(
+    folder, answer, sandboxes, capsys
+):
+    own = sandboxes("--job-seconds", "0.05", "--fault", "payment-required")
+    assert order(own) == FAILED
+    said = capsys.readouterr()
+    assert "out of credits" in said.err
+    assert "not finished  2" in said.out
+    own.clear_faults()
+    assert order(own) == DONE
+
+
+def test_a_measured_archive_takes_no_synthetic_result(folder, answer, sandbox, capsys):
+    assert order(sandbox, "--archive", "other.zarr") == DONE
+    made_up = Archive("other.zarr")
+    [first, second] = made_up.chunks()
+    about = Provenance("https://example.org", "SENTINEL1_GRD", "job", "2026-01-21", False)
+    Archive(main.ZARR_PATH).write(first, made_up.read(first), about)
+    assert order(sandbox) == FAILED
+    assert "must not be mixed" in capsys.readouterr().out
+    assert Archive(main.ZARR_PATH).chunks() == [first] != [second]
+
+
+# --- errors ------------------------------------------------------------------------------
+
+
+def test_a_bug_is_said_to_be_one_and_its_traceback_goes_to_a_file(
+    folder, answer, monkeypatch, capsys
+):
+    monkeypatch.setattr("platformdirs.user_log_path", lambda *_, **__: folder / "logs")
+    monkeypatch.setattr("commands.existing_archive", lambda _: json.loads("{"))
+    assert main.main(["list"]) == FAILED
+    said = capsys.readouterr().err
+    [log] = (folder / "logs").iterdir()
+    assert "This is a bug: JSONDecodeError" in said
+    assert str(log) in said
+    assert "Traceback" not in said
+    assert "Traceback" in log.read_text()
+    for arguments in (["--debug", "list"], ["list", "--debug"]):
+        assert main.main(arguments) == FAILED
+        assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (retrieve.NoData("x"), NO_DATA),
+        (trouble.LoginNeeded("x"), LOGIN_NEEDED),
+        (trouble.CreditsNeeded("x"), FAILED),
+        (ArchiveError("x"), USAGE),
+        (journal.JournalError("x"), USAGE),
+        (InputEnded("x"), USAGE),
+        (ConnectionError("x"), FAILED),
+        (FileExistsError("x"), USAGE),
+        (OSError(errno.ENOSPC, "x"), DISK_FULL),
+        (RuntimeError("x"), None),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_kind_of_error_has_its_exit_code(error, code):
+    assert outcome.exit_code(error) == code
+
+
+def test_a_full_disk_is_exit_code_5(folder, answer, sandbox, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("commit.Disk.put", full)
+    assert order(sandbox) == DISK_FULL
+    said = capsys.readouterr()
+    assert "not finished" in said.out
+    assert "disk" in said.err
+    monkeypatch.undo()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do anything")
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_ordered(
+    folder, answer, sandbox, capsys
+):
+    created = sandbox.events()["counts"].get("created", 0)
+    folder.chmod(0o500)
+    try:
+        assert order(sandbox) == USAGE
+    finally:
+        folder.chmod(0o700)
+    assert "cannot be written.  Nothing was ordered." in capsys.readouterr().err
+    assert sandbox.events()["counts"].get("created", 0) == created
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+def test_a_closed_pipe_is_quiet(folder, answer, sandbox):
+    assert order(sandbox) == DONE
+    for line, code, out, err in (
+        ("list | head -n 1", DONE, "tile ", "2 records"),
+        ("list --json 2>&1 | head -n 1", DONE, '{"tile"', ""),
+        ("list --json >&-", DONE, "", ""),
+        ("--archive other.zarr <&-", USAGE, "", "input ended at 'What do you want to do?'"),
+        ("list --archive nowhere 2>&-", USAGE, "", ""),
+    ):
+        command = f"{sys.executable} {ROOT / 'main.py'} {line}; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == code, (line, done.stderr)
+        assert done.stdout.startswith(out), line
+        assert len(done.stdout.splitlines()) == bool(out), line
+        assert err in done.stderr, line
+        assert not re.search("Traceback|Exception|Broken", done.stderr), line
+
+
+# --- stopping and going on ---------------------------------------------------------------
+
+
+def test_stopped_twice_it_goes_on_with_the_same_jobs(tmp_path):
+    """Ctrl-C, then SIGTERM, then to the end: with the built-in back end, on a terminal."""
+    terminals = pytest.importorskip("tests.terminals", reason="needs a pseudo-terminal")
+    pace = dataclasses.replace(download.PACE, poll=0.2, start_interval=0.0)
+    settings = {"download.CHUNK_SIZE": [0.02, 0.02], "download.PACE": pace}
+
+    def start(*arguments):
+        return terminals.Terminal(tmp_path, *arguments, settings=settings)
+
+    box = "3.72,51.2,3.80,51.22"  # four tiles
+    flags = ["--bbox", box, "--start", DAY, "--end", DAY, "--backend", "sandbox", "--yes"]
+    with start("download", *flags) as running:
+        running.wait_for("SYNTHETIC")
+        running.wait_for("running")
+        running.press("c")
+        began = time.monotonic()
+        assert running.end() == INTERRUPTED
+        assert time.monotonic() - began < 3, "about 2 s, and this machine has other things to do"
+        assert "Interrupted: 0 chunks archived, 4 to go." in running.screen
+        assert "Traceback" not in running.screen
+    with start() as running:
+        running.wait_for("An earlier download stopped with 0 of 4 chunks done.  Continue it? [Y/n]")
+        running.answer("")
+        running.wait_for("on 2026-01-20 archived")
+        os.kill(running.pid, signal.SIGTERM)
+        assert running.end() == INTERRUPTED
+        assert "Run the same command to continue." in " ".join(running.screen.split())
+    with start() as running:
+        before = running.wait_for(" of 4 chunks done.  Continue it?")
+        assert int(before.split()[-1]) in (1, 2, 3)
+        running.answer("")
+        assert running.end() == DONE
+    with start() as running:
+        running.wait_for("(4 records in 4 tiles")
+        running.wait_for("What do you want to do?")
+    assert orphans(tmp_path) == []
+    with sqlite3.connect(tmp_path / f"{main.ZARR_PATH}.downloads/sandbox/sandbox.sqlite") as jobs:
+        [[created]] = jobs.execute("SELECT count(*) FROM events WHERE kind = 'created'")
+    jobs.close()
+    assert created == 4, "no chunk was ordered twice"
+
+
+def orphans(folder):
+    """Back ends that are still running with their state in the folder."""
+    lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    return [line for line in lines if any(str(folder) in word for word in line)]
