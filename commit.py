@@ -39,7 +39,7 @@ import shards
 from files import replacing, sync_folder
 from grid import Chunk, Provenance, Tile
 from schema import INNER, LOCK, ArchiveError, Layout
-from shards import NO_TIME, Group, Runs
+from shards import NO_TIME, DamageError, Group, Runs
 
 PATIENCE = 40  # turns of 0.05 s to wait for a reader, where open files cannot be replaced
 
@@ -184,12 +184,16 @@ class Writer:
 
     def _check_index(self, group: Group, runs: Runs) -> None:
         """Refuse other cells than the tile has; mend the index if it is damaged."""
-        has = group.runs()
-        if not (np.array_equal(has[0], runs[0]) and np.array_equal(has[1], runs[1])):
+        try:
+            has = group.runs()
+            same = np.array_equal(has[0], runs[0]) and np.array_equal(has[1], runs[1])
+        except DamageError:  # both copies: their numbers are still known
+            same = (group.pix_len, group.runs_len) == (int(runs[1].sum()), len(runs[0]))
+        if not same:
             raise ArchiveError(
                 f"{self._tile.name}: the record has {int(runs[1].sum())} cells in {len(runs[0])} "
-                f"runs, the archive has {group.pix_len} in {len(has[0])} for this tile, and they "
-                "must be the same.  Nothing was written."
+                f"runs, the archive has {group.pix_len} in {group.runs_len} for this tile, and "
+                "they must be the same.  Nothing was written."
             )
         if not group.index_is_whole():
             self._put_index(group, runs)

@@ -101,6 +101,11 @@ class Group:
         return int(self.arrays["count"]["shape"][1])
 
     @property
+    def runs_len(self) -> int:
+        """Runs that spell the tile's cells."""
+        return int(self.arrays["run_len"]["shape"][0])
+
+    @property
     def cell_arrays(self) -> list[str]:
         """The arrays of which each record has a shard: count and the bands."""
         return [n for n, a in self.arrays.items() if a.get("dimension_names") == ["time", "cells"]]

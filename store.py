@@ -72,6 +72,11 @@ class Archive:
     """
 
     def __init__(self, path: str | Path, storage: type[Disk] = Disk) -> None:
+        if "://" in str(path):
+            raise ArchiveError(
+                f"{path} is a URL, but an archive is a folder.  `xarray.open_zarr` opens a tile "
+                "of an archive over a URL."
+            )
         self.path = Path(path)
         self._storage = storage
         self._layout = read_layout(self.path)
@@ -414,7 +419,7 @@ def _verify_tile(group: Group) -> Iterator[Damage]:
         help_ = (
             "where its records come from is lost, the records themselves are not"
             if error.variable == "provenance"
-            else "a second copy is used, and the next write to the tile mends it"
+            else "it is kept twice, and the next write to the tile mends it"
         )
         yield Damage(group.tile, None, error.variable, f"{error.reason}; {help_}")
 

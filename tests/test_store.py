@@ -269,6 +269,16 @@ def test_records_say_where_they_come_from(tmp_path):
     assert records.synthetic[0]  # as the source says
 
 
+def test_records_of_some_tiles(tmp_path):
+    archive = Archive(tmp_path / "a")
+    tiles = [TILE, tile_at(7.021, 50.001, (0.02, 0.02))]
+    for tile in tiles:
+        archive.write(Chunk(tile, DAY), cells_of(tile))
+    assert list(archive.records().tile) == [tile.name for tile in tiles]
+    assert list(archive.records(tiles[1:]).tile) == [tiles[1].name]
+    assert len(archive.records([])) == 0
+
+
 def test_bytes_are_those_of_the_files(tmp_path):
     archive = Archive(tmp_path / "a")
     archive.write(CHUNK, cells_of())
@@ -354,6 +364,8 @@ def test_what_is_no_archive_is_left_alone(tmp_path):
     for path, word in ((full, "thesis.docx"), (file, "is a file"), (other, "no archive")):
         with pytest.raises(ArchiveError, match=word):
             Archive(path)
+    with pytest.raises(ArchiveError, match="is a URL"):
+        Archive("https://example.org/archive.zarr")
     late = tmp_path / "late"
     archive = Archive(late)
     late.mkdir()

@@ -531,6 +531,19 @@ def test_what_all_records_share_is_kept_twice_and_mended_by_the_next_write(tmp_p
     assert {k: tree(tmp_path)[k] for k in same} == {k: before[k] for k in same}
 
 
+def test_a_tile_that_lost_both_copies_of_its_cells_is_mended_by_the_next_write(tmp_path):
+    archive = begin(tmp_path / "a")
+    for name in ("start_ipix", "cell_ids"):
+        flip(tmp_path / "a" / TILE.name / name / "c" / "0", 30, 16)
+    with pytest.raises(ArchiveError, match="cell_ids"):
+        archive.read(CHUNK)
+    east = cells_of(tile_at(7.021, 50.051, (0.02, 0.02)), nside=2**18)
+    with pytest.raises(ArchiveError, match=f"the archive has {cells_of().sizes['cells']}"):
+        archive.write(days(NEW)[2], east)
+    archive.write(days(NEW)[2], cells_of(seed=2), ORIGIN)
+    assert_whole(tmp_path / "a", days(NEW), [0, 1, 2])
+
+
 def test_a_damaged_tile_is_named_and_can_be_removed(tmp_path):
     archive = begin(tmp_path / "a")
     east = tile_at(7.021, 50.001, (0.02, 0.02))
