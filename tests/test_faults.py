@@ -254,7 +254,7 @@ def test_kill_at_any_moment_loses_nothing_and_orders_nothing_twice(sandbox, tmp_
         while not finished and kills < rounds:
             process = processes.Process(target=work, args=(sandbox.url, archive.path))
             process.start()
-            process.join(dice.uniform(0.02, 0.6))
+            process.join(dice.uniform(0.02, 0.5))
             finished = process.exitcode == 0
             assert finished or process.exitcode is None, "the worker failed by itself"
             process.kill()

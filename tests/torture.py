@@ -7,7 +7,9 @@ so that a fork server can do it once and each round begins at once.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pyproj
 import xarray as xr
 
 import convert
+import download
 from grid import tile_at
 from store import Archive
 from tests.downloading import SIZE, run
@@ -35,6 +38,17 @@ def work(url: str, path: Path) -> None:
     summary = run(url, Archive(path))
     if summary.failed or summary.left:
         raise RuntimeError(f"{summary.failed} {summary.left} {summary.stopped}")
+
+
+def work_and_tell(url: str, path: Path, pipe: Connection) -> None:
+    """The same, sending the kind of every event; an interrupt ends it as it ends a command."""
+    try:
+        run(url, Archive(path), observer=lambda event: pipe.send(event.kind))
+    except download.Interrupted as interrupted:
+        pipe.send(str(interrupted))
+        sys.exit(130)
+    except KeyboardInterrupt:
+        os._exit(130)
 
 
 def _warm_up() -> None:
