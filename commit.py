@@ -41,6 +41,7 @@ from grid import Chunk, Provenance, Tile
 from schema import INNER, LOCK, ArchiveError, Layout
 from shards import NO_TIME, DamageError, Group, Runs
 
+NEXT_SLOT = ".next-slot"  # the file that remembers it when a tile is removed
 PATIENCE = 40  # turns of 0.05 s to wait for a reader, where open files cannot be replaced
 
 
@@ -167,19 +168,40 @@ class Writer:
         return True
 
     def clear(self) -> None:
-        """Remove all but the lock; without its metadata, which goes first, it is no tile."""
-        self._discard("zarr.json")
+        """Remove all but the lock.  Without its metadata, which goes first, it is no tile."""
+        if (self._folder / "zarr.json").exists():
+            self._disk.put(f"{self._tile.name}/{NEXT_SLOT}", str(self._slots()).encode())
+            self._discard("zarr.json")
         for path in sorted(self._folder.iterdir()):
-            if path.name != LOCK:
+            if path.name not in (LOCK, NEXT_SLOT):
                 self._discard(path.name)
 
+    def _slots(self) -> int:
+        """How many slots the tile has used, also if its metadata is damaged."""
+        with contextlib.suppress(ArchiveError):
+            group = self._load()
+            return len(group.times) if group else 0
+        slots = (path.name for path in self._folder.glob("*/c/*"))
+        return max((int(slot) + 1 for slot in slots if slot.isdecimal()), default=0)
+
     def _begin(self, runs: Runs, pix_len: int) -> Group:
-        """A new tile: its index is on disk, its metadata is not."""
+        """A new tile: its index is on disk, its metadata is not.
+
+        It goes on after the last slot of a tile that was removed, whose readers may still
+        be about.
+        """
         self.clear()  # what a killed writer may have left
         metadata = schema.new_metadata(self._tile, self._layout, pix_len, len(runs[0]))
-        rows = np.empty(0, np.int64), np.empty(0, np.int8)
+        before = self._folder / NEXT_SLOT
+        slots = int(before.read_text()) if before.exists() else 0
+        rows = np.full(slots, NO_TIME, np.int64), np.zeros(slots, np.int8)
         group = Group(self._tile, self._folder, metadata, *rows)
+        group.lengthen()
         self._put_index(group, runs)
+        for slot in range(0, slots, schema.ROWS):
+            self._put_row(group, "provenance", [""] * slots, slot)
+            self._put_row(group, "orbit", group.orbits, slot)
+            self._put_row(group, "time", group.times, slot)
         return group
 
     def _check_index(self, group: Group, runs: Runs) -> None:

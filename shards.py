@@ -142,12 +142,13 @@ class Group:
 
     def texts(self) -> list[str]:
         """The provenance of each slot as JSON; "" where it is removed, LOST where damaged."""
-        texts = []
+        texts: list[str] = []
         for path, size in self._row_files("provenance", len(self.times)):
             try:
                 texts += read_texts(path, size)
             except DamageError:
-                texts += [LOST] * size
+                times = self.times[len(texts) : len(texts) + size]
+                texts += ["" if time == NO_TIME else LOST for time in times]
         return texts
 
     def shard(self, name: str, slot: int) -> Path:

@@ -251,13 +251,16 @@ class Archive:
         layout = self.layout
         if layout is None or exact_size(tile.size) != layout.chunk_size:
             return None
-        try:
-            return Group.load(self.path / tile.name, tile)
-        except DamageError as error:
-            raise ArchiveError(
-                f"Tile {tile.name} of {self.path} is damaged ({error}).  The other tiles can be "
-                f"read.  Remove the folder {tile.name} and order its records again."
-            ) from error
+        for last in (False, True):  # it may have been removed between two of its files
+            try:
+                return Group.load(self.path / tile.name, tile)
+            except DamageError as error:
+                if last:
+                    raise ArchiveError(
+                        f"Tile {tile.name} of {self.path} is damaged ({error}).  The other tiles "
+                        f"can be read.  Remove the folder {tile.name} and order its records again."
+                    ) from error
+        return None
 
     def _is_at(self, chunk: Chunk, slot: int) -> bool:
         """Whether the record of a chunk is (still) in this slot."""

@@ -39,6 +39,7 @@ from tests.test_store import CHUNK, ORIGIN, TILE, cells_of, days, tree
 ROOT = Path(__file__).parent.parent
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 ROWS = {f"{TILE.name}/{name}/c/0" for name in ("time", "orbit", "provenance")}
+NEXT = f"{TILE.name}/{commit.NEXT_SLOT}"
 OLD, NEW = 2, 3  # records before, and which day comes next
 
 
@@ -218,8 +219,8 @@ def test_the_removal_of_a_tile_killed_anywhere_removes_all_or_nothing(tmp_path, 
         assert there in ([CHUNK], [])
         assert_whole(path, there, [0] * len(there))
         assert Archive(path).write(CHUNK, cells_of(), ORIGIN) == (not there)
-        assert tree(path) == tree(start)
-        assert clean.keys() == {"zarr.json"}
+        assert_whole(path, [CHUNK], [0])
+        assert clean.keys() == {"zarr.json", NEXT}
 
 
 def test_the_last_record_takes_its_tile_along(tmp_path):
@@ -228,7 +229,29 @@ def test_the_last_record_takes_its_tile_along(tmp_path):
     assert archive.tiles() == [TILE]
     assert archive.remove(days(OLD)[1])
     assert [*archive.tiles(), *archive.verify()] == []
-    assert tree(tmp_path / "a").keys() == {"zarr.json"}
+    assert tree(tmp_path / "a").keys() == {"zarr.json", NEXT}
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_tile_that_comes_again_is_no_trap_for_readers_of_the_old_one(
+    tmp_path, damaged, monkeypatch
+):
+    monkeypatch.setattr("schema.ROWS", 2)
+    archive = begin(tmp_path / "a", 3)
+    with xr.open_zarr(tmp_path / "a" / TILE.name) as early:
+        early.time.load()
+        if damaged:
+            (tmp_path / "a" / TILE.name / "zarr.json").write_text("{")
+        archive.remove_tile(TILE)
+        for seed, chunk in enumerate(days(5)):
+            archive.write(chunk, cells_of(seed=seed + 7), ORIGIN)
+        assert np.isnan(early.VV.values).all()
+    assert_whole(tmp_path / "a", days(5), [7, 8, 9, 10, 11])
+    archive.remove(days(5)[4])
+    archive.remove_tile(TILE)
+    archive.write(CHUNK, cells_of(), ORIGIN)
+    assert (tmp_path / "a" / TILE.name / "VV" / "c" / "8" / "0").exists()
+    assert_whole(tmp_path / "a", [CHUNK], [0])
 
 
 @posix
