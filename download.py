@@ -57,6 +57,7 @@ STUCK_AFTER = 12 * 3600  # s without a change of a job's status; then it is canc
 
 # Typical of one job for a tile of CHUNK_SIZE, until there is a history of our own.
 TYPICAL_SECONDS = 600.0  # from start to finish
+EMBEDDED_SECONDS = 20.0  # the same at the embedded back end
 TYPICAL_BYTES = 4.0  # a pixel and band
 PIXEL = 10.0  # m
 MIN_CREDITS = 2.0  # a job, on the Copernicus back end
@@ -164,7 +165,7 @@ def estimate(chunks: Sequence[Chunk], history: Sequence[Row], backend: str) -> E
     """Bytes, seconds and credits for these chunks, from jobs of our own or typical ones."""
     area = sum(_area(chunk.tile) for chunk in chunks)
     per_area = TYPICAL_BYTES * len(BANDS) / PIXEL**2
-    seconds = TYPICAL_SECONDS
+    seconds = EMBEDDED_SECONDS if backend == "sandbox" else TYPICAL_SECONDS
     credits = MIN_CREDITS if backend in BACKENDS else None
     if history:
         per_area = statistics.median((row.bytes or 0) / _area(row.chunk.tile) for row in history)
