@@ -310,7 +310,6 @@ class Scheduler:
         self._tell("created", attempt)
 
     def _start(self, attempt: _Attempt) -> None:
-        self._next_start = self._pace.clock() + self._pace.start_interval
         attempt.slot = self._free_slot()
         self._note(attempt, State.STARTING, started=self._journal.now())
         try:
@@ -319,6 +318,8 @@ class Scheduler:
             if trouble.kind in (Kind.LIMIT, Kind.CREDITS):
                 self._note(attempt, State.CREATED, started=None)
             raise
+        finally:
+            self._next_start = self._pace.clock() + self._pace.start_interval
         self._enter(attempt, State.QUEUED)
         self._calm(attempt)
         self._tell("started", attempt)

@@ -227,7 +227,7 @@ def test_starts_keep_their_distance(sandbox, archive):
         if e["kind"] == "started" and e["title"] in ours
     ]
     assert len(starts) == 3
-    assert min(b - a for a, b in itertools.pairwise(starts)) >= 0.28
+    assert min(b - a for a, b in itertools.pairwise(starts)) > 0.29
 
 
 def test_raw_files_are_kept_if_wanted(sandbox, archive):
