@@ -104,9 +104,14 @@ def say(status, body=b"<html>no</html>", **headers):
     return lambda handler: handler.say(status, body, **headers)
 
 
+class QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        """A client that hangs up in the middle is what these tests are about."""
+
+
 @pytest.fixture(scope="module")
 def running():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with QuietServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
