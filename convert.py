@@ -38,7 +38,8 @@ from pyproj.exceptions import ProjError
 import healpix
 from grid import BBox, Tile
 from healpix import Floats, Ints, Runs, Slots
-from raster import Raster, RasterError, open_raster
+from raster import Raster, open_raster
+from raster import RasterError as RasterError  # part of what this room offers
 
 NSIDE = 262144  # HEALPix resolution: level 18, cells of 25 m
 ELLIPSOID = "sphere"  # "sphere": latitudes as they are, like healpy; "WGS84": authalic
@@ -119,7 +120,8 @@ class _Grid:
         x, y = _between(self.x, columns), _between(self.y, rows)
         lon, lat = self.transformer.transform(x.ravel(), y.ravel())
         if self.authalic:
-            lat = healpix.to_authalic(lat)
+            with np.errstate(invalid="ignore"):
+                lat = healpix.to_authalic(lat)
         return lon.reshape(x.shape), lat.reshape(x.shape)
 
     @property
@@ -263,7 +265,7 @@ def _fit(lon: Floats, lat: Floats, tile: Tile, nside: int) -> tuple[NDArray[Any]
         lon, lat = np.where(np.isfinite(lon), lon, np.nan), np.where(np.abs(lat) <= 90, lat, np.nan)
         t, z = lon / 90, np.sin(np.radians(lat))
         (z0, z1), (t0, t1) = _range(z, 0.02, 1e-9), _range(t, 0.02, 1e-9)
-        quarter = np.floor(t[:, 12])
+        quarter = np.nan_to_num(np.floor(t[:, 12]))
         whole = (np.floor(t0) == quarter) & (np.floor(t1) == quarter)
         # Only the loop for MIXED blocks counts round the ring.
         narrow = (t1 - t0 < 1) & (tile.size[0] <= 90)

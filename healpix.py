@@ -1002,22 +1002,20 @@ def _ring_values(ring: int, first: int, level: int, index: RunIndex, values: Any
     Beyond the first and the last ring lies the pole: the mean of the four cells there.
     """
     last = (4 << level) - 1
-    if ring == 0 or ring > last:
-        _ring_values(1 if ring == 0 else last, 0, level, index, values, out[:, :4])
-        for band in range(out.shape[0]):
-            out[band, :] = (out[band, 0] + out[band, 1] + out[band, 2] + out[band, 3]) / 4
-        return
-    turn = 4 * _ring_size(ring, 1 << level)
+    inner = min(max(ring, 1), last)
+    turn = 4 * _ring_size(inner, 1 << level)
     ids = np.empty(out.shape[1], np.int64)
     number = first % turn
     for j in range(ids.size):
-        face, ix, iy = _from_ring(ring, number, level)
+        face, ix, iy = _from_ring(inner, number, level)
         ids[j] = _encode(face, ix, iy, level)
         number = number + 1 if number + 1 < turn else 0
     _to_places(ids, index)
     for band in range(out.shape[0]):
         for j in range(ids.size):
             out[band, j] = values[band, ids[j]] if ids[j] >= 0 else np.nan
+        if ring != inner:
+            out[band, :] = (out[band, 0] + out[band, 1] + out[band, 2] + out[band, 3]) / 4
 
 
 @loop

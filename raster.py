@@ -172,8 +172,10 @@ def _time_step(
     step = int(np.argsort(array[dim].values, kind="stable")[0])
     if array.sizes[dim] > 1:
         log.info("%s has %d time steps; the earliest is used.", name, array.sizes[dim])
-    label = xr.decode_cf(array[dim][[step]].drop_vars(dim).rename("t").to_dataset())["t"].values
-    return {dim: step}, {"time": str(label[0])}
+    with contextlib.suppress(ValueError, OverflowError):  # odd units: the number will do
+        decoded = xr.decode_cf(array[dim].drop_vars(dim).rename("label").to_dataset())["label"]
+        return {dim: step}, {"time": str(decoded.values[step])}
+    return {dim: step}, {"time": str(array[dim].values[step])}
 
 
 def _crs(dataset: xr.Dataset, bands: Sequence[str], name: str) -> str:

@@ -18,9 +18,8 @@ from pyproj import CRS, Transformer
 
 import convert
 import healpix
-from convert import cells_to_grid, raster_to_cells, tile_runs
+from convert import RasterError, cells_to_grid, raster_to_cells, tile_runs
 from grid import BBox, Tile, tile_at
-from raster import RasterError
 
 healpy = pytest.importorskip("healpy", reason="healpy, the oracle, has no Windows wheel")
 
@@ -65,13 +64,16 @@ def pixel_cells(raster, ellipsoid="sphere", nside=NSIDE):
     """The cell of every pixel, by PROJ and healpy or healpix-geo."""
     to_lonlat = Transformer.from_crs(raster["crs"].attrs["crs_wkt"], "EPSG:4326", always_xy=True)
     lon, lat = to_lonlat.transform(*np.meshgrid(raster["x"].values, raster["y"].values))
+    on_earth = np.isfinite(lon)
+    cells = np.full(lon.shape, -1)
     if ellipsoid == "sphere":
-        return healpy.ang2pix(nside, lon, lat, nest=True, lonlat=True)
-    nested = pytest.importorskip("healpix_geo").nested
-    level = nside.bit_length() - 1
-    return nested.lonlat_to_healpix(lon.ravel(), lat.ravel(), level, ellipsoid=ellipsoid).reshape(
-        lon.shape
-    )
+        place = lon[on_earth], lat[on_earth]
+        cells[on_earth] = healpy.ang2pix(nside, *place, nest=True, lonlat=True)
+    else:
+        nested = pytest.importorskip("healpix_geo").nested
+        place = lon[on_earth], lat[on_earth], nside.bit_length() - 1
+        cells[on_earth] = nested.lonlat_to_healpix(*place, ellipsoid=ellipsoid)
+    return cells
 
 
 def expected_cells(raster, tile, ellipsoid="sphere", nside=NSIDE, bands=("VV", "VH")):
@@ -457,6 +459,21 @@ def test_of_several_time_steps_the_earliest_is_used(tmp_path):
     assert raster_to_cells(raster.isel(t=0, drop=True), HERE).identical(
         raster_to_cells(steps[0], HERE)
     )
+
+
+def test_a_time_that_cannot_be_read_is_no_hindrance(tmp_path):
+    raster = make_raster(HERE)
+    steps = xr.concat([raster.drop_vars("crs")] * 2, "t").assign_coords(
+        t=("t", [3, 2], {"units": "moons"})
+    )
+    cells = raster_to_cells(steps.assign(crs=raster["crs"]), HERE)
+    assert cells.attrs["time"] == "2"
+
+
+def test_a_raster_that_reaches_beyond_the_earth_is_used_where_it_is_on_it():
+    x, y = np.arange(-4000, 4000, 40.0) * 1e3, np.arange(9000, -9000, -40.0) * 1e3
+    for crs in ("+proj=ortho +lat_0=60 +lon_0=10", 32632):
+        check(dress({"x": x * 2, "y": y}, crs), Tile(0, 45, 30, 60), "WGS84", nside=64)
 
 
 def test_a_raster_coarser_than_the_cells_is_said_to_leave_holes(caplog):
