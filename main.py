@@ -54,8 +54,8 @@ def named_archive() -> str:
 area_type = Parsed("W,S,E,N", parse_area)
 period_type = Parsed("DAY", asking.period)
 archive_option = click.option(
-    "--archive", "archive_path", metavar="PATH", default=named_archive, show_default=ZARR_PATH,
-    help="The archive, a folder.",
+    "--archive", "archive_path", metavar="PATH", default=named_archive,
+    help=f"The archive, a folder; {ZARR_PATH} if not given.",
 )  # fmt: skip
 debug_option = click.option(
     "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
@@ -94,7 +94,7 @@ def cli(context: click.Context, archive_path: str) -> None:
 @click.option("--end", type=period_type, help="Last day, included.")
 @orbit_option
 @click.option(
-    "--backend", type=Parsed("cdse|sandbox|URL", asking.back_end),
+    "--backend", metavar="cdse|sandbox|URL", type=Parsed("cdse|sandbox|URL", asking.back_end),
     help="Where to order: Copernicus, the built-in SYNTHETIC sandbox, or an address.",
 )  # fmt: skip
 @click.option("--retry-empty", is_flag=True, help="Order again what was found to have no data.")
@@ -129,7 +129,9 @@ def download(archive_path: str, **answers: Any) -> int:
 @archive_option
 @debug_option
 def retrieve(archive_path: str, **answers: Any) -> int:
-    """Show a box of the archive, or write it as picture, netCDF or GeoTIFF.
+    """Show a box of the archive, or write it to files.
+
+    The files may be pictures (.png), netCDF (.nc) and GeoTIFF (.tif).
 
     Opens a window where there is a display, unless --no-show is given.
 
@@ -178,9 +180,10 @@ def verify(archive_path: str, remove: bool) -> int:
 @cli.command()
 @debug_option
 def demo() -> int:
-    """Do the whole job once with the built-in back end: no account, no network.
+    """Do the whole job once; no account, no network.
 
-    Leaves an archive and a picture in the folder "demo".
+    Orders two tiles from the built-in back end, whose images are synthetic.  Leaves an
+    archive and a picture in the folder "demo".
     """
     return commands.run_demo()
 

@@ -38,7 +38,7 @@ EXIT_CODES = {
 def explain_usage(error: click.ClickException) -> int:
     """One line on a command line that cannot be understood."""
     context = getattr(error, "ctx", None)
-    more = f"  `python {context.command_path} --help` lists what can be." if context else ""
+    more = f"  `python {context.command_path} --help` shows what there is." if context else ""
     tell(f"Error: {error.format_message()}{more}")
     return USAGE
 
