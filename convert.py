@@ -10,7 +10,8 @@ cells (see `healpix`) are smooth functions of row and column nearly everywhere, 
 of pixels get a polynomial of fourth degree in each direction through 25 projected points,
 which is then checked against the projection where such a polynomial errs most.  A block
 that misses `TOLERANCE`, or that lies across the seam between belt and caps, is cut into
-16; what is still not good enough at the smallest size is projected pixel by pixel.
+smaller ones; what is still not good enough at the smallest size is projected pixel by
+pixel.
 
 The sums are kept ring by ring, west to east, so neighbouring pixels meet in memory, and
 each thread owns the rings of one part of the tile: no locks, and the same bits on
@@ -47,7 +48,8 @@ DLAT = 15e-5  # pixel height of a regular grid, degrees
 DLON = 24e-5  # pixel width of a regular grid, degrees
 
 TOLERANCE = 1e-8  # of an interpolated pixel position, in cells
-BLOCKS = (256, 64, 16)  # block sizes to try, pixels; a strip of the first is read at a time
+STRIP = 256  # rows of a raster that are read at a time, as many as the back end's blocks have
+BLOCKS = ((STRIP, 1024), (STRIP, 256), (64, 64), (16, 16))  # sizes to try, rows x columns
 WORKERS = min(4, os.cpu_count() or 1)
 
 log = logging.getLogger("convert")
@@ -188,7 +190,7 @@ def _plan(grid: _Grid, tile: Tile, slots: Slots) -> _Plan:
             break
         kind, quarter, polynomials, origins, error = _fit(lon, lat, tile, (1 << slots.level))
         good = error <= TOLERANCE * max(1.0, (1 << slots.level) / 2**20)
-        if size > BLOCKS[-2]:
+        if size in BLOCKS[:2]:
             good &= kind != healpix.MIXED
         near, fine = _near(lon, lat, tile, slots, 0.05)
         keep = good & near
@@ -203,13 +205,14 @@ def _plan(grid: _Grid, tile: Tile, slots: Slots) -> _Plan:
     return _Plan(blocks, polynomials, origins, fine, corners, rings)
 
 
-def _cut(corners: Ints, size: int) -> Ints:
-    """Blocks cut into blocks of at most size x size pixels."""
+def _cut(corners: Ints, size: tuple[int, int]) -> Ints:
+    """Blocks cut into blocks of at most so many rows and columns."""
+    rows, columns = size
     pieces = [
-        (row, min(row + size - 1, row1), column, min(column + size - 1, column1))
+        (row, min(row + rows - 1, row1), column, min(column + columns - 1, column1))
         for row0, row1, column0, column1 in corners.tolist()
-        for row in range(row0, row1 + 1, size)
-        for column in range(column0, column1 + 1, size)
+        for row in range(row0, row1 + 1, rows)
+        for column in range(column0, column1 + 1, columns)
     ]
     return np.array(pieces, np.int64).reshape(-1, 4)
 
@@ -349,12 +352,12 @@ def _add_rings(
     mine = (plan.single_rings[:, 0] < rings[1]) & (plan.single_rings[:, 1] >= rings[0])
     single = plan.single[mine]
     slots = healpix.cut_slots(slots, *rings)
-    for first in range(0, grid.y.size, BLOCKS[0]):
-        here = np.flatnonzero(blocks[:, 0] // BLOCKS[0] == first // BLOCKS[0])
-        alone = single[single[:, 0] // BLOCKS[0] == first // BLOCKS[0]]
+    for first in range(0, grid.y.size, STRIP):
+        here = np.flatnonzero(blocks[:, 0] // STRIP == first // STRIP)
+        alone = single[single[:, 0] // STRIP == first // STRIP]
         if len(here) + len(alone) == 0:
             continue
-        values = raster.read(first, min(first + BLOCKS[0], grid.y.size))
+        values = raster.read(first, min(first + STRIP, grid.y.size))
         # In the order of the raster, so that sums do not depend on how blocks were cut.
         here = here[np.lexsort((blocks[here, 2], blocks[here, 0]))]
         more, doubtful = healpix.add_blocks(
@@ -371,7 +374,7 @@ def _add_rings(
 
 def _pixels(corners: Ints) -> Iterator[tuple[Ints, Ints]]:
     """Rows and columns of the pixels of blocks, some 65,536 at a time."""
-    parts = max(1, len(corners) * (BLOCKS[-1] ** 2) // 65536)
+    parts = max(1, len(corners) * math.prod(BLOCKS[-1]) // 65536)
     for some in np.array_split(corners, parts):
         grids = [np.mgrid[a : b + 1, c : d + 1].reshape(2, -1) for a, b, c, d in some.tolist()]
         if grids:
