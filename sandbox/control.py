@@ -36,7 +36,7 @@ def routes(auth: Auth, jobs: Jobs, faults: Faults, requests: Counter[str]) -> Bl
     def add_faults() -> Response | tuple[Response, int]:
         try:
             for text in request.get_json()["add"]:
-                faults.add(text)
+                faults.add(text, anew=True)
         except ValueError as error:
             return jsonify(error=str(error)), 400
         return jsonify(faults=faults.describe())

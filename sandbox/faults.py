@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 
 REQUESTS = (
     "500",
@@ -148,15 +148,21 @@ class Switch:
         return count % (self.n or (1 if self.name in CALLS else 3)) == 0
 
 
+class Counters(Protocol):
+    """Counters that outlive a restart."""
+
+    def count(self, key: str, step: int = 1) -> int:
+        """Add to a counter and return it; one that is new begins at 0."""
+
+    def reset(self, key: str) -> None:
+        """Set a counter to 0."""
+
+
 class Faults:
-    """All switches that are on.
+    """All switches that are on; ``note`` is told of every fault that fires."""
 
-    ``count(key)`` adds one to a counter that outlives a restart and returns it;
-    ``note(text)`` is told of every fault that fires.
-    """
-
-    def __init__(self, count: Callable[[str], int], note: Callable[[str], None]) -> None:
-        self._count = count
+    def __init__(self, counters: Counters, note: Callable[[str], None]) -> None:
+        self._counters = counters
         self._note = note
         self._lock = threading.Lock()
         self._switches: list[Switch] = []
@@ -164,10 +170,17 @@ class Faults:
         self._expired: dict[str, Switch] = {}
         self.revoked_before = 0.0  # Unix time: tokens that were issued earlier are invalid
 
-    def add(self, text: str) -> None:
-        """Turn a switch on; ValueError for one that does not exist."""
+    def add(self, text: str, *, anew: bool) -> None:
+        """Turn a switch on, counting anew or on from what it met before a restart.
+
+        Raises ValueError for one that does not exist.
+        """
         switch = Switch.parse(text)
         with self._lock:
+            if anew:
+                self._counters.reset(f"met {text}")
+                self._counters.reset(f"fired {text}")
+            switch.fired = self._counters.count(f"fired {text}", 0)
             self._switches.append(switch)
 
     def clear(self) -> None:
@@ -190,9 +203,9 @@ class Faults:
         with self._lock:
             for switch in self._switches:
                 if switch.name in names and switch.matches(path, method, title):
-                    switch.met = self._count(switch.text)
+                    switch.met = self._counters.count(f"met {switch.text}")
                     if found is None and switch.decides(switch.met):
-                        switch.fired += 1
+                        switch.fired = self._counters.count(f"fired {switch.text}")
                         found = switch
         if found is not None:
             self._note(f"{found.text} {method} {path} {title}".strip())

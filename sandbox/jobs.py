@@ -134,15 +134,20 @@ class State:
                 db.execute("INSERT INTO settings VALUES ('key', ?)", row)
         return bytes(row[0])
 
-    def count(self, name: str) -> int:
-        """Add one to a counter that outlives a restart, and return it."""
+    def count(self, key: str, step: int = 1) -> int:
+        """Add to a counter and return it; one that is new begins at 0."""
         with self as db:
             row = db.execute(
-                "INSERT INTO settings VALUES (?, 1) ON CONFLICT (key) "
-                "DO UPDATE SET value = value + 1 RETURNING value",
-                (f"count:{name}",),
+                "INSERT INTO settings VALUES (?, ?) ON CONFLICT (key) "
+                "DO UPDATE SET value = value + excluded.value RETURNING value",
+                (f"count {key}", step),
             ).fetchone()
         return int(row[0])
+
+    def reset(self, key: str) -> None:
+        """Set a counter to 0."""
+        with self as db:
+            db.execute("DELETE FROM settings WHERE key = ?", (f"count {key}",))
 
     def event(self, kind: str, job: Job | None = None, detail: str | None = None) -> None:
         """Note that something happened."""
@@ -361,7 +366,7 @@ class Jobs:
                 self._finish(job, name, result, no_pass=no_pass, cpu=cpu)
 
     def _write(self, job: Job) -> dict[str, Any]:
-        from sandbox import raster  # takes a second; the server has begun to answer meanwhile
+        from sandbox import raster  # takes a second, which the server need not wait for
 
         path = self.file(job.id)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -52,6 +52,7 @@ NOISE_RISE = 3.0  # dB, how much higher it is at a sub-swath's edges
 SPECKLE = 1.3e-4
 TEXTURE = 5.0e-4
 COAST = (8.0e-3, 2.6e-3, 8.0e-4)
+COAST_SHARES = (0.30, 0.16, 0.07)  # of land, by which each moves the coast
 PARCELS = 1.1e-2  # blocks of fields of one orientation
 TOWNS = 9.0e-2  # one place for a town in each
 SHIPS = 6.0e-2  # one place for a ship in each
@@ -60,6 +61,14 @@ SHIP_MARGIN = 0.12  # share of its place that a ship keeps from the edge
 HILLS_SEED = 22552  # flat by the North Sea, hills in the Alps, the Pyrenees and the Rhineland
 METRES = 111_320.0  # per degree of latitude
 
+# Octaves of the slow fields: rows of the lattice (degrees), amplitude, seed.
+WIND_OCTAVES = np.array([[2.5, 6.0, 1], [0.5, 3.0, 2], [0.11, 1.5, 3], [0.03, 0.7, 4]])  # m/s
+RIVER_OCTAVES = np.array([[0.33, 1.0, 21], [0.09, 0.2, 22], [0.03, 0.06, 23]])
+TOWN_OCTAVES = np.array([[0.03, 0.45, 32], [0.011, 0.35, 33], [0.005, 0.25, 34]])
+HEIGHT_OCTAVES = np.array([[0.07, 2.0, 41], [0.028, 0.9, 42], [0.012, 0.4, 43]])  # 100 m
+HILL_OCTAVES = np.array([[2.2, 1.4, HILLS_SEED]])
+MOISTURE_OCTAVES = np.array([[0.8, 0.8, 1]])  # dB
+FOREST_OCTAVES = np.array([[0.13, 1.0, 51], [0.045, 0.6, 52], [0.017, 0.4, 53]])
 # Fields at the nodes, by their place in the stack.
 LON, LAT, ACROSS, LAND, WIND, FOREST, TOWN, RIVER, GAIN = range(9)
 PX, PY, COLUMNS = 0, 1, 2  # of a block; its middle tells it from the others
@@ -74,13 +83,18 @@ CROPS = np.array(
     ]
 )
 
+# Only the kernels are kept on disk, each for one set of types: what they call comes
+# with them, and processes that compile at the same time cannot mix up each other's files.
+_kernel = njit(cache=True, nogil=True, error_model="numpy")
+_compiled = njit(nogil=True, error_model="numpy")
+
 Array = NDArray[Any]
 Block = tuple[float, float, float, float, float, float, float, float]
 Rows = tuple[int, Array]  # of a lattice: the first row, and how many columns each row has
 Ship = tuple[float, float, float, float, float, float]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@_compiled
 def _mix(a: int, b: int, c: int) -> int:
     """A 64-bit hash of three integers (the finalizer of SplitMix64)."""
     h = np.uint64(a) * np.uint64(0x9E3779B97F4A7C15)
@@ -91,20 +105,20 @@ def _mix(a: int, b: int, c: int) -> int:
     return h ^ (h >> np.uint64(31))  # type: ignore[return-value]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@_compiled
 def _unit(h: int, part: int) -> float:
     """One of four parts of a hash as a number in [0, 1)."""
     bits = (np.uint64(h) >> np.uint64(16 * part)) & np.uint64(0xFFFF)
     return bits * (1.0 / 65536.0)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _columns(row: int, step: float) -> int:
     """How many columns a row of a lattice has around the Earth."""
     return max(1, round(360.0 / step * math.cos(math.radians((row + 0.5) * step))))
 
 
-@njit(cache=True, nogil=True)
+@_kernel
 def _rows(south: float, north: float, step: float) -> Rows:
     """The first row of a lattice in a range of latitudes, and the columns of its rows."""
     first = math.floor(south / step) - 2
@@ -115,7 +129,7 @@ def _rows(south: float, north: float, step: float) -> Rows:
     return first, counts
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _row_noise(x: float, count: int, row: int, seed: int) -> float:
     """Smooth noise in [0, 1) along a row of a lattice."""
     column = math.floor(x)
@@ -126,7 +140,7 @@ def _row_noise(x: float, count: int, row: int, seed: int) -> float:
     return a + (b - a) * share
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _noise(lon: float, lat: float, step: float, seed: int, rows: Rows) -> float:
     """Smooth noise in [-1, 1] on a lattice whose columns were counted."""
     first, counts = rows
@@ -141,16 +155,25 @@ def _noise(lon: float, lat: float, step: float, seed: int, rows: Rows) -> float:
     return 2.0 * (a + (b - a) * share) - 1.0
 
 
-@njit(cache=True, nogil=True)
-def _slow_noise(lon: float, lat: float, step: float, seed: int) -> float:
-    """As `_noise`, for the nodes, where there is time to count."""
-    row = math.floor(lat / step)
+@_compiled
+def _octaves(lon: float, lat: float, octaves: Array, day: int) -> float:
+    """A sum of noises, for the nodes, where there is time to count columns.
+
+    One that changes from day to day has a ``day``; otherwise that is 0.
+    """
+    total = 0.0
     counts = np.empty(2, np.int64)
-    counts[0], counts[1] = _columns(row, step), _columns(row + 1, step)
-    return _noise(lon, lat, step, seed, (row, counts))
+    for k in range(octaves.shape[0]):
+        step = octaves[k, 0]
+        row = math.floor(lat / step)
+        counts[0], counts[1] = _columns(row, step), _columns(row + 1, step)
+        seed = int(octaves[k, 2]) + 5003 * day
+        noise: float = octaves[k, 1] * _noise(lon, lat, step, seed, (row, counts))
+        total += noise
+    return total
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _land_share(lon: float, lat: float, cells: Array, top: int, left: int) -> float:
     """Share of land around a point: the 1 km mask smoothed by a quadratic B-spline."""
     y = (90.0 - lat) * land.CELLS_PER_DEGREE - top
@@ -167,36 +190,26 @@ def _land_share(lon: float, lat: float, cells: Array, top: int, left: int) -> fl
     return total
 
 
-@njit(cache=True, nogil=True)
-def _wind(lon: float, lat: float, day: int) -> float:
-    """Wind speed at sea on a day, m/s."""
-    speed = 7.5 + 6.0 * _slow_noise(lon, lat, 2.5, 5003 * day + 1)
-    speed += 3.0 * _slow_noise(lon, lat, 0.5, 5003 * day + 2)
-    speed += 1.5 * _slow_noise(lon, lat, 0.11, 5003 * day + 3)
-    speed += 0.7 * _slow_noise(lon, lat, 0.03, 5003 * day + 4)
-    return min(max(speed, 1.5), 18.0)
-
-
-@njit(cache=True, nogil=True)
-def _river(lon: float, lat: float) -> float:
-    """A field whose zero line meanders: the middle of a river."""
-    value = _slow_noise(lon, lat, 0.33, 21) + 0.20 * _slow_noise(lon, lat, 0.09, 22)
-    return value + 0.06 * _slow_noise(lon, lat, 0.03, 23)
-
-
-@njit(cache=True, nogil=True)
+@_compiled
 def _river_distance(lon: float, lat: float) -> float:
-    """About how many metres a point is from the nearest river, negative on its far bank."""
+    """About how many metres a point is from the nearest river, negative on its far bank.
+
+    The river is the zero line of a field, so that is the field over its slope.
+    """
     d = 1e-3
-    value = _river(lon, lat)
-    north = (_river(lon, lat + d) - value) / d
-    east = (_river(lon + d, lat) - value) / d / max(math.cos(math.radians(lat)), 0.1)
+    values = np.empty(3)
+    for k in range(3):
+        values[k] = _octaves(lon + d * (k == 1), lat + d * (k == 2), RIVER_OCTAVES, 0)
+    east = (values[1] - values[0]) / d / max(math.cos(math.radians(lat)), 0.1)
+    north = (values[2] - values[0]) / d
     slope = math.sqrt(north * north + east * east)
     # Where the field is flat its zero line runs in rings: there the river runs dry.
-    return value / max(slope, 0.3) * METRES / min(max(0.5 * slope - 0.5, 0.05), 1.0)
+    wet = min(max(0.5 * slope - 0.5, 0.05), 1.0)
+    distance: float = values[0] / max(slope, 0.3) * METRES / wet
+    return distance
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _town(lon: float, lat: float) -> float:
     """How built-up it is: 0 outside the towns, rising to 1 in their middle."""
     y = lat / TOWNS
@@ -215,58 +228,56 @@ def _town(lon: float, lat: float) -> float:
             distance = math.sqrt(dx * dx + dy * dy)
             if distance < 1.6 * radius:
                 if bend == 0.0:
-                    bend = 0.45 * _slow_noise(lon, lat, 0.03, 32)
-                    bend += 0.35 * _slow_noise(lon, lat, 0.011, 33)
-                    bend += 0.25 * _slow_noise(lon, lat, 0.005, 34)
+                    bend = _octaves(lon, lat, TOWN_OCTAVES, 0)
                 built = max(built, 1.0 - distance / radius + bend)
     return min(built, 1.0)
 
 
-@njit(cache=True, nogil=True)
-def _height(lon: float, lat: float) -> float:
-    """Hills, in units of about 100 m."""
-    value = 2.0 * _slow_noise(lon, lat, 0.07, 41) + 0.9 * _slow_noise(lon, lat, 0.028, 42)
-    return value + 0.4 * _slow_noise(lon, lat, 0.012, 43)
-
-
-@njit(cache=True, nogil=True)
+@_compiled
 def _gain(lon: float, lat: float, day: int, look: float) -> float:
     """Slow changes in dB: soil moisture of the day, and slopes that face the radar."""
-    moisture = 0.8 * _slow_noise(lon, lat, 0.8, 7001 * day + 1)
-    hilly = min(max(0.2 + 1.4 * _slow_noise(lon, lat, 2.2, HILLS_SEED), 0.0), 1.0)
+    moisture = _octaves(lon, lat, MOISTURE_OCTAVES, day)
+    hilly = min(max(0.2 + _octaves(lon, lat, HILL_OCTAVES, 0), 0.0), 1.0)
     if hilly == 0.0:
         return moisture
     d = 2e-3
-    slope = (_height(lon + d, lat) - _height(lon - d, lat)) / (2 * d)
+    slope = 0.0
+    for side in (-1, 1):
+        slope += side * _octaves(lon + side * d, lat, HEIGHT_OCTAVES, 0) / (2 * d)
     return moisture + look * hilly * min(max(0.06 * slope, -5.0), 7.0)
 
 
-@njit(cache=True, nogil=True)
+@_kernel
 def _fill_nodes(
-    nodes: Array, blocks: Array, cells: Array, top: int, left: int, day: int, look: float
+    nodes: Array,
+    blocks: Array,
+    rows: Rows,
+    cells: Array,
+    top: int,
+    left: int,
+    day: int,
+    look: float,
 ) -> None:
     """The slow fields and the blocks of parcels at all nodes, by their place."""
-    rows = _rows(nodes[LAT].min(), nodes[LAT].max(), PARCELS)
     for i in range(nodes.shape[1]):
         for j in range(nodes.shape[2]):
             x, y = nodes[LON, i, j], nodes[LAT, i, j]
             share = _land_share(x, y, cells, top, left)
             nodes[LAND, i, j] = share
             if share < 1.0:
-                nodes[WIND, i, j] = _wind(x, y, day)
+                wind = 7.5 + _octaves(x, y, WIND_OCTAVES, day)
+                nodes[WIND, i, j] = min(max(wind, 1.5), 18.0)
             if share > 0.0:
-                nodes[FOREST, i, j] = (
-                    _slow_noise(x, y, 0.13, 51)
-                    + 0.6 * _slow_noise(x, y, 0.045, 52)
-                    + 0.4 * _slow_noise(x, y, 0.017, 53)
-                )
+                nodes[FOREST, i, j] = _octaves(x, y, FOREST_OCTAVES, 0)
                 nodes[TOWN, i, j] = _town(x, y)
                 nodes[RIVER, i, j] = _river_distance(x, y)
                 nodes[GAIN, i, j] = _gain(x, y, day, look)
-                blocks[i, j] = _block(x, y, rows)
+                block = _block(x, y, rows)
+                for k in range(len(block)):  # to assign a whole tuple takes seconds to compile
+                    blocks[i, j, k] = block[k]
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _block(lon: float, lat: float, rows: Rows) -> Block:
     """The block of parcels at a point: that of the nearest of the scattered middles.
 
@@ -297,7 +308,7 @@ def _block(lon: float, lat: float, rows: Rows) -> Block:
     return px, py, float(columns), math.cos(angle), math.sin(angle), width, length, whole
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _nearest(lon: float, lat: float, blocks: Array, ci: int, cj: int) -> Block:
     """The nearest block to a point, of those at the corners of its cell."""
     best, di, dj = 1e9, 0, 0
@@ -311,7 +322,7 @@ def _nearest(lon: float, lat: float, blocks: Array, ci: int, cj: int) -> Block:
     return b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@_compiled
 def _parcel(lon: float, lat: float, block: Block) -> tuple[int, float]:
     """The hash of the parcel at a point, and the distance from its edge in metres."""
     px, py, columns, c, s, width, length, key = block
@@ -325,7 +336,7 @@ def _parcel(lon: float, lat: float, block: Block) -> tuple[int, float]:
     return _mix(p, q, int(key)), edge
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _ship(lon: float, lat: float, seed: int) -> Ship:
     """The ship near a point: metres east and north of it, heading, length, width, level.
 
@@ -348,7 +359,7 @@ def _ship(lon: float, lat: float, seed: int) -> Ship:
     return east, north, math.pi * _unit(h, 3), length, 0.12 * length + 8.0, 8.0 + 8.0 * _unit(k, 1)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _ship_db(ship: Ship, east: float, north: float, look: float) -> float:
     """What a ship shows at a point, metres east and north, in dB; -99 for nothing."""
     x, y = east - ship[0], north - ship[1]
@@ -364,13 +375,13 @@ def _ship_db(ship: Ship, east: float, north: float, look: float) -> float:
     return -99.0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@_compiled
 def _sea_db(wind: float, incidence: float) -> tuple[float, float]:
     vv = -27.5 + 15.0 * math.log10(wind) - 0.42 * (incidence - 35.0)
     return vv, 0.580 * wind - 35.652 - 0.1 * (incidence - 35.0)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@_compiled
 def _field_db(parcel: int, edge: float, lat: float, season: Array) -> tuple[float, float]:
     crop = int(_unit(parcel, 0) * 5.0)
     own = 3.0 * (_unit(parcel, 1) - 0.5)
@@ -383,7 +394,7 @@ def _field_db(parcel: int, edge: float, lat: float, season: Array) -> tuple[floa
     ] + own
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _town_db(lon: float, lat: float, built: float, parcel: int) -> tuple[float, float]:
     """Blocks of houses, and single scatterers on a lattice of about 22 m."""
     row = math.floor(lat / 2e-4)
@@ -397,7 +408,7 @@ def _town_db(lon: float, lat: float, built: float, parcel: int) -> tuple[float, 
     return level, level - 7.0
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _row_keys(seed: int, rows: Rows) -> Array:
     """A hash of each row of a lattice, so that a pixel need not make it."""
     keys = np.empty(rows[1].size, np.uint64)
@@ -406,7 +417,7 @@ def _row_keys(seed: int, rows: Rows) -> Array:
     return keys
 
 
-@njit(cache=True, nogil=True, inline="always")
+@_compiled
 def _speckle(lon: float, lat: float, rows: Rows, keys: Array, normal: Array) -> tuple[float, float]:
     """Two independent standard normal variates, each smooth over a lattice cell."""
     first, counts = rows
@@ -435,7 +446,7 @@ def _speckle(lon: float, lat: float, rows: Rows, keys: Array, normal: Array) -> 
     return a * scale, b * scale
 
 
-@njit(cache=True, nogil=True, inline="always")
+@_compiled
 def _power(db: float, noise: float, normal: float, gamma: Array, linear: Array) -> float:
     """A level with noise and speckle, less the noise, clipped at 0."""
     z = min(max((normal + 6.0) * 100.0, 0.0), gamma.size - 2.0)
@@ -446,7 +457,7 @@ def _power(db: float, noise: float, normal: float, gamma: Array, linear: Array) 
     return max(0.0, power)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _ground_db(at: Array, block: Block, season: Array, rows: Rows) -> tuple[float, float]:
     """VV and VH of land, from the fields at a pixel; ``rows`` are those of the texture."""
     lon, lat = at[LON], at[LAT]
@@ -464,10 +475,11 @@ def _ground_db(at: Array, block: Block, season: Array, rows: Rows) -> tuple[floa
     return vv + at[GAIN], vh + at[GAIN]
 
 
-@njit(cache=True, nogil=True)
+@_kernel
 def _render(
     nodes: Array,
     blocks: Array,
+    rows: tuple[Rows, ...],
     offset: tuple[int, int],
     seed: int,
     look: float,
@@ -478,14 +490,12 @@ def _render(
     vv: Array,
     vh: Array,
 ) -> None:
-    """All pixels of a strip, cell by cell; only where both bands are still 0."""
-    rows, columns = vv.shape
-    south, north = nodes[LAT].min(), nodes[LAT].max()
-    speckle_rows, texture_rows = _rows(south, north, SPECKLE), _rows(south, north, TEXTURE)
-    speckle_keys = _row_keys(seed, speckle_rows)
-    coast_rows = _rows(south, north, COAST[0])
-    bay_rows = _rows(south, north, COAST[1])
-    rock_rows = _rows(south, north, COAST[2])
+    """All pixels of a strip, cell by cell; only where both bands are still 0.
+
+    ``rows`` are those of the lattices of speckle, texture and coast.
+    """
+    height, width = vv.shape
+    speckle_keys = _row_keys(seed, rows[0])
     west, step, at = np.empty(GAIN + 1), np.empty(GAIN + 1), np.empty(GAIN + 1)
     for ci in range(nodes.shape[1] - 1):
         for cj in range(nodes.shape[2] - 1):
@@ -501,14 +511,14 @@ def _render(
             block = _nearest(nodes[LON, ci, cj], nodes[LAT, ci, cj], blocks, ci, cj)
             ship = _ship(nodes[LON, ci, cj], nodes[LAT, ci, cj], seed + 1)
             metres = METRES * math.cos(math.radians(nodes[LAT, ci, cj]))
-            for i in range(max(0, ci * CELL - offset[0]), min(rows, (ci + 1) * CELL - offset[0])):
+            for i in range(max(0, ci * CELL - offset[0]), min(height, (ci + 1) * CELL - offset[0])):
                 fy = (i + offset[0] - ci * CELL) / CELL
                 for k in range(GAIN + 1):
                     a, b = nodes[k, ci, cj], nodes[k, ci, cj + 1]
                     west[k] = a + (nodes[k, ci + 1, cj] - a) * fy
                     step[k] = b + (nodes[k, ci + 1, cj + 1] - b) * fy - west[k]
                 begin = max(0, cj * CELL - offset[1])
-                for j in range(begin, min(columns, (cj + 1) * CELL - offset[1])):
+                for j in range(begin, min(width, (cj + 1) * CELL - offset[1])):
                     fx = (j + offset[1] - cj * CELL) / CELL
                     f = west[ACROSS] + step[ACROSS] * fx
                     if not 0.0 <= f < 1.0 or vv[i, j] > 0.0 or vh[i, j] > 0.0:
@@ -517,9 +527,9 @@ def _render(
                     share = high
                     if coast:
                         share = west[LAND] + step[LAND] * fx
-                        share += 0.30 * _noise(x, y, COAST[0], 91, coast_rows)
-                        share += 0.16 * _noise(x, y, COAST[1], 92, bay_rows)
-                        share += 0.07 * _noise(x, y, COAST[2], 93, rock_rows)
+                        for k in range(len(COAST)):
+                            noise = _noise(x, y, COAST[k], 91 + k, rows[2 + k])
+                            share += COAST_SHARES[k] * noise
                     incidence = NEAR_INCIDENCE + (FAR_INCIDENCE - NEAR_INCIDENCE) * f
                     if share < 0.5:
                         wind = max(west[WIND] + step[WIND] * fx, 1.5)
@@ -537,18 +547,18 @@ def _render(
                             at[k] = west[k] + step[k] * fx
                         if not one_block:
                             block = _nearest(x, y, blocks, ci, cj)
-                        vv_db, vh_db = _ground_db(at, block, season, texture_rows)
+                        vv_db, vh_db = _ground_db(at, block, season, rows[1])
                         vv_db -= 0.08 * (incidence - 37.5)
                         vh_db -= 0.08 * (incidence - 37.5)
                     sub = 3.0 * f - math.floor(3.0 * f)
                     noise_db = NOISE_DB + NOISE_RISE * (2.0 * sub - 1.0) ** 2
                     noise = linear[int((noise_db + 50.0) * 100.0)]
-                    g, h = _speckle(x, y, speckle_rows, speckle_keys, normal)
+                    g, h = _speckle(x, y, rows[0], speckle_keys, normal)
                     vv[i, j] = _power(vv_db, noise, g, gamma, linear)
                     vh[i, j] = _power(vh_db, noise, h, gamma, linear)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@_compiled
 def _range(nodes: Array, k: int, ci: int, cj: int) -> tuple[float, float]:
     """The smallest and the largest value of a field at the corners of a cell."""
     a, b = nodes[k, ci, cj], nodes[k, ci, cj + 1]
@@ -593,16 +603,18 @@ def render(
     nodes = np.zeros((GAIN + 1, *lon.shape))
     nodes[LON], nodes[LAT], nodes[ACROSS] = lon, lat, across
     blocks = np.zeros((*lon.shape, 8))
-    _fill_nodes(nodes, blocks, cells, top, left, day, look)
+    south, north = corners[1], corners[3]
+    _fill_nodes(nodes, blocks, _rows(south, north, PARCELS), cells, top, left, day, look)
+    rows = tuple(_rows(south, north, step) for step in (SPECKLE, TEXTURE, *COAST))
     seed = 1_000_000 * (day + 1) + 2000 * (look > 0) + 4 * view.relative_orbit
-    _render(nodes, blocks, offset, seed, look, _season(day), *_tables(), out[0], out[1])
+    _render(nodes, blocks, rows, offset, seed, look, _season(day), *_tables(), out[0], out[1])
 
 
-def warm_up() -> None:
-    """Load the land mask and the compiled loops; on first use of a machine, make them."""
+def prepare() -> None:
+    """Compile the loops, which takes a new machine some seconds, or load them."""
     lon, lat = np.meshgrid([3.0, 3.001], [51.001, 51.0])
     for number in range(REPEAT):
         for view in passes(FIRST_DAY + dt.timedelta(days=number)):
             if 0 <= view.across(lon, lat)[0, 0] < 1:
-                render(lon, lat, (0, 0), view, 0, np.zeros((2, CELL, CELL), np.float32))
+                render(lon, lat, (0, 0), view, number, np.zeros((2, CELL, CELL), np.float32))
                 return

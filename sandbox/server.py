@@ -55,9 +55,9 @@ class Service:
         link_seconds: float,
     ) -> None:
         state = State(folder)
-        self._faults = Faults(state.count, lambda text: state.event("fault", None, text))
+        self._faults = Faults(state, lambda text: state.event("fault", None, text))
         for text in switches:
-            self._faults.add(text)
+            self._faults.add(text, anew=False)
         jobs = Jobs(state, self._faults, job_seconds, slots)
         auth = Auth(state.key(), self._faults, access_seconds, refresh_seconds)
         app = api.create(auth, jobs, self._faults, link_seconds)
@@ -70,7 +70,6 @@ class Service:
 
     def serve_forever(self) -> None:
         """Answer until the process ends, except while connections are refused."""
-        threading.Thread(target=_warm_up, daemon=True).start()
         while True:
             self._server.serve_forever(poll_interval=0.1)  # closes the port when it returns
             if not self._pause:
@@ -86,13 +85,6 @@ class Service:
 
     def _open(self, port: int) -> BaseWSGIServer:
         return _Server(HOST, port, self._app, _Handler)
-
-
-def _warm_up() -> None:
-    """Load what the first job needs, and on a new machine compile it."""
-    from sandbox import scene
-
-    scene.warm_up()
 
 
 class _Server(ThreadedWSGIServer):
@@ -135,13 +127,15 @@ class _Faulty:
         self._faults = switches
         self._jobs = jobs
         self._requests = requests
+        self._lock = threading.Lock()
         self._refuse = refuse
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
         if path.startswith("/_sandbox"):
             return self._app(environ, start)
-        self._requests[f"{method} {_pattern(path)}"] += 1
+        with self._lock:
+            self._requests[f"{method} {_pattern(path)}"] += 1
         switch = self._faults.fire(_names(path, method), path, method)
         if switch is None:
             return self._app(environ, start)

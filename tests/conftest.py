@@ -13,8 +13,10 @@ stops what it started when the test ends.
 from __future__ import annotations
 
 import contextlib
+import functools
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,8 +24,18 @@ from typing import Any
 
 import pytest
 import requests
+from filelock import FileLock
 
 ROOT = Path(__file__).parent.parent
+
+
+@functools.cache
+def compile_once() -> None:
+    """Compile the sandbox's loops before several processes try to at the same time."""
+    from sandbox import scene
+
+    with FileLock(Path(tempfile.gettempdir()) / "sentinel1-healpix-compile.lock"):
+        scene.prepare()
 
 
 class Sandbox:
@@ -37,6 +49,7 @@ class Sandbox:
 
     def start(self) -> None:
         """Start the process, or start it again on the same state (and the same port)."""
+        compile_once()
         port = self.url.rpartition(":")[2] or "0"
         command = [sys.executable, "-m", "sandbox", "--port", port, "--state", str(self.state)]
         self.process = subprocess.Popen(

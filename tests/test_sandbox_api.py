@@ -83,7 +83,7 @@ def create(connection, title="a job", **more):
 
 
 def wait(job, *statuses):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while (status := job.status()) not in statuses:
         assert time.monotonic() < end, f"{status} instead of {statuses}"
         time.sleep(0.03)

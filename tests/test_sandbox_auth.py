@@ -15,6 +15,7 @@ from openeo.rest.connection import Connection, connect
 
 from sandbox.auth import Auth, TokenError
 from sandbox.faults import Faults
+from sandbox.jobs import State
 
 PUBLIC = "sandbox-public"
 
@@ -107,8 +108,8 @@ def test_the_provider_describes_itself_and_its_users(sandbox):
 
 
 @pytest.fixture
-def auth():
-    return Auth(b"key", Faults(lambda key: 1, lambda text: None))
+def auth(tmp_path):
+    return Auth(b"key", Faults(State(tmp_path / "state"), lambda text: None))
 
 
 def device(auth, **more):

@@ -39,7 +39,7 @@ def create(connection, title="a job"):
 
 
 def wait(job, *statuses):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while (status := job.status()) not in statuses:
         assert time.monotonic() < end, f"{status} instead of {statuses}"
         time.sleep(0.03)
@@ -388,6 +388,20 @@ def test_the_sandbox_ends_when_its_standard_input_is_closed(sandboxes):
     sandbox = sandboxes()
     sandbox.process.stdin.close()
     assert sandbox.process.wait(timeout=10) == 0
+
+
+def test_counts_go_on_after_a_restart_and_begin_anew_when_a_switch_is_turned_on(sandboxes):
+    flags = ("--fault", "500=3,times=1", "--fault", "503=2,skip=3,times=1")
+    sandbox = sandboxes(*flags)
+    url = f"{sandbox.url}/openeo/1.2/"
+    assert statuses(url, 4) == [200, 200, 500, 200]
+    sandbox.stop()
+    sandbox.start()
+    assert statuses(url, 6) == [503, 200, 200, 200, 200, 200]
+    for _ in range(2):
+        sandbox.clear_faults()
+        sandbox.fault("500=3,times=1")
+        assert statuses(url, 4) == [200, 200, 500, 200]
 
 
 @given(st.integers(1, 9), st.integers(0, 5), st.integers(1, 5))

@@ -212,7 +212,7 @@ def test_speckle_has_the_looks_of_an_iw_image_and_reaches_over_two_pixels(tmp_pa
 
 def test_levels_are_those_of_the_literature(tmp_path):
     sea, _ = write(tmp_path / "sea", SEA)
-    ground, _ = write(tmp_path / "land", (4.0, 51.05, 4.3, 51.2))
+    ground, _ = write(tmp_path / "land", (4.0, 51.05, 4.15, 51.15))
     assert -24 < decibel(sea["VV"]) < -10
     assert -34 < decibel(sea["VH"]) < -24
     assert -12 < decibel(ground["VV"]) < -6
@@ -336,7 +336,8 @@ def test_outside_the_swath_all_bands_are_zero(tmp_path):
     values, _ = write(tmp_path / "edge", (6.7, 50.2, 6.95, 50.22))
     x, y = np.meshgrid(values["x"], values["y"])
     lon, lat = Transformer.from_crs(32632, 4326, always_xy=True).transform(x, y)
-    across = np.stack([p.across(lon, lat) for p in orbit.passes(DAY)])
+    (step,) = raster.steps(order((6.7, 50.2, 6.95, 50.22)).cube)
+    across = np.stack([p.across(lon, lat) for p in step.passes])
     inside = ((across >= 0) & (across < 1)).any(axis=0)
     seen = (values["VV"] > 0) | (values["VH"] > 0)
     assert 0.1 < inside.mean() < 0.9
@@ -419,9 +420,9 @@ def test_a_box_at_180_degrees_is_one_raster_without_a_tear(tmp_path):
 
 def test_memory_does_not_grow_with_the_height_of_the_raster(tmp_path):
     peaks = []
-    for height in (0.06, 0.18):
+    for height in (0.05, 0.15):
         tracemalloc.start()
-        raster.write(order((3.3, 51.1, 3.6, 51.1 + height)), tmp_path / "f")
+        raster.write(order((3.3, 51.1, 3.5, 51.1 + height)), tmp_path / "f")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0]
