@@ -54,7 +54,7 @@ def run_download(
     days = asking.ask_period(start, end, asking.remembered_period(before, asking.EXAMPLE_DAY))
     plan = make_plan(archive, bbox, days, orbit or "any", backend, retry_empty)
     describe_plan(plan, archive)
-    if not plan.missing:
+    if not plan.missing and not plan.begun:
         tell("Nothing to order.")
         return DONE if plan.archived else NO_DATA
     require_writable(archive)
