@@ -36,7 +36,7 @@ from zarr.storage import LocalStore, StorePath
 import healpix
 import schema
 import shards
-from files import replacing, sync_folder
+from files import is_disk_full, replacing, sync_folder
 from grid import Chunk, Provenance, Tile
 from schema import INNER, LOCK, ArchiveError, Layout
 from shards import NO_TIME, DamageError, Group, Runs
@@ -170,7 +170,11 @@ class Writer:
     def clear(self) -> None:
         """Remove all but the lock.  Without its metadata, which goes first, it is no tile."""
         if (self._folder / "zarr.json").exists():
-            self._disk.put(f"{self._tile.name}/{NEXT_SLOT}", str(self._slots()).encode())
+            try:
+                self._disk.put(f"{self._tile.name}/{NEXT_SLOT}", str(self._slots()).encode())
+            except OSError as error:
+                if not is_disk_full(error):  # removing is how one makes room
+                    raise
             self._discard("zarr.json")
         for path in sorted(self._folder.iterdir()):
             if path.name not in (LOCK, NEXT_SLOT):
@@ -262,7 +266,7 @@ class Writer:
 
     def _sweep(self, group: Group) -> None:
         """Remove what killed writers left behind."""
-        for file in _files_below(self._folder):
+        for file in list(_files_below(self._folder)):
             if ".partial" in file.name:
                 self._discard(Path(file).relative_to(self._folder).as_posix())
         live = group.live()

@@ -418,6 +418,9 @@ def test_a_small_full_disk_loses_nothing(small_disk):
         assert_whole(path, there, list(range(len(there))))
     assert failures > 3
     assert there == days(NEW)
+    filler.write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    assert Archive(path).remove_tile(TILE)  # which is how one makes room
+    assert Archive(path).write(CHUNK, cells_of(), ORIGIN)
 
 
 def test_a_read_only_archive_is_read_and_says_that_it_cannot_be_written(small_disk):
