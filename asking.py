@@ -119,9 +119,13 @@ def echo_area(bbox: BBox, chunk_size: Sequence[float]) -> str:
     )
     return (
         f"west {bbox.west:.10g}, south {bbox.south:.10g}, east {bbox.east:.10g}, "
-        f"north {bbox.north:.10g}{across}: {width:.0f} x {bbox.height * KM_PER_DEGREE:.0f} km, "
+        f"north {bbox.north:.10g}{across}: {_km(width)} x {_km(bbox.height * KM_PER_DEGREE)} km, "
         f"{count(number, 'tile')} ({', '.join(names)}{more})."
     )
+
+
+def _km(length: float) -> str:
+    return f"{length:.0f}" if length >= 9.95 else f"{length:.2g}"
 
 
 def remembered_period(before: dict[str, str], otherwise: dt.date) -> Period:

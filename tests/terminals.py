@@ -62,11 +62,11 @@ class Terminal:
         self._process.start()
         self.pid = self._process.pid
         self._slave = slave  # held until there is something to read: macOS loses what is early
-        self._screen = pexpect.fdpexpect.fdspawn(master, encoding="utf-8", timeout=30)
+        self._screen = pexpect.fdpexpect.fdspawn(master, encoding="utf-8")
         self._columns = columns
         self._shown: list[str] = []
 
-    def wait_for(self, text: str, seconds: float = 30) -> str:
+    def wait_for(self, text: str, seconds: float = 120) -> str:
         """Wait until this text is on the screen; what came before it."""
         self._screen.expect_exact(text, timeout=seconds)
         before = str(self._screen.before)
@@ -82,7 +82,7 @@ class Terminal:
         """Press a key together with Ctrl."""
         self._screen.send(chr(ord(key) - 96))
 
-    def end(self, seconds: float = 30) -> int:
+    def end(self, seconds: float = 120) -> int:
         """Wait until the program has ended; its exit code."""
         until = time.monotonic() + seconds
         while self._process.is_alive() and time.monotonic() < until:

@@ -115,6 +115,14 @@ def test_piped_answers_do_the_same_as_flags(folder, answer, sandbox, monkeypatch
     [
         (["download", "--bbox", "7,51,8,50"], 2, "south"),
         (["download", "--bbox", "7,50,8"], 2, "3 numbers"),
+        (["download", "--bbox", "7,50,7,51"], 2, "no width"),
+        (["download", "--bbox", "7,50,8,91"], 2, "between -90 and 90"),
+        (["download", "--bbox", "nan,50,8,51"], 2, "not a finite number"),
+        (["download", "--bbox", f"{'9' * 400},50,8,51"], 2, "not a finite number"),
+        (["download", "--bbox", "7,5,50,0,8,5,51,0"], 2, "with a decimal point"),
+        (["download", "--bbox", "missing.geojson"], 2, "cannot be read"),
+        (["download", "--bbox", BOX, "--start", "2023-02-29"], 2, "not a date"),
+        (["download", "--backend", "copernicus"], 2, "neither cdse, sandbox nor an address"),
         (["download", "--bbox", BOX, "--start", "2026-13-31"], 2, "not a date"),
         (["download", "--bbox", BOX, "--start", "2014-01-01"], 2, "before the first"),
         (["download", "--bbox", BOX, "--start", "2099-01-01"], 2, "in the future"),
@@ -226,16 +234,16 @@ def test_the_archive_may_be_named_before_or_behind_the_command(folder, answer, s
 
 def test_what_is_in_the_way_is_replaced_only_if_that_was_said(folder, answer, sandbox, capsys):
     assert order(sandbox) == DONE
-    (folder / "a box.tif").write_text("precious")
-    flags = ["retrieve", "--bbox", BOX, "--day", DAY, "--no-show", "--output", "a box.tif"]
+    (folder / "Köln Süd.tif").write_text("precious")
+    flags = ["retrieve", "--bbox", BOX, "--day", DAY, "--no-show", "--output", "Köln Süd.tif"]
     capsys.readouterr()
     assert main.main(flags) == USAGE
     said = capsys.readouterr()
-    assert "a box.tif exists already.  Nothing was done.  Name another file" in said.err
+    assert "Köln Süd.tif exists already.  Nothing was done.  Name another file" in said.err
     assert "dB" not in said.err, "refused before the work"
-    assert (folder / "a box.tif").read_text() == "precious"
+    assert (folder / "Köln Süd.tif").read_text() == "precious"
     assert main.main([*flags, "--overwrite"]) == DONE
-    assert (folder / "a box.tif").stat().st_size > 1000
+    assert (folder / "Köln Süd.tif").stat().st_size > 1000
     assert main.main(["list", "--map", "map.png"]) == DONE
     assert main.main(["list", "--map", "map.png"]) == USAGE
     assert main.main(["list", "--map", "map.png", "--overwrite"]) == DONE
@@ -291,7 +299,7 @@ def test_west_of_east_is_across_180_degrees(folder, answer, capsys):
     flags = ["--bbox", "179.99,-17,-179.99,-16.99", "--start", DAY, "--end", DAY]
     assert main.main(["download", *flags, "--backend", "sandbox"]) == DONE
     said = capsys.readouterr().err
-    assert "across 180 degrees (179.99 to 180 and -180 to -179.99): 2 x 1 km, 2 tiles" in said
+    assert "across 180 degrees (179.99 to 180 and -180 to -179.99): 2.1 x 1.1 km, 2 tiles" in said
 
 
 def test_a_whole_continent_is_planned_quickly_and_asked_about(folder, answer, monkeypatch, capsys):

@@ -145,7 +145,8 @@ QUESTIONS = [
     ),
     Question(
         "Area", "[3,51,4,51.5]: ", [], "west 3, south 51, east 4, north 51.5",
-        "3,51,4,50", "south (51) must be smaller than north (50)", BOX, "14 x 2 km, 2 tiles", WHOLE,
+        "3,51,4,50", "south (51) must be smaller than north (50)",
+        BOX, "14 x 2.2 km, 2 tiles", WHOLE,
     ),
     Question(
         "Day", "Day [2026-01-20]: ", [BOX, ""], "Bands",
