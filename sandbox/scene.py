@@ -67,7 +67,7 @@ RIVER_OCTAVES = np.array([[0.33, 1.0, 21], [0.09, 0.2, 22], [0.03, 0.06, 23]])
 TOWN_OCTAVES = np.array([[0.03, 0.45, 32], [0.011, 0.35, 33], [0.005, 0.25, 34]])
 HEIGHT_OCTAVES = np.array([[0.07, 2.0, 41], [0.028, 0.9, 42], [0.012, 0.4, 43]])  # 100 m
 HILL_OCTAVES = np.array([[2.2, 1.4, HILLS_SEED]])
-MOISTURE_OCTAVES = np.array([[0.8, 0.8, 1]])  # dB
+MOISTURE_OCTAVES = np.array([[0.8, 0.8, 1], [0.16, 0.7, 2], [0.05, 0.6, 3]])  # dB
 FOREST_OCTAVES = np.array([[0.13, 1.0, 51], [0.045, 0.6, 52], [0.017, 0.4, 53]])
 # Fields at the nodes, by their place in the stack.
 LON, LAT, ACROSS, LAND, WIND, FOREST, TOWN, RIVER, GAIN = range(9)
@@ -382,8 +382,11 @@ def _sea_db(wind: float, incidence: float) -> tuple[float, float]:
 
 
 @_compiled
-def _field_db(parcel: int, edge: float, lat: float, season: Array) -> tuple[float, float]:
-    crop = int(_unit(parcel, 0) * 5.0)
+def _field_db(
+    parcel: int, edge: float, region: float, lat: float, season: Array
+) -> tuple[float, float]:
+    """A parcel with its crop; what is grown differs from region to region (0 to 1)."""
+    crop = int((0.65 * _unit(parcel, 0) + 0.35 * region) * 5.0)
     own = 3.0 * (_unit(parcel, 1) - 0.5)
     if edge < 6.0:
         own -= 1.5
@@ -471,7 +474,8 @@ def _ground_db(at: Array, block: Block, season: Array, rows: Rows) -> tuple[floa
         crowns = _noise(lon, lat, TEXTURE, 82, rows)
         vv, vh = -8.3 + crowns, -14.0 + crowns
     else:
-        vv, vh = _field_db(parcel, edge, lat, season)
+        region = min(max(0.5 + 0.6 * at[FOREST], 0.0), 0.999)
+        vv, vh = _field_db(parcel, edge, region, lat, season)
     return vv + at[GAIN], vh + at[GAIN]
 
 
