@@ -26,11 +26,10 @@ from sandbox import auth as login
 from sandbox import catalogue, graph
 from sandbox.errors import ApiError
 from sandbox.faults import Faults
-from sandbox.jobs import FILE_NAME, Job, Jobs
+from sandbox.jobs import FILE_NAME, LOG_LEVELS, Job, Jobs
 
 ROOT = "/openeo/1.2"
 LINK_SECONDS = 86400  # life of a link to a result file
-LEVELS = ("debug", "info", "warning", "error")  # of log entries, lowest first
 OPEN_ENDPOINTS = {
     "api.capabilities",
     "api.conformance",
@@ -180,11 +179,11 @@ def _job_routes(api: Blueprint, jobs: Jobs) -> None:
     @api.get("/jobs/<identifier>/logs")
     def logs(identifier: str) -> Response:
         job = jobs.get(g.user, identifier)
-        level = request.args.get("level", LEVELS[0]).lower()
-        if level not in LEVELS:
-            raise ApiError("RequestInvalid", reason=f"level is one of {', '.join(LEVELS)}.")
+        level = request.args.get("level", LOG_LEVELS[0]).lower()
+        if level not in LOG_LEVELS:
+            raise ApiError("RequestInvalid", reason=f"level is one of {', '.join(LOG_LEVELS)}.")
         entries = jobs.logs(job, _number("offset", 0) or 0)
-        shown = [e for e in entries if LEVELS.index(e[2]) >= LEVELS.index(level)]
+        shown = [e for e in entries if LOG_LEVELS.index(e[2]) >= LOG_LEVELS.index(level)]
         return jsonify(level=level, logs=[_log_entry(e) for e in shown], links=[])
 
 

@@ -43,6 +43,7 @@ COST_PER_PIXEL = 1e-7  # credits, per pixel and band
 FILE_NAME = "openEO.nc"
 ACTIVE = ("queued", "running")
 ENDED = ("finished", "error", "canceled")
+LOG_LEVELS = ("debug", "info", "warning", "error")  # lowest first
 EDITABLE = ("title", "description", "process", "plan", "budget", "log_level")
 
 _TABLES = """
@@ -175,8 +176,7 @@ class Jobs:
     def create(self, owner: str, request: Mapping[str, Any]) -> Job:
         """Store a job; raises ApiError when its process cannot be executed here."""
         graph.read(request.get("process"))
-        if request.get("plan") not in (None, catalogue.PLAN):
-            raise ApiError("BillingPlanInvalid")
+        _check(request)
         now = time.time()
         identifier = f"j-{time.strftime('%y%m%d%H%M%S', time.gmtime(now))}{secrets.token_hex(10)}"
         fate = self.faults.fate(request.get("title") or "")
@@ -229,8 +229,7 @@ class Jobs:
         for name in changes:
             if name not in EDITABLE:
                 raise ApiError("PropertyNotEditable", property=name)
-        if changes.get("plan") not in (None, catalogue.PLAN):
-            raise ApiError("BillingPlanInvalid")
+        _check(changes)
         values = dict(changes)
         if "process" in values:
             graph.read(values["process"])
@@ -409,3 +408,14 @@ class Jobs:
     def _wait(self, job: Job, until: float) -> None:
         while (left := until - time.time()) > 0 and self._alive(job):
             time.sleep(min(left, 0.1))
+
+
+def _check(request: Mapping[str, Any]) -> None:
+    """Refuse a job's properties that are not of their type; absent and null are fine."""
+    for name, kind in (("title", str), ("description", str), ("budget", int | float)):
+        if not isinstance(request.get(name), kind | None):
+            raise ApiError("RequestInvalid", reason=f"{name} is of the wrong type.")
+    if request.get("plan") not in (None, catalogue.PLAN):
+        raise ApiError("BillingPlanInvalid")
+    if request.get("log_level") not in (None, *LOG_LEVELS):
+        raise ApiError("RequestInvalid", reason=f"log_level is one of {', '.join(LOG_LEVELS)}.")

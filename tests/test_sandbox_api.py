@@ -13,10 +13,15 @@ from typing import Any
 import pytest
 import requests
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openapi_core import Config, OpenAPI
 from openapi_core.contrib.requests import RequestsOpenAPIRequest, RequestsOpenAPIResponse
 from openeo.rest import OpenEoApiError
 from openeo.rest.connection import connect
+
+from sandbox import graph
+from sandbox.errors import ApiError
 
 SPECIFICATION = Path(__file__).parent.parent.parent / "shared" / "openeo" / "openapi.yaml"
 BOX = {"west": 3.0, "south": 51.2, "east": 3.01, "north": 51.21}
@@ -393,11 +398,35 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_not_known_is_refused_when_validated_and_when_created(connection, what):
-    graph, code = REFUSED[what]
-    errors = connection.validate_process_graph({"process_graph": graph})
+    wrong, code = REFUSED[what]
+    errors = connection.validate_process_graph({"process_graph": wrong})
     assert [e["code"] for e in errors] == [code]
     status = 404 if code == "CollectionNotFound" else 400
-    refused(code, status, lambda: connection.create_job(graph, validate=False))
+    refused(code, status, lambda: connection.create_job(wrong, validate=False))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@given(st.data(), json_values)
+@settings(max_examples=300)
+def test_a_broken_graph_is_never_anything_but_refused_or_understood(data, value):
+    broken = json.loads(json.dumps(GRAPH))
+    place = broken
+    while True:
+        key = data.draw(st.sampled_from(sorted(place)))
+        if not isinstance(place[key], dict) or not place[key] or data.draw(st.booleans()):
+            break
+        place = place[key]
+    place[key] = value
+    try:
+        assert isinstance(graph.read({"process_graph": broken}), graph.Order)
+    except ApiError as error:
+        assert error.status in (400, 404)
 
 
 def test_a_graph_that_can_be_executed_has_no_errors(connection):
@@ -414,6 +443,8 @@ def test_wrong_requests_get_the_errors_of_the_specification(connection, recorder
     refused(
         "BillingPlanInvalid", 400, lambda: post("/jobs", json={"process": process, "plan": "x"})
     )
+    for wrong in ({"title": 5}, {"budget": "much"}, {"log_level": "loud"}):
+        refused("RequestInvalid", 400, post, "/jobs", {"process": process, **wrong})
     refused("CollectionNotFound", 404, lambda: connection.get("/collections/NOPE"))
     refused("CollectionNotFound", 404, lambda: connection.get("/collections/NOPE/queryables"))
     for method, path in (
