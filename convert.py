@@ -301,7 +301,7 @@ def _average(
 ) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
     """Mean of each band, (band, cell), and count of seen pixels of the cells of the runs."""
     sums = np.zeros((slots.start[-1], len(raster.bands) + 1))
-    missing = np.zeros((slots.start[-1], len(raster.bands)), np.int64)
+    missing = np.zeros((slots.start[-1], len(raster.bands)), np.int32)
     run_start, run_len = (part.astype(np.int64) for part in runs)
     place = np.concatenate([[0], np.cumsum(run_len)])
     means = np.empty((len(raster.bands), place[-1]), np.float32)
@@ -340,7 +340,7 @@ def _shares(plan: _Plan, slots: Slots) -> list[int]:
 
 def _add_rings(
     raster: Raster, grid: _Grid, plan: _Plan, slots: Slots, rings: tuple[int, int],
-    sums: Floats, missing: Ints,
+    sums: Floats, missing: NDArray[np.int32],
 ) -> int:  # fmt: skip
     """Add all pixels that fall into the rings [low, high), strip by strip.
 

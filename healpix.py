@@ -1,6 +1,6 @@
 """Nested HEALPix arithmetic in compiled loops.
 
-The scheme is that of Gorski et al. 2005 (ApJ 622, 759, doi:10.1086/427976), section 4
+The scheme is that of Gorski et al. 2005 (ApJ 622, 759, doi:10.1086/427976), sections 4
 and 5.  With ``z = sin(latitude)`` and ``t`` the longitude in quarter turns, two families
 of lines cut the sphere into cells.  Counted from the corner of a base face they are
 
@@ -607,7 +607,7 @@ def _weigh(values: Any, row: int, column: int, weight: Floats) -> None:
 
 @loop
 def _add_row(
-    values: Any, row: int, column: int, found: Ints, weight: Floats, sums: Floats, missing: Ints
+    values: Any, row: int, column: int, found: Ints, weight: Floats, sums: Floats, missing: Any
 ) -> int:
     """Add the pixels of one row, from a column on, to the slots found for them.
 
@@ -637,7 +637,7 @@ def _add_row(
 
 @loop
 def _add_partly_seen(
-    values: Any, row: int, column: int, slot: int, sums: Floats, missing: Ints
+    values: Any, row: int, column: int, slot: int, sums: Floats, missing: Any
 ) -> int:
     """Add a pixel of which some bands are no measurements, if another one is seen."""
     bands = len(values)
@@ -762,7 +762,7 @@ def add_blocks(
     origins: Floats,
     slots: Slots,
     sums: Floats,
-    missing: Ints,
+    missing: Any,
 ) -> tuple[int, Ints]:
     """Add the pixels of blocks of a raster to the slots of their cells.
 
@@ -828,7 +828,7 @@ def add_points(
     lat: Floats,
     slots: Slots,
     sums: Floats,
-    missing: Ints,
+    missing: Any,
 ) -> int:
     """As `add_blocks`, for single pixels of known longitude and (authalic) latitude."""
     partly = 0
@@ -847,7 +847,7 @@ def take_means(
     run_len: Ints,
     slots: Slots,
     sums: Floats,
-    missing: Ints,
+    missing: Any,
     means: Any,
     count: Any,
 ) -> None:
