@@ -71,8 +71,8 @@ def pixel_cells(raster, ellipsoid="sphere", nside=NSIDE):
         cells[on_earth] = healpy.ang2pix(nside, *place, nest=True, lonlat=True)
     else:
         nested = pytest.importorskip("healpix_geo").nested
-        place = lon[on_earth], lat[on_earth], nside.bit_length() - 1
-        cells[on_earth] = nested.lonlat_to_healpix(*place, ellipsoid=ellipsoid)
+        place, level = (lon[on_earth], lat[on_earth]), nside.bit_length() - 1
+        cells[on_earth] = nested.lonlat_to_healpix(*place, level, ellipsoid=ellipsoid)
     return cells
 
 
