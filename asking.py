@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -247,17 +246,17 @@ def may_replace(names: Iterable[str], overwrite: bool, interactive: bool) -> dic
 
 
 def _writable(text: str) -> tuple[str, ...]:
-    from export import checked_target
-
     names = file_names(text)
-    for name in names:
-        try:
-            checked_target(name, overwrite=True)
-        except OSError as error:
-            raise ValueError(str(error)) from None
+    try:
+        require_targets(names)
+    except OSError as error:
+        raise ValueError(str(error)) from None
     return names
 
 
-def somebody_is_there() -> bool:
-    """Whether a question that no flag has answered can be asked at all."""
-    return sys.stdin.isatty()
+def require_targets(names: Iterable[str]) -> None:
+    """Refuse, as `export.checked_target` does, what no file can be written to."""
+    from export import checked_target
+
+    for name in names:
+        checked_target(name, overwrite=True)

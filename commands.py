@@ -31,11 +31,10 @@ from places import (
     remember,
     remembered,
 )
-from terminal import choose, confirm, count, size, tell
+from terminal import choose, confirm, count, size, somebody_is_there, tell
 
 if TYPE_CHECKING:
     import pandas as pd
-    import xarray as xr
 
     from journal import Request
     from store import Archive
@@ -73,10 +72,11 @@ def ask_to_continue(archive_path: str) -> Request | None:
         request = journal.unfinished_request()
     if request is None:
         return None
-    archive = open_archive(archive_path)
-    plan = make_plan(
-        archive, request.bbox, (request.first, request.last), request.orbit, request.backend
-    )
+    archive, days = open_archive(archive_path), (request.first, request.last)
+    try:
+        plan = make_plan(archive, request.bbox, days, request.orbit, request.backend)
+    except ValueError:  # damaged: the menu has the command for that
+        return None
     if not plan.missing:
         return None
     done, total = len(plan.archived) + len(plan.empty), count_chunks(plan)
@@ -95,14 +95,10 @@ def run_retrieve(
     no_show: bool = False,
 ) -> int:
     """Ask for what is missing, then select, regrid, plot and export."""
-    import export
-    import retrieve
-    from progress import working
-
     interactive = bbox is None or day is None
-    for output in outputs:
-        export.checked_target(output, overwrite=True)
-    if no_show and not outputs and not interactive:
+    if outputs:
+        asking.require_targets(outputs)
+    elif no_show and not interactive:
         raise ValueError("Nothing to do: with --no-show, name a file with --output.")
     archive = existing_archive(archive_path)
     folder = downloads_folder(archive_path)
@@ -115,28 +111,35 @@ def run_retrieve(
         day, orbit = ask_day_and_orbit(archive, bbox, orbit)
     if interactive and bands is None:
         bands = asking.ask_bands(layout.bands)
+    targets: dict[str, bool] | None
     if interactive and not outputs:
-        name = f"s1_{day}_{str(bbox).replace(',', '_')}.png"
-        targets: dict[str, bool] | None = asking.ask_files(name, overwrite)
+        targets = asking.ask_files(f"s1_{day}_{str(bbox).replace(',', '_')}.png", overwrite)
     else:
-        somebody = interactive or asking.somebody_is_there()
-        targets = asking.may_replace(outputs, overwrite, somebody)
+        targets = asking.may_replace(outputs, overwrite, interactive or somebody_is_there())
     if targets is None:
         tell("Nothing was written.")
         return DONE
-    with working("reading and regridding"):
-        grid = retrieve.retrieve(archive, bbox, day, bands=bands, orbit=orbit)
-    write_and_show(grid, targets, show=not no_show)
+    read_and_show(archive, bbox, day, bands, orbit, targets, show=not no_show)
     remember(folder, bbox=bbox)
     return DONE
 
 
-def write_and_show(grid: xr.Dataset, targets: dict[str, bool], show: bool) -> None:
-    """Draw the grid, write it to the files, print their names, and open a window."""
+def read_and_show(
+    archive: Archive,
+    bbox: BBox,
+    day: dt.date,
+    bands: Sequence[str] | None,
+    orbit: str | None,
+    targets: dict[str, bool],
+    show: bool,
+) -> None:
+    """Draw the box, write it to the files, print their names, and open a window."""
     import export
     import retrieve
     from progress import working
 
+    with working("reading and regridding"):
+        grid = retrieve.retrieve(archive, bbox, day, bands=bands, orbit=orbit)
     with working("drawing"):
         figure = retrieve.plot(grid)
     for band, (low, high) in retrieve.plot_ranges(figure).items():
@@ -208,7 +211,7 @@ def draw_map(archive: Archive, path: str, overwrite: bool) -> int:
     from progress import working
 
     export.checked_target(path, overwrite=True, suffixes=(".png",))
-    targets = asking.may_replace([path], overwrite, asking.somebody_is_there())
+    targets = asking.may_replace([path], overwrite, somebody_is_there())
     if targets is None:
         tell("Nothing was written.")
         return DONE
@@ -235,7 +238,7 @@ def run_verify(archive_path: str, remove: bool = False, ask_first: bool = False)
     kinds = ((records, "damaged record"), (tiles, "unreadable tile"))
     what = " and ".join(count(len(found), name) for found, name in kinds if found)
     it = "it" if len(records) + len(tiles) == 1 else "them"
-    if what and not remove and (ask_first or asking.somebody_is_there()):
+    if what and not remove and (ask_first or somebody_is_there()):
         question = f"Remove {what}, so that `download` orders {it} again?"
         remove = confirm(question, default=False)
     if what and remove:

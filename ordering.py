@@ -15,7 +15,7 @@ from asking import Period
 from grid import BBox, Chunk, Tile
 from outcome import DONE, FAILED, NO_DATA
 from places import downloads_folder, open_archive, open_journal, remember, remembered
-from terminal import confirm, count, duration, size, tell
+from terminal import confirm, count, duration, size, somebody_is_there, tell
 
 if TYPE_CHECKING:
     from download import Plan, Result, Summary
@@ -97,6 +97,8 @@ def describe_plan(plan: Plan, archive: Archive) -> None:
         f"  chunks {count_chunks(plan)}   already archived {len(plan.archived)}   "
         f"known empty {len(plan.empty)}   to order {len(plan.missing)}"
     )
+    if plan.begun:
+        tell(f"  begun by an earlier request, and paid for: {count(len(plan.begun), 'more chunk')}")
     if not plan.missing:
         return
     basis = f"from your last {count(cost.jobs, 'job')}" if cost.jobs else "a typical value"
@@ -148,9 +150,11 @@ def carry_out(plan: Plan, archive: Archive) -> Summary:
         address = embedded.back_end(folder / "sandbox", tell)
     with address as url:
         connection = download.connect(
-            url, interactive=asking.somebody_is_there(), label=plan.backend, show=tell
+            url, interactive=somebody_is_there(), label=plan.backend, show=tell
         )
-        with DownloadProgress(len(plan.missing), plan.estimate, pace.max_inflight) as progress:
+        with DownloadProgress(
+            len(plan.missing) + len(plan.begun), plan.estimate, pace.max_inflight
+        ) as progress:
             handle = archiver(archive, progress.step)
             return download.run(plan, connection, folder, handle, archive.has, progress, pace=pace)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import textwrap
 from collections.abc import Callable
@@ -88,6 +87,11 @@ def choose(question: str, options: dict[str, str], default: str) -> str:
     return ask(question, parse, default, listed, room=1)
 
 
+def somebody_is_there() -> bool:
+    """Whether a question that no flag has answered can be asked at all."""
+    return sys.stdin.isatty()
+
+
 def tell(text: str = "") -> None:
     """A line on stderr, folded at blanks where the window is narrow."""
     _write("\n".join(_folded(text)) + "\n")
@@ -147,9 +151,16 @@ def _folded(text: str, spare: int = 0) -> list[str]:
     lines = text.split("\n")
     if not sys.stderr.isatty():
         return lines
-    width = shutil.get_terminal_size().columns
+    width = _width()
     spare = spare if width > 3 * spare else 0
     return [part for line in lines for part in _fold(line, width - spare)]
+
+
+def _width() -> int:
+    """Columns of the window; not those of stdout, which may be a file."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(os.environ.get("COLUMNS") or os.get_terminal_size(sys.stderr.fileno()).columns)
+    return 80
 
 
 def _fold(line: str, width: int) -> list[str]:

@@ -288,6 +288,17 @@ def test_a_pipe_that_never_ends_is_no_loop(piped, monkeypatch):
     assert "none of 20 answers could be used at 'What do you want to do?'" in said
 
 
+def test_a_tile_that_cannot_be_read_can_still_be_removed(piped, folder):
+    (folder / "whole.zarr" / "E003.0_N51.0" / "zarr.json").write_text("garbage")
+    code, said, _ = piped(["--archive", "whole.zarr"], "q")
+    assert (code, "(damaged: verify it)" in said) == (DONE, True)
+    code, said, out = piped(["--archive", "whole.zarr"], "4", "y")
+    assert code == FAILED
+    assert "E003.0_N51.0" in out
+    assert "Removed 1 unreadable tile." in said
+    assert piped(["verify", "--archive", "whole.zarr"])[0] == DONE
+
+
 # --- what people see --------------------------------------------------------------------
 
 SESSIONS = {
