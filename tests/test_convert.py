@@ -540,12 +540,14 @@ def test_what_cannot_be_used_is_refused_with_the_reason(spoil, reason, tmp_path)
         assert name in str(error.value)
 
 
-def test_an_unseen_raster_in_its_place_is_not_refused():
+@pytest.mark.parametrize("value", [0, np.nan, -1, np.inf, -np.inf])
+def test_an_unseen_raster_in_its_place_is_not_refused(value):
     raster = make_raster(HERE)
     for band in ("VV", "VH"):
-        raster[band][:] = 0
+        raster[band][:] = value
     cells = raster_to_cells(raster, HERE)
     assert not cells["count"].any()
+    assert np.isnan(cells["VV"]).all()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
