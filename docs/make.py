@@ -14,7 +14,6 @@ import retrieve  # noqa: E402
 import store  # noqa: E402
 from files import replacing  # noqa: E402
 from outcome import DONE  # noqa: E402
-from outcome import DONE  # noqa: E402
 
 DPI = 110  # a page needs less than a paper
 
