@@ -264,7 +264,7 @@ def _blocks_of(
                 skipped, block = variable.id.read_direct_chunk(place)
                 if skipped:
                     raise OSError(f"the block at {place} was stored without its filters")
-                block = isal_zlib.decompress(block, bufsize=4 * height * width)
+                block = isal_zlib.decompress(block, bufsize=4 * height * width + 1)
                 values = np.frombuffer(block, np.uint8)
                 if values.size != 4 * height * width:
                     raise OSError(f"the block at {place} holds {values.size} bytes")
