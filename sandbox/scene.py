@@ -87,6 +87,9 @@ CROPS = np.array(
 # with them, and processes that compile at the same time cannot mix up each other's files.
 _kernel = njit(cache=True, nogil=True, error_model="numpy")
 _compiled = njit(nogil=True, error_model="numpy")
+# What is called for every pixel and given arrays: counting their references took a quarter
+# of the time.
+_inlined = njit(nogil=True, error_model="numpy", inline="always")
 
 Array = NDArray[Any]
 Block = tuple[float, float, float, float, float, float, float, float]
@@ -308,7 +311,7 @@ def _block(lon: float, lat: float, rows: Rows) -> Block:
     return px, py, float(columns), math.cos(angle), math.sin(angle), width, length, whole
 
 
-@_compiled
+@_inlined
 def _nearest(lon: float, lat: float, blocks: Array, ci: int, cj: int) -> Block:
     """The nearest block to a point, of those at the corners of its cell."""
     best, di, dj = 1e9, 0, 0
@@ -322,7 +325,7 @@ def _nearest(lon: float, lat: float, blocks: Array, ci: int, cj: int) -> Block:
     return b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]
 
 
-@_compiled
+@_inlined
 def _parcel(lon: float, lat: float, block: Block) -> tuple[int, float]:
     """The hash of the parcel at a point, and the distance from its edge in metres."""
     px, py, columns, c, s, width, length, key = block
@@ -420,7 +423,7 @@ def _row_keys(seed: int, rows: Rows) -> Array:
     return keys
 
 
-@_compiled
+@_inlined
 def _speckle(lon: float, lat: float, rows: Rows, keys: Array, normal: Array) -> tuple[float, float]:
     """Two independent standard normal variates, each smooth over a lattice cell."""
     first, counts = rows
@@ -449,7 +452,7 @@ def _speckle(lon: float, lat: float, rows: Rows, keys: Array, normal: Array) -> 
     return a * scale, b * scale
 
 
-@_compiled
+@_inlined
 def _power(db: float, noise: float, normal: float, gamma: Array, linear: Array) -> float:
     """A level with noise and speckle, less the noise, clipped at 0."""
     z = min(max((normal + 6.0) * 100.0, 0.0), gamma.size - 2.0)
@@ -460,7 +463,7 @@ def _power(db: float, noise: float, normal: float, gamma: Array, linear: Array) 
     return max(0.0, power)
 
 
-@_compiled
+@_inlined
 def _ground_db(at: Array, block: Block, season: Array, rows: Rows) -> tuple[float, float]:
     """VV and VH of land, from the fields at a pixel; ``rows`` are those of the texture."""
     lon, lat = at[LON], at[LAT]
