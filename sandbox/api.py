@@ -47,7 +47,6 @@ def create(auth: login.Auth, jobs: Jobs, faults: Faults, link_seconds: float) ->
     """The application with its routes."""
     app = Flask(__name__)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.config.update(AUTH=auth, JOBS=jobs, FAULTS=faults, LINK_SECONDS=link_seconds)
     app.register_blueprint(_openeo(auth, jobs, faults, link_seconds))
     app.register_blueprint(_provider(auth))
     app.register_blueprint(_files(auth, jobs, faults))

@@ -16,11 +16,6 @@ MESSAGES: dict[str, tuple[int, str]] = {
         "Authorization token has expired or is invalid. Please authenticate again.",
     ),
     "CredentialsInvalid": (403, "Credentials are not correct."),
-    "PermissionsInsufficient": (
-        403,
-        "Forbidden. The permissions of the authenticated account do not allow to request "
-        "the requested resource.",
-    ),
     "NotFound": (404, "Resource not found."),
     "CollectionNotFound": (404, "Collection '{identifier}' does not exist."),
     "JobNotFound": (404, "The batch job '{identifier}' does not exist."),
@@ -31,7 +26,6 @@ MESSAGES: dict[str, tuple[int, str]] = {
         "Service is not available at the moment due to overloading. Please try again later "
         "or contact our support.",
     ),
-    "RequestTimeout": (504, "Request timed out."),
     "TooManyRequests": (429, "Too many requests. Please try again later."),
     "ContentTypeInvalid": (400, "The media type is not supported. Allowed: {types}"),
     "RequestInvalid": (400, "The request is invalid: {reason}"),

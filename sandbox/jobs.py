@@ -309,10 +309,6 @@ class Jobs:
         """Where a job's result file lies once it is finished."""
         return self.state.folder / "results" / identifier / FILE_NAME
 
-    def running(self) -> int:
-        """How many jobs are queued or running, of all users."""
-        return len(self._select(f"status IN {ACTIVE} AND deleted = 0"))
-
     def _select(self, where: str, *values: object) -> list[Job]:
         with self.state as db:
             return [Job(*row) for row in db.execute(f"SELECT * FROM jobs WHERE {where}", values)]

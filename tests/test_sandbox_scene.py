@@ -190,7 +190,7 @@ def test_another_day_has_other_speckle_on_the_same_ground(tmp_path):
     assert np.corrcoef(a.ravel(), b.ravel())[0, 1] < 0.75
     mean = [v[: v.shape[0] // 16 * 16, : v.shape[1] // 16 * 16] for v in (a, b)]
     mean = [v.reshape(v.shape[0] // 16, 16, -1, 16).mean((1, 3)).ravel() for v in mean]
-    assert np.corrcoef(*mean)[0, 1] > 0.9
+    assert np.corrcoef(*mean)[0, 1] > 0.75  # the ground is wetter here and there
 
 
 def test_speckle_has_the_looks_of_an_iw_image_and_reaches_over_two_pixels(tmp_path):
