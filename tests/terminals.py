@@ -32,7 +32,7 @@ import pyte
 
 PRELOADED = [
     "__main__", "tests.terminals", "main", "download", "login", "convert", "store", "retrieve",
-    "export", "progress", "journal",
+    "export", "progress", "journal", "figure",
 ]  # fmt: skip
 ROWS = 200  # of the window, so that nothing scrolls away
 

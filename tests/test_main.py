@@ -21,6 +21,7 @@ import pytest
 import xarray as xr
 
 import download
+import figure
 import journal
 import main
 import outcome
@@ -44,6 +45,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "CHUNK_SIZE", [0.04, 0.04])
     pace = dataclasses.replace(download.PACE, poll=0.1, start_interval=0.0)
     monkeypatch.setattr(download, "PACE", pace)
+    monkeypatch.setattr(figure, "DPI", 75)
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     login = {"METHOD": "client_credentials", "PROVIDER_ID": "sandbox"}
@@ -456,7 +458,7 @@ def test_a_closed_pipe_is_quiet(folder, answer, sandbox):
         ("list --json 2>&1 | head -n 1", DONE, '{"tile"', ""),
         ("list --json >&-", DONE, "", ""),
         ("--archive other.zarr <&-", USAGE, "", "input ended at 'What do you want to do?'"),
-        ("list --archive nowhere 2>&-", USAGE, "", ""),
+        ("fly 2>&-", USAGE, "", ""),
     ):
         command = f"{sys.executable} {ROOT / 'main.py'} {line}; exit ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)

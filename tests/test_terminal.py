@@ -19,6 +19,7 @@ import xarray as xr
 
 import asking
 import convert
+import figure
 import login
 import main
 import terminal
@@ -187,7 +188,8 @@ each_question = pytest.mark.parametrize("question", QUESTIONS, ids=IDS)
 def typed(folder, monkeypatch):
     """Start `main.py` on a pseudo-terminal, in the folder of archives."""
     terminals = pytest.importorskip("tests.terminals", reason="needs a pseudo-terminal")
-    settings = {"convert.NSIDE": NSIDE, "login.CONNECT_TRIES": 1, "progress.PATIENCE": 60}
+    settings = {"convert.NSIDE": NSIDE, "login.CONNECT_TRIES": 1, "figure.DPI": 40}
+    settings["progress.PATIENCE"] = 60
     environ = dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND"), "")
 
     def start(question, columns=200):
@@ -246,6 +248,7 @@ def piped(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(convert, "NSIDE", NSIDE)
     monkeypatch.setattr(login, "CONNECT_TRIES", 1)
+    monkeypatch.setattr(figure, "DPI", 40)
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
 
