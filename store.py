@@ -1,7 +1,7 @@
 """The archive: what was seen of each tile on each day, kept so that nothing is ever half there.
 
 A tile is a Zarr group, a record is one slot along its time axis, and each variable of a
-record is one file (`shards` has the layout).  A write puts the files of slot n where
+record is one file (`schema` has the layout).  A write puts the files of slot n where
 nobody looks yet, has them synced to disk, and then makes the record visible by one atomic
 replace: that of the tile's ``zarr.json``, whose consolidated metadata says how many slots
 there are.  So whoever reads at any moment, and whatever is killed at any moment,
