@@ -2,7 +2,7 @@
 
 The package's mask is an array of 21600 x 43200 booleans, 933 MB once it is inflated.
 Written as the places where land and sea change along its rows it is 3 MB.  That list is
-made once (some seconds) and kept in the user's cache folder.
+made once (some seconds) and kept where the compiled loops are kept, in ``__pycache__``.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
 from files import replacing
 
 ROWS, COLUMNS = 21600, 43200  # of the mask: 1/120 degree, from 90 N, 180 W
 CELLS_PER_DEGREE = 120
+CACHE = Path(__file__).parent / "__pycache__" / "land-mask-1.npy"
 _ROWS_AT_ONCE = 240
 _lock = threading.Lock()
 
@@ -48,11 +48,6 @@ def window(
     return cells, top, left
 
 
-@cache
-def _changes_file() -> Path:
-    return platformdirs.user_cache_path("sentinel1-healpix", ensure_exists=True) / "land-mask-1.npy"
-
-
 def _changes() -> NDArray[np.int64]:
     """Flat indices of the cells that differ from the one before them."""
     with _lock:
@@ -62,15 +57,16 @@ def _changes() -> NDArray[np.int64]:
 @cache
 def _load_changes() -> NDArray[np.int64]:
     try:
-        stored: NDArray[np.int32] = np.load(_changes_file())
+        stored: NDArray[np.int32] = np.load(CACHE)
         return stored.astype(np.int64)
     except (OSError, ValueError):
         changes = _read_package()
     try:
-        with replacing(_changes_file()) as temporary:
+        CACHE.parent.mkdir(exist_ok=True)
+        with replacing(CACHE) as temporary:
             np.save(temporary, changes.astype(np.int32))
     except OSError:
-        pass  # without a cache folder the next start takes some seconds more
+        pass  # a folder that cannot be written to: the next start takes some seconds more
     return changes
 
 

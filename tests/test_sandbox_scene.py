@@ -14,6 +14,7 @@ from global_land_mask import globe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod, Transformer
+from scipy import special
 
 from sandbox import land, orbit, raster, scene
 from sandbox.errors import Cancelled, NoData
@@ -208,6 +209,15 @@ def test_speckle_has_the_looks_of_an_iw_image_and_reaches_over_two_pixels(tmp_pa
     neighbours = [(even[:, :, n:] * even[:, :, : -n or None]).mean() / even.var() for n in (1, 3)]
     assert 0.3 < neighbours[0] < 0.8
     assert abs(neighbours[1]) < 0.1
+
+
+def test_speckle_is_gamma_distributed():
+    normal, gamma, _ = scene._tables()
+    share = special.ndtr(np.arange(1202) / 100 - 6.0)
+    inner = (share > 1e-6) & (share < 1 - 1e-6)
+    expected = special.gammaincinv(scene.LOOKS, share) / scene.LOOKS
+    np.testing.assert_allclose(gamma[inner], expected[inner], rtol=2e-3)
+    np.testing.assert_allclose(normal, special.ndtri((np.arange(4096) + 0.5) / 4096), rtol=1e-5)
 
 
 def test_levels_are_those_of_the_literature(tmp_path):
