@@ -31,7 +31,7 @@ from places import (
     remember,
     remembered,
 )
-from terminal import choose, confirm, count, size, somebody_is_there, tell
+from terminal import begin, choose, confirm, count, size, somebody_is_there, tell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,14 @@ DEMO_FOLDER = "demo"
 
 def run_menu(archive_path: str) -> int:
     """The menu."""
-    tell(f"Sentinel-1 on HEALPix    archive: {archive_path}  ({describe(archive_path)})")
+    title = f"Sentinel-1 on HEALPix    archive: {archive_path}  "
+    begin(title)
+    try:
+        about = describe(archive_path)
+    except BaseException:
+        tell()
+        raise
+    tell(f"({about})", title)
     request = ask_to_continue(archive_path)
     if request is not None:
         return run_download(

@@ -92,9 +92,15 @@ def somebody_is_there() -> bool:
     return sys.stdin.isatty()
 
 
-def tell(text: str = "") -> None:
-    """A line on stderr, folded at blanks where the window is narrow."""
-    _write("\n".join(_folded(text)) + "\n")
+def tell(text: str = "", begun: str = "") -> None:
+    """A line on stderr, folded at blanks where the window is narrow; `begin` may have begun it."""
+    shown = len(_begun(begun))
+    _write("\n".join(_folded(begun + text))[shown:] + "\n")
+
+
+def begin(text: str) -> None:
+    """Show the beginning of a line whose end takes a moment to find out."""
+    _write(_begun(text))
 
 
 def hush(stream: TextIO) -> None:
@@ -154,6 +160,10 @@ def _folded(text: str, spare: int = 0) -> list[str]:
     width = _width()
     spare = spare if width > 3 * spare else 0
     return [part for line in lines for part in _fold(line, width - spare)]
+
+
+def _begun(text: str) -> str:
+    return "\n".join(_folded(text)).rstrip()
 
 
 def _width() -> int:

@@ -334,6 +334,25 @@ def check_screen(name, shown):
     assert shown + "\n" == path.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("columns", [14, 20, 21, 30, 80])
+def test_a_line_that_was_begun_ends_as_if_it_was_told_at_once(columns, monkeypatch):
+    class Stream(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = []
+    for title, rest in (("", "one  two-three four five"), ("one  two-three ", "four five")):
+        stream = Stream()
+        monkeypatch.setattr(sys, "stderr", stream)
+        if title:
+            terminal.begin(title)
+        terminal.tell(rest, title)
+        shown.append(stream.getvalue())
+    assert shown[0] == shown[1]
+    assert all(len(line) <= columns for line in shown[0].split("\n"))
+
+
 # --- the words --------------------------------------------------------------------------
 
 
