@@ -116,6 +116,26 @@ def test_discovery_answers_as_the_specification_says(connection, recorder):
     assert len({path for _, path, _ in recorder.seen}) >= 10
 
 
+def test_every_endpoint_that_is_offered_answers_as_the_specification_says(connection, recorder):
+    job = create(connection, "every endpoint")
+    names = {"collection_id": "SENTINEL1_GRD", "job_id": job.job_id}
+    offered = connection.capabilities().get("endpoints")
+    for endpoint in sorted(offered, key=lambda e: e["path"]):
+        path = endpoint["path"].format(**names)
+        for method in sorted(endpoint["methods"], key=["GET", "PATCH", "POST", "DELETE"].index):
+            if method == "DELETE" and path.endswith(job.job_id):
+                continue  # the last one, below
+            body = {"title": "changed"} if method == "PATCH" else PROCESS
+            connection.request(
+                method, path, json=None if method == "GET" else body, check_error=False
+            )
+    job.delete()
+    seen = {(method, path) for method, path, _ in recorder.seen}
+    for endpoint in offered:
+        path = endpoint["path"].format(collection_id="SENTINEL1_GRD", job_id="{id}")
+        assert {(m, path) for m in endpoint["methods"]} <= seen
+
+
 def test_the_collection_says_that_it_is_synthetic(connection):
     assert "synthetic" in connection.describe_collection("SENTINEL1_GRD")["description"].lower()
 
@@ -279,6 +299,9 @@ GRAPH: dict[str, Any] = {
         "result": True,
     },
 }
+
+
+PROCESS = {"process_graph": GRAPH, "process": {"process_graph": GRAPH}}
 
 
 def changed(node, argument, value):
