@@ -349,9 +349,8 @@ def test_a_job_can_vanish_or_be_slow_chosen_by_its_title(faulty):
     gone, slow = create(connection, "to be gone"), create(connection, "a slow one")
     gone.start()
     slow.start()
-    faulty.wait_for("error")
     with pytest.raises(OpenEoApiError, match="JobNotFound"):
-        gone.describe()
+        wait(gone, "finished")
     assert gone.job_id not in [j["id"] for j in connection.list_jobs()]
     wait(slow, "finished")
     times = {e["kind"]: e["time"] for e in faulty.events()["events"] if e["job"] == slow.job_id}
