@@ -1,13 +1,12 @@
 """A pseudo-terminal with `main.py` in it, for tests that answer questions and press keys.
 
-The processes are forked from a server that has imported the rooms once, so that each
-takes a moment and not a second.  They have a terminal of their own, which makes Ctrl-C
-and the end of input what they are for a person.
+The processes have a terminal of their own, which makes Ctrl-C and the end of input what
+they are for a person.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import importlib
 import os
 import runpy
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from tests.processes import context
 
 if sys.platform == "win32":
     pytest.skip("Windows has no pseudo-terminals of this kind", allow_module_level=True)
@@ -30,10 +30,6 @@ import termios
 import pexpect.fdpexpect
 import pyte
 
-PRELOADED = [
-    "__main__", "tests.terminals", "main", "download", "login", "convert", "store", "retrieve",
-    "export", "progress", "journal", "figure",
-]  # fmt: skip
 ROWS = 200  # of the window, so that nothing scrolls away
 
 
@@ -53,10 +49,8 @@ class Terminal:
     ) -> None:
         master, slave = pty.openpty()
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
         environ = {"TERM": "xterm", "COLUMNS": "", "NO_COLOR": "", **(environ or {})}
-        self._process = context.Process(
+        self._process = context().Process(
             target=_run, args=(os.ttyname(slave), folder, arguments, environ, settings or {})
         )
         self._process.start()
@@ -68,7 +62,13 @@ class Terminal:
 
     def wait_for(self, text: str, seconds: float = 120) -> str:
         """Wait until this text is on the screen; what came before it."""
-        self._screen.expect_exact(text, timeout=seconds)
+        until = time.monotonic() + seconds
+        while True:
+            # What ended before the terminal is read has shown all that it will.
+            lives = self._process.is_alive() and time.monotonic() < until
+            if self._screen.expect_exact([text, pexpect.TIMEOUT], timeout=1) == 0:
+                break
+            assert lives, f"no {text!r}; it showed:\n{self.screen}{self._screen.before}"
         before = str(self._screen.before)
         self._shown += [before, text]
         return before
@@ -129,7 +129,8 @@ def _run(
     os.chdir(folder)
     for path, value in settings.items():
         room, _, constant = path.partition(".")
-        assert hasattr(sys.modules[room], constant)
-        setattr(sys.modules[room], constant, value)
+        module = importlib.import_module(room)
+        assert hasattr(module, constant)
+        setattr(module, constant, value)
     sys.argv = ["main.py", *arguments]
     runpy.run_path(str(ROOT / "main.py"), run_name="__main__")

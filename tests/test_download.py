@@ -41,6 +41,7 @@ from tests.downloading import (
     tree,
     where_and_when,
 )
+from tests.processes import context
 from trouble import Kind, Trouble
 
 DAY = dt.date(2026, 1, 20)
@@ -492,7 +493,7 @@ def test_a_stale_lock_of_a_dead_process_is_no_obstacle(sandbox, archive):
 
 
 def test_two_processes_with_the_same_request_order_each_chunk_once(sandbox, archive):
-    from tests.torture import context, work
+    from tests.torture import work
 
     both = [context().Process(target=work, args=(sandbox.url, archive.path)) for _ in range(2)]
     for process in both:
@@ -574,7 +575,7 @@ def test_slots_stay_busy_while_handling_is_slower_and_files_are_few(steady, tmp_
 @pytest.fixture
 def worker(sandbox, archive):
     """A download in a process of its own whose first job runs, and what it sends."""
-    from tests.torture import context, work_and_tell
+    from tests.torture import work_and_tell
 
     sandbox.control("settings", "POST", job_seconds=0.6)
     sends = context().Pipe(duplex=False)

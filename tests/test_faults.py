@@ -28,6 +28,7 @@ from tests.downloading import (
     run,
     tree,
 )
+from tests.processes import context
 from trouble import CreditsNeeded, LoginNeeded
 
 
@@ -241,7 +242,7 @@ def test_the_log_tells_every_step_and_no_secret(faulty, archive):
 @pytest.mark.alone
 def test_kill_at_any_moment_loses_nothing_and_orders_nothing_twice(sandbox, tmp_path, clean):
     """Killed again and again until it happens to finish, then the same with a new archive."""
-    from tests.torture import context, work  # takes seconds, which the other tests need not wait
+    from tests.torture import work  # takes seconds, which the other tests need not wait
 
     rounds = int(os.environ.get("TORTURE_ROUNDS", "30"))
     dice = random.Random(rounds)

@@ -6,11 +6,9 @@ so that a fork server can do it once and each round begins at once.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +20,6 @@ import download
 from grid import tile_at
 from store import Archive
 from tests.downloading import SIZE, run
-
-
-def context() -> ForkServerContext | SpawnContext:
-    """Processes that begin with this module imported, where the system can fork."""
-    if sys.platform == "win32":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.torture"])
-    return context
 
 
 def work(url: str, path: Path) -> None:

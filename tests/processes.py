@@ -1,0 +1,26 @@
+"""Processes of their own for the tests: killed, interrupted, or given a terminal.
+
+Where the system can fork they come from a server that has imported the rooms once, so
+that each begins at once.  A process of the tests has one such server, whoever asks first,
+so what it imports is listed here for all of them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from multiprocessing.context import ForkServerContext, SpawnContext
+
+PRELOADED = [
+    "__main__", "tests.terminals", "tests.torture", "main", "download", "login", "convert",
+    "store", "retrieve", "export", "progress", "journal", "figure",
+]  # fmt: skip
+
+
+def context() -> ForkServerContext | SpawnContext:
+    """Where the tests get their processes."""
+    if sys.platform == "win32":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
