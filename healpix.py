@@ -115,6 +115,12 @@ def loop(function: Function) -> Function:
     return cast(Function, njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
+def loose_loop(function: Function) -> Function:
+    """As `loop`, but a product and a sum may be rounded as one: for what checks its margins."""
+    compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function)
+    return cast(Function, compiled)
+
+
 # ---------------------------------------------------------------- what the other rooms use
 
 
@@ -613,25 +619,53 @@ def _add_row(
 
     Returns how many were seen in some bands only.
     """
+    if len(values) == 2:
+        return _add_row_of_two(values, row, column, found, sums, missing)
     partly = 0
     bands = len(values)
     _weigh(values, row, column, weight)
-    # Two bands are the common case, and twice as fast written out.
-    first, second = values[0], values[min(1, bands - 1)]
     for j in range(found.size):
         if found[j] < 0:
             continue
-        slot = np.uint64(found[j])
         if weight[j] < 0:
             partly += _add_partly_seen(values, row, column + j, found[j], sums, missing)
-        elif bands == 2:
-            sums[slot, 0] += first[row, column + j]
-            sums[slot, 1] += second[row, column + j]
-            sums[slot, 2] += weight[j]
         else:
             for band in range(bands):
-                sums[slot, band] += values[band][row, column + j]
-            sums[slot, bands] += weight[j]
+                sums[found[j], band] += values[band][row, column + j]
+            sums[found[j], bands] += weight[j]
+    return partly
+
+
+@loop
+def _add_row_of_two(
+    values: Any, row: int, column: int, found: Ints, sums: Floats, missing: Any
+) -> int:
+    """As `_add_row`, for the common case of two bands: much faster written out.
+
+    What is the matter with single pixels is asked only in rows where something is.
+    """
+    first = values[0][row, column : column + found.size]
+    second = values[1][row, column : column + found.size]
+    flat = sums.ravel()
+    unusual = 0
+    for j in range(found.size):
+        a, b = first[j], second[j]
+        unusual |= not (a >= 0) & (b >= 0) & (a < np.inf) & (b < np.inf) & (max(a, b) > 0)
+    partly = 0
+    for j in range(found.size):
+        if found[j] < 0:
+            continue
+        if unusual:
+            a, b = first[j], second[j]
+            if (a == 0) & (b == 0):
+                continue
+            if not (a >= 0) & (b >= 0) & (a < np.inf) & (b < np.inf):
+                partly += _add_partly_seen(values, row, column + j, found[j], sums, missing)
+                continue
+        k = np.uint64(found[j]) * np.uint64(3)
+        flat[k] += first[j]
+        flat[k + np.uint64(1)] += second[j]
+        flat[k + np.uint64(2)] += 1.0
     return partly
 
 
@@ -668,7 +702,7 @@ def _along_row(polynomial: Floats, s: float) -> Floats:
     return c
 
 
-@loop
+@loose_loop
 def _whole_parts(c: Floats, out: Any) -> bool:
     """floor(c(t)) for t from -1 to 1; whether any c(t) is nearly a whole number."""
     c0, c1, c2, c3, c4 = c
@@ -841,6 +875,10 @@ def add_points(
     return partly
 
 
+_SIDE = 64  # cells; squares up to this size are taken at a time
+_SPREAD = np.array([_spread(v) for v in range(_SIDE)])
+
+
 @loop
 def take_means(
     run_start: Ints,
@@ -856,41 +894,60 @@ def take_means(
     means: (band, cell), NaN where the band has no value.  count: (cell), at most the
     largest of its type.  missing may be empty, when nothing was.
     """
-    level = slots.level
-    nside = 1 << level
-    bands = means.shape[0]
-    block = 256 if level >= 4 else 1
-    # Ids with equal upper bits are decoded together: ix + iy and ix - iy of the lower.
-    total = np.array([_compact(v) + _compact(v >> 1) for v in range(256)])
-    difference = np.array([_compact(v) - _compact(v >> 1) for v in range(256)])
-    found = np.empty(block, np.int64)
-    valid = np.empty(block)
     k = 0
     for run in range(run_start.size):
         cell = run_start[run]
         stop = cell + run_len[run]
         while cell < stop:
-            first = cell & (block - 1)
-            n = min(stop - cell, block - first)
-            face, x, y = _decode(cell - first, level)
-            for j in range(n):
-                ring = _SOUTH[face] * nside - 1 - x - y - total[first + j]
-                size = _ring_size(ring, nside)
-                east = _EAST[face] * size + x - y + difference[first + j]
-                found[j] = _slot(ring, (east if east >= 0 else east + 8 * size) >> 1, slots)
-            for j in range(n):
-                count[k + j] = np.uint16(min(sums[found[j], bands], 65535.0))
-            for band in range(bands):
-                for j in range(n):
-                    valid[j] = sums[found[j], bands]
-                if missing.size > 0:
-                    for j in range(n):
-                        valid[j] -= missing[found[j], band]
-                for j in range(n):
-                    # 0 / 0 is NaN, as asked.
-                    means[band, k + j] = sums[found[j], band] / valid[j]
+            side = _largest_square(cell, stop, slots.level)
+            n = side * side
+            _take_square(cell, side, slots, sums, missing, means[:, k : k + n], count[k : k + n])
             k += n
             cell += n
+
+
+@loop
+def _largest_square(cell: int, stop: int, level: int) -> int:
+    """The side of the largest square of cells whose ids begin here and end before ``stop``."""
+    side = 1
+    while side < min(_SIDE, 1 << level):
+        n = 4 * side * side
+        if cell & (n - 1) or cell + n > stop:
+            break
+        side *= 2
+    return side
+
+
+@loop
+def _take_square(
+    cell: int, side: int, slots: Slots, sums: Floats, missing: Any, means: Any, count: Any
+) -> None:
+    """As `take_means`, for one square; ring by ring, as the sums lie in memory."""
+    level, top, first, start = slots
+    nside = 1 << level
+    bands = means.shape[0]
+    flat = sums.ravel()
+    face, x, y = _decode(cell, level)
+    for along in range(2 * side - 1):
+        ring = _SOUTH[face] * nside - 1 - x - y - along
+        size = _ring_size(ring, nside)
+        west = max(0, along - side + 1)
+        n = along - 2 * west + 1
+        # A square lies in one face; the numbers on a ring may start anew within it.
+        index = ((_EAST[face] * size + x - y + 2 * west - along) >> 1) - first[ring - top]
+        for i in range(n):
+            k = index + i
+            k += 4 * size if k < 0 else (-4 * size if k >= 4 * size else 0)
+            place = np.uint64(start[ring - top] + k) * np.uint64(bands + 1)
+            j = np.uint64(_SPREAD[west + i] + 2 * _SPREAD[along - west - i])
+            seen = flat[place + np.uint64(bands)]
+            count[j] = np.uint16(min(seen, 65535.0))
+            for band in range(bands):
+                valid = seen
+                if missing.size > 0:
+                    valid -= missing[start[ring - top] + k, band]
+                # 0 / 0 is NaN, as asked.
+                means[np.uint64(band), j] = flat[place + np.uint64(band)] / valid
 
 
 # ----------------------------------------------------------------------- cells to raster
