@@ -33,7 +33,7 @@ import remote
 from grid import BBox, Chunk, Tile, days, iter_tiles_covering
 from journal import Journal, Request, Row, State
 from scheduler import Event, Pace, Result, Scheduler, Summary
-from trouble import CreditsNeeded, LoginNeeded
+from trouble import CreditsNeeded, LoginNeeded, Unwanted
 
 if TYPE_CHECKING:
     from remote import Remote
@@ -49,7 +49,7 @@ MAX_FILES = 4  # results on disk: on their way, waiting, or being handled
 CHUNK_SIZE = [1, 0.5]  # degrees E-W, S-N
 COLLECTION = "SENTINEL1_GRD"
 BANDS = ("VV", "VH")
-MARGIN = 0.001  # degrees by which a job's box is larger than its tile
+MARGIN = 0.001  # degrees of latitude by which a job's box is larger than its tile
 KEEP_RAW = False  # keep the netCDF files after they are archived
 BACKOFF = (1.0, 300.0)  # s, first and longest wait after a passing trouble
 PATIENCE = 24 * 3600  # s with one chunk's troubles, while the back end answers otherwise
@@ -212,8 +212,8 @@ def run(
     ``folder`` is that of the journal.  ``handle`` archives a `Result` and reads it back;
     it returns False if the file holds no measured pixel.  It is called in a thread of its
     own, ``observer`` in the caller's.  ``Summary.stopped`` tells why a run ended early:
-    LoginNeeded, CreditsNeeded, or OSError for a full disk.  Raises `Interrupted`, and
-    JournalError.
+    LoginNeeded, CreditsNeeded, Unwanted by the handler, or OSError for a full disk.  Raises
+    `Interrupted`, and JournalError.
     """
     journal = Journal(folder)
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
@@ -355,5 +355,5 @@ def _area(tile: Tile) -> float:
 
 __all__ = [
     "BACKENDS", "CreditsNeeded", "Estimate", "Event", "Interrupted", "LoginNeeded", "Pace", "Plan",
-    "Result", "Summary", "connect", "estimate", "plan", "run",
+    "Result", "Summary", "Unwanted", "connect", "estimate", "plan", "run",
 ]  # fmt: skip

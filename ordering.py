@@ -172,7 +172,7 @@ def archiver(archive: Archive, step: Callable[[Chunk, str], None]) -> Callable[[
         if not cells["count"].values.any():
             return False
         if (not result.provenance.synthetic) in kinds:
-            raise RuntimeError(mixed(archive, result.provenance.synthetic, "this result"))
+            raise download.Unwanted(mixed(archive, result.provenance.synthetic, "this back end"))
         step(result.chunk, "writing")
         archive.write(result.chunk, cells, result.provenance)
         kinds.add(result.provenance.synthetic)

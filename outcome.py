@@ -27,6 +27,7 @@ EXIT_CODES = {
     "NoData": NO_DATA,
     "LoginNeeded": LOGIN_NEEDED,
     "CreditsNeeded": FAILED,
+    "Unwanted": USAGE,
     "InputEnded": USAGE,
     "ConnectionError": FAILED,
     "MemoryError": FAILED,

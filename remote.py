@@ -12,6 +12,7 @@ import datetime as dt
 import hashlib
 import json
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ MEDIA_TYPES = ("application/x-netcdf", "application/netcdf")
 NO_DATA_CODE = "NoDataAvailable"
 NO_DATA_WORDS = "no data available for the given extents"
 LOGIN_CODES = ("AuthenticationRequired", "AuthenticationSchemeInvalid", "TokenInvalid")
+WIDEST = 100  # times a margin; nearer to a pole than 0.6 degrees there are no images
 PAGE = 500  # jobs in one answer of the list
 LOG_LINES = 3  # of a failed job's log that are worth keeping
 
@@ -62,17 +64,20 @@ class Asset:
 def order(chunk: Chunk, collection: str, bands: Sequence[str], margin: float) -> Json:
     """The process graph for one chunk.
 
-    ``margin`` is in degrees: the box is that much larger than the tile, so that the
-    tile's border cells are complete.  At 180 degrees and at the poles it is clipped,
-    since the API's boxes do not go around.  The end of the interval is exclusive.
+    ``margin`` is in degrees of latitude: the box is that much larger than the tile, so that
+    the tile's border cells are complete; in longitude the same in kilometres, at most
+    `WIDEST` times the degrees.  At 180 degrees and at the poles it is clipped, since the
+    API's boxes do not go around.  The end of the interval is exclusive.
     """
     tile = chunk.tile
+    shrunk = math.cos(math.radians(max(abs(tile.south), abs(tile.north))))
+    aside = margin / max(shrunk, 1 / WIDEST)
     load: Json = {
         "id": collection,
         "spatial_extent": {
-            "west": max(-180.0, round(tile.west - margin, 9)),
+            "west": max(-180.0, round(tile.west - aside, 9)),
             "south": max(-90.0, round(tile.south - margin, 9)),
-            "east": min(180.0, round(tile.east + margin, 9)),
+            "east": min(180.0, round(tile.east + aside, 9)),
             "north": min(90.0, round(tile.north + margin, 9)),
         },
         "temporal_extent": [

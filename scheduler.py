@@ -34,7 +34,7 @@ from files import is_disk_full
 from grid import Chunk, Provenance
 from journal import ENDS, Journal, JournalError, Row, State
 from remote import Asset, Json, Remote, Status
-from trouble import CreditsNeeded, Kind, LoginNeeded, Trouble, backoff, redact
+from trouble import CreditsNeeded, Kind, LoginNeeded, Trouble, Unwanted, backoff, redact
 
 POLL_SHARE = 0.02  # of the time without a change that may pass between two polls
 POLL_SLOWEST = 4  # times the usual wait
@@ -517,8 +517,8 @@ class Scheduler:
         self._tell("waiting", attempt, reason=f"{trouble}; next try in {wait:.3g} s")
 
     def _broken(self, attempt: _Attempt, error: Exception) -> None:
-        """An error that nothing above expects; a full disk ends the run, others the chunk."""
-        if is_disk_full(error):
+        """An error that nothing above expects ends the chunk, or the run if the next would fare so."""
+        if is_disk_full(error) or isinstance(error, Unwanted):
             self._log(attempt, str(error))
             self._halt(error, frozenset())
             return

@@ -50,6 +50,10 @@ class CreditsNeeded(Exception):
     """The account has no credits left; everything that was ordered is kept."""
 
 
+class Unwanted(Exception):
+    """Raised by who handles a result: no result of this back end will do, so order no more."""
+
+
 def of_status(status: int, words: str, retry_after: str | None = None) -> Trouble:
     """The trouble that an HTTP status means, where no openEO code says more."""
     words = f"HTTP {status}: {words}" if words else f"HTTP {status}"

@@ -8,17 +8,21 @@ import datetime as dt
 import errno
 import itertools
 import json
+import math
 import os
 import signal
 import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import convert
 import download
+import healpix
 import remote
 from files import is_disk_full
 from grid import BBox, Chunk, Tile
@@ -65,7 +69,8 @@ def ordered(tile, day=DAY, orbit="any"):
 
 def test_an_order_is_for_one_day_a_little_more_than_the_tile_and_both_bands():
     cube = ordered(Tile(7, 50, 8, 50.5))
-    assert cube.bbox == pytest.approx((6.999, 49.999, 8.001, 50.501))
+    aside = 0.001 / math.cos(math.radians(50.5))
+    assert cube.bbox == pytest.approx((7 - aside, 49.999, 8 + aside, 50.501))
     assert (cube.start, cube.end) == (
         dt.datetime(2026, 1, 20, tzinfo=dt.UTC), dt.datetime(2026, 1, 21, tzinfo=dt.UTC),
     )  # fmt: skip
@@ -74,8 +79,25 @@ def test_an_order_is_for_one_day_a_little_more_than_the_tile_and_both_bands():
 
 
 def test_orders_at_180_degrees_and_at_the_poles_are_clipped():
-    assert ordered(Tile(179, 89.5, 180, 90)).bbox == (178.999, 89.499, 180, 90)
-    assert ordered(Tile(-180, -90, -179, -89.5)).bbox == (-180, -90, -178.999, -89.499)
+    assert ordered(Tile(179, 89.5, 180, 90)).bbox == (178.9, 89.499, 180, 90)
+    assert ordered(Tile(-180, -90, -179, -89.5)).bbox == (-180, -90, -178.9, -89.499)
+
+
+@pytest.mark.parametrize("south", [0, 41.5, 60, 76, 80, 86.5, -87.5])
+def test_an_order_holds_the_border_cells_of_its_tile_as_a_whole(south):
+    healpy = pytest.importorskip("healpy", reason="has no wheel for this system")
+    tile = Tile(7, south, 8, south + 0.5)
+    ids = healpix.runs_to_ids(*convert.tile_runs(tile))
+    lon, lat = healpix.ids_to_lonlat(ids, convert.NSIDE, convert.ELLIPSOID)
+    inside = np.minimum(np.abs(lon - 7.5) < 0.498, np.abs(lat - south - 0.25) < 0.249)
+    corners = healpy.boundaries(convert.NSIDE, ids[~inside].astype(int), step=1, nest=True)
+    lon, lat = healpy.vec2ang(np.moveaxis(corners, 1, 2).reshape(-1, 3), lonlat=True)
+    west, south, east, north = ordered(tile).bbox
+    assert lon.min() < tile.west < tile.east < lon.max(), "they reach over the edges"
+    assert west < lon.min()
+    assert lon.max() < east
+    assert south < lat.min()
+    assert lat.max() < north
 
 
 def test_an_orbit_is_filtered_in_the_collections_own_words():

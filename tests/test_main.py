@@ -379,8 +379,12 @@ def test_a_measured_archive_takes_no_synthetic_result(folder, answer, sandbox, c
     [first, second] = made_up.chunks()
     about = Provenance("https://example.org", "SENTINEL1_GRD", "job", "2026-01-21", False)
     Archive(main.ZARR_PATH).write(first, made_up.read(first), about)
-    assert order(sandbox) == FAILED
-    assert "must not be mixed" in capsys.readouterr().out
+    created = sandbox.events()["counts"]["created"]
+    assert order(sandbox, "--bbox", "3.72,51.2,4.12,51.24") == USAGE, "the last --bbox counts"
+    said = capsys.readouterr()
+    assert "must not be mixed" in said.err
+    assert "not finished  9" in said.out
+    assert sandbox.events()["counts"]["created"] < created + 9, "the first result was enough"
     assert Archive(main.ZARR_PATH).chunks() == [first] != [second]
 
 
@@ -410,6 +414,7 @@ def test_a_bug_is_said_to_be_one_and_its_traceback_goes_to_a_file(
         (retrieve.NoData("x"), NO_DATA),
         (trouble.LoginNeeded("x"), LOGIN_NEEDED),
         (trouble.CreditsNeeded("x"), FAILED),
+        (trouble.Unwanted("x"), USAGE),
         (ArchiveError("x"), USAGE),
         (journal.JournalError("x"), USAGE),
         (InputEnded("x"), USAGE),
