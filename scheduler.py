@@ -517,7 +517,7 @@ class Scheduler:
         self._tell("waiting", attempt, reason=f"{trouble}; next try in {wait:.3g} s")
 
     def _broken(self, attempt: _Attempt, error: Exception) -> None:
-        """An error that nothing above expects ends the chunk, or the run if the next would fare so."""
+        """An unexpected error ends the chunk, or the run if the next chunk would fare no better."""
         if is_disk_full(error) or isinstance(error, Unwanted):
             self._log(attempt, str(error))
             self._halt(error, frozenset())
