@@ -27,7 +27,7 @@ check: $(DEV) ## ruff (lint, format) and mypy strict
 bench: $(DEV) ## the measurements behind the README's tables
 	$(BIN)/python -m benchmarks
 
-docs: $(RUNTIME) ## the pictures of the README
+docs: $(DEV) ## the pictures, the session and the list of constants of the README
 	$(BIN)/python docs/make.py
 
 torture: $(DEV) ## many more rounds of kill -9 than the tests take

@@ -1,8 +1,15 @@
-"""Makes the pictures of the README from the built-in back end: `make docs`."""
+"""Makes what the README shows, from the built-in back end: `make docs`.
+
+Runs the demo, draws its picture and the map of its archive, types a session into a
+terminal and puts what was on the screen into the README, and lists the constants.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import re
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -12,21 +19,72 @@ import asking  # noqa: E402
 import commands  # noqa: E402
 import retrieve  # noqa: E402
 import store  # noqa: E402
+import tilemap  # noqa: E402
+from docs import constants  # noqa: E402
 from files import replacing  # noqa: E402
 from outcome import DONE  # noqa: E402
+from tests.terminals import Terminal  # noqa: E402
 
 DPI = 110  # a page needs less than a paper
+COLUMNS = 100  # of the terminal
+PATIENCE = 600  # s for two tiles
+
+# What is waited for on the screen, and what is typed then.
+DOWNLOAD = [
+    ("q quit [1]: ", "1"), ("address of another one [1]: ", ""), ("[3.6,51.1,4.4,51.4]: ", ""),
+    ("Right? [Y/n]: ", "y"), ("First day [2026-01-20]: ", ""), ("included [2026-01-20]: ", ""),
+    ("Start? [y/N]: ", "y"),
+]  # fmt: skip
+RETRIEVE = [
+    ("q quit [1]: ", "2"), ("[3.6,51.1,4.4,51.4]: ", ""), ("Right? [Y/n]: ", "y"),
+    ("Day [2026-01-20]: ", ""), ("Bands [VV,VH]: ", ""), (".png]: ", "scheldt.png"),
+]  # fmt: skip
 
 
 def make() -> int:
-    """Run the demo and draw its picture at the size of a page."""
-    code = commands.run_demo()
-    if code == DONE:
-        archive = store.Archive(Path(commands.DEMO_FOLDER) / "sentinel1.zarr")
-        image = retrieve.retrieve(archive, asking.EXAMPLE_AREA, asking.EXAMPLE_DAY)
-        with replacing(ROOT / "docs" / "pictures" / "demo.png") as temporary:
-            retrieve.plot(image).savefig(temporary, dpi=DPI)
-    return code
+    """All of it; the exit code of the demo."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        code = commands.run_demo()
+        if code != DONE:
+            return code
+        draw(store.Archive(Path(commands.DEMO_FOLDER) / "sentinel1.zarr"))
+    with tempfile.TemporaryDirectory() as folder:
+        screens = [session(Path(folder), answers) for answers in (DOWNLOAD, RETRIEVE)]
+    put_into_readme("\n".join(f"$ python main.py\n{screen}\n" for screen in screens))
+    constants.PAGE.write_text(constants.page(), encoding="utf-8")
+    return DONE
+
+
+def draw(archive: store.Archive) -> None:
+    """The picture of the demo, and the map of its archive."""
+    image = retrieve.retrieve(archive, asking.EXAMPLE_AREA, asking.EXAMPLE_DAY)
+    figures = {"demo.png": retrieve.plot(image), "map.png": tilemap.coverage_map(archive)}
+    for name, figure in figures.items():
+        with replacing(ROOT / "docs" / "pictures" / name) as temporary:
+            figure.savefig(temporary, dpi=DPI)
+
+
+def session(folder: Path, answers: list[tuple[str, str]]) -> str:
+    """The screen of a terminal in which these questions were answered, to its end."""
+    with Terminal(folder, columns=COLUMNS) as terminal:
+        for question, answer in answers:
+            terminal.wait_for(question)
+            terminal.answer(answer)
+        code = terminal.end(PATIENCE)
+    if code != DONE:
+        raise RuntimeError(f"The session ended with exit code {code}:\n{terminal.screen}")
+    return terminal.screen
+
+
+def put_into_readme(text: str) -> None:
+    """Replace the session in the README."""
+    readme = ROOT / "README.md"
+    old = readme.read_text(encoding="utf-8")
+    pattern = r"(<!-- session -->\n```\n).*?(```\n<!-- end -->)"
+    new, found = re.subn(pattern, lambda m: m[1] + text + m[2], old, flags=re.DOTALL)
+    if found != 1:
+        raise RuntimeError(f"{readme} has {found} places for a session, not one.")
+    readme.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":
