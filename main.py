@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import signal
 import sys
@@ -193,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     mend_streams()
     try:
-        with terminable(), cli.make_context("main.py", [*arguments]) as context:
+        with terminable(), remarks(), cli.make_context("main.py", [*arguments]) as context:
             code = cli.invoke(context)
             sys.stdout.flush()
             return int(code or DONE)
@@ -222,6 +223,28 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class Remarks(logging.Handler):
+    """Shows what a room has to say while it works."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A line on stderr."""
+        tell(self.format(record))
+
+
+@contextlib.contextmanager
+def remarks() -> Iterator[None]:
+    """Show the remarks of the conversion, as that it compiles its loops, once."""
+    log, handler = logging.getLogger("convert"), Remarks()
+    level = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def mend_streams() -> None:

@@ -15,6 +15,7 @@ import sys
 import time
 
 import matplotlib.image
+import numba
 import numpy as np
 import psutil
 import pytest
@@ -22,6 +23,7 @@ import xarray as xr
 
 import download
 import figure
+import healpix
 import journal
 import main
 import outcome
@@ -386,6 +388,18 @@ def test_a_measured_archive_takes_no_synthetic_result(folder, answer, sandbox, c
     assert "not finished  9" in said.out
     assert sandbox.events()["counts"]["created"] < created + 9, "the first result was enough"
     assert Archive(main.ZARR_PATH).chunks() == [first] != [second]
+
+
+def test_that_loops_are_compiled_is_said_once(folder, answer, monkeypatch, capsys):
+    def compiles(_):
+        for number in (1, 1.5):
+            numba.njit(lambda x: x + 1)(number)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(healpix._announcement, "said", False)
+    monkeypatch.setattr("commands.existing_archive", compiles)
+    assert main.main(["list"]) == INTERRUPTED
+    assert capsys.readouterr().err.count("Compiling the loops for this computer") == 1
 
 
 # --- errors ------------------------------------------------------------------------------
