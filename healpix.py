@@ -877,7 +877,7 @@ def add_points(
 
 
 _SIDE = 64  # cells; squares up to this size are taken at a time
-_SPREAD = np.array([_spread(v) for v in range(_SIDE)])
+_SPREAD = np.array([int(f"{v:b}", base=4) for v in range(_SIDE)])  # `_spread` of each
 
 
 @loop
