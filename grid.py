@@ -62,7 +62,7 @@ class BBox:
         parts = [p for p in re.split(r"[,;\s]+", text.translate(_PASTED).strip()) if p]
         if len(parts) != 4:
             raise ValueError(
-                f"{_shorten(text)!r} holds {len(parts)} numbers, not 4.  "
+                f"{_shorten(text)!r} has {len(parts)} parts, not 4.  "
                 "Write west,south,east,north in degrees with a decimal point, like 7,50,8,50.5."
             )
         return cls(*(_parse_degrees(part) for part in parts))

@@ -80,8 +80,8 @@ def test_padding_goes_around_180_degrees_and_stops_at_the_poles():
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("7,50,8", "3 numbers"),
-        ("7,5,50,0,8,5,50,5", "8 numbers"),
+        ("7,50,8", "3 parts"),
+        ("7,5,50,0,8,5,50,5", "8 parts"),
         ("7,50,8,north", "'north'"),
         ("7,50,7,51", "no width"),
         ("7,51,8,50", "south"),
@@ -91,7 +91,7 @@ def test_padding_goes_around_180_degrees_and_stops_at_the_poles():
         ("nan,50,8,51", "finite"),
         ("7,50,inf,51", "finite"),
         ("7,50,8," + "9" * 400, "finite"),
-        ("", "0 numbers"),
+        ("", "0 parts"),
     ],
 )
 def test_what_is_no_box_is_refused_with_the_reason(text, word):

@@ -119,7 +119,7 @@ QUESTIONS = [
     ),
     Question(
         "Area", "[3.6,51.1,4.4,51.4]: ", ["1", ""], "west 3.6, south 51.1, east 4.4, north 51.4",
-        "7,50,8", "'7,50,8' holds 3 numbers, not 4.", "50,7,50.5,8",
+        "7,50,8", "'7,50,8' has 3 parts, not 4.", "50,7,50.5,8",
         "west 50, south 7, east 50.5, north 8: 55 x 111 km, 2 tiles (E050.0_N07.0, E050.0_N07.5).",
     ),
     Question(
