@@ -259,7 +259,8 @@ def _take_on(
     for key, row in latest.items():
         if key in wanted or _is_under_way(row):
             chunk = wanted.pop(key, row.chunk)
-            if archive_has(chunk):
+            # What was being handled is handled again: a killed writer may have left its sweepings.
+            if archive_has(chunk) and not scheduler.has_result(row):
                 if _is_under_way(row):
                     journal.note(row, State.ARCHIVED)
                 scheduler.summary.already.append(chunk)

@@ -184,6 +184,10 @@ class Scheduler:
             attempt.row = self._journal.note(row, state or State.FINISHED, ended=None)
         self._live[row.id] = attempt
 
+    def has_result(self, row: Row) -> bool:
+        """Whether an earlier run has fetched the result and not come to the end of handling it."""
+        return row.state is State.DOWNLOADED and self._path(row).exists()
+
     def run(self) -> None:
         """Work until nothing is left to do; never raises (see ``error``)."""
         began = self._pace.clock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import dataclasses
 import datetime as dt
@@ -364,6 +365,28 @@ def test_after_an_interrupt_the_next_run_goes_on(sandbox, archive, kind):
     assert raw_files(archive) == []
     created = created_for(sandbox.events(), archive)
     assert (len(created), set(created.values())) == (2, {1})
+
+
+def test_what_a_writer_killed_behind_its_commit_left_undone_is_done(sandbox, archive, tmp_path):
+    clean = Archive(tmp_path / "clean.zarr")
+    run(sandbox.url, clean, columns=1, days=1)
+    released = threading.Event()
+
+    def killed(result):
+        into(archive)(result)
+        (archive.path / result.chunk.tile.name / "cell_ids" / "zarr.json").unlink()
+        _thread.interrupt_main()
+        return released.wait(30)
+
+    with pytest.raises(download.Interrupted):
+        run(sandbox.url, archive, columns=1, days=1, handle=killed)
+    released.set()
+    assert len(archive.chunks()) == 1
+    assert tree(archive.path) != tree(clean.path)
+    run(sandbox.url, archive, columns=1, days=1)
+    assert tree(archive.path) == tree(clean.path)
+    assert raw_files(archive) == []
+    assert sum(created_for(sandbox.events(), archive).values()) == 1
 
 
 def test_a_started_job_is_fetched_also_by_a_run_that_asks_for_something_else(sandbox, archive):
