@@ -118,7 +118,7 @@ def test_piped_answers_do_the_same_as_flags(folder, answer, sandbox, monkeypatch
     ("arguments", "code", "words"),
     [
         (["download", "--bbox", "7,51,8,50"], 2, "south"),
-        (["download", "--bbox", "7,50,8"], 2, "3 numbers"),
+        (["download", "--bbox", "7,50,8"], 2, "3 parts"),
         (["download", "--bbox", "7,50,7,51"], 2, "no width"),
         (["download", "--bbox", "7,50,8,91"], 2, "between -90 and 90"),
         (["download", "--bbox", "nan,50,8,51"], 2, "not a finite number"),
