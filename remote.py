@@ -253,11 +253,16 @@ def _status(job: Mapping[str, Any]) -> Status:
 
 
 def _why(logs: Iterable[Mapping[str, Any]]) -> str:
-    entries = [f"{entry.get('code') or ''} {entry['message']}".strip() for entry in logs]
+    entries = [_entry(str(entry.get("code") or ""), str(entry["message"])) for entry in logs]
     for entry in entries:
         if NO_DATA_CODE in entry or NO_DATA_WORDS in entry.lower():
             raise Trouble(Kind.NO_DATA, entry)
     return " / ".join(dict.fromkeys(entries[-LOG_LINES:])) or "its log holds no error"
+
+
+def _entry(code: str, message: str) -> str:
+    """A line of a log; some back ends repeat the code in the message."""
+    return message if message.startswith(code) else f"{code}: {message}"
 
 
 def _asset(results: Json) -> Asset:
