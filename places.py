@@ -52,7 +52,7 @@ def open_journal(archive_path: str | Path) -> Journal:
 
 def describe(archive_path: str) -> str:
     """Records, tiles and bytes in a few words."""
-    if not Path(archive_path).exists():
+    if "://" not in archive_path and not Path(archive_path).exists():
         return "new"
     archive = open_archive(archive_path)
     try:

@@ -57,9 +57,9 @@ class Layout:
 def read_layout(path: Path) -> Layout | None:
     """The layout of the archive in this folder; None if the folder is free for one."""
     file = path / "zarr.json"
-    if path.exists() and not path.is_dir():
-        raise ArchiveError(f"{path} is a file, not an archive.  Choose another path.")
     if not file.exists():
+        if path.exists() and not path.is_dir():
+            raise ArchiveError(f"{path} is a file, not an archive.  Choose another path.")
         left = [p.name for p in path.iterdir() if not _is_ours(p)] if path.is_dir() else []
         if left:
             raise ArchiveError(

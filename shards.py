@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import google_crc32c
 import numcodecs.blosc  # type: ignore[import-untyped]
@@ -358,8 +358,10 @@ def _place(task: tuple[npt.NDArray[Any], int, list[tuple[int, int, int]], Bytes]
 
 
 def _open(path: Path) -> BinaryIO:
+    # A URL's path reads ahead, unless it is told to fetch just what is asked for.
+    options: dict[str, Any] = {} if isinstance(path, Path) else {"cache_type": "none"}
     try:
-        return path.open("rb")
+        return cast(BinaryIO, path.open("rb", **options))
     except FileNotFoundError:
         raise DamageError("the file is missing") from None
 

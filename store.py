@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -66,20 +66,21 @@ class Damage:
 class Archive:
     """An archive in a folder.  Opening it creates nothing; the first `write` does.
 
-    Raises ArchiveError if the path is neither an archive nor free for one, or if the
-    archive is of a newer format.  ``storage`` is what changes the disk (for tests and
-    measurements).
+    ``path`` may be the URL of a folder, of any kind that fsspec knows (``https://``, ``s3://``
+    with s3fs); such an archive can be read, not written.  Raises ArchiveError if the path is
+    neither an archive nor free for one, or if the archive is of a newer format.  ``storage``
+    is what changes the disk (for tests and measurements).
     """
 
     def __init__(self, path: str | Path, storage: type[Disk] = Disk) -> None:
-        if "://" in str(path):
-            raise ArchiveError(
-                f"{path} is a URL, but an archive is a folder.  `xarray.open_zarr` opens a tile "
-                "of an archive over a URL."
-            )
-        self.path = Path(path)
+        try:
+            self.path = _folder_at(path)
+            self._layout = read_layout(self.path)
+        except ImportError as error:
+            raise ArchiveError(f"{path} cannot be read: {error}.") from error
         self._storage = storage
-        self._layout = read_layout(self.path)
+        if self._layout is None and not isinstance(self.path, Path):
+            raise ArchiveError(f"There is no archive at {path}.")
 
     @property
     def layout(self) -> Layout | None:
@@ -91,7 +92,8 @@ class Archive:
     def require(
         self, nside: int, ellipsoid: str, chunk_size: Iterable[float], bands: Iterable[str]
     ) -> None:
-        """Raise ArchiveError, naming both values, unless such records fit the archive."""
+        """Raise ArchiveError, naming both values, unless such records can be written to it."""
+        self._require_folder()
         layout = self.layout
         if layout is None:
             return
@@ -221,6 +223,7 @@ class Archive:
         ArchiveError if the cells do not fit the archive, OSError if the disk is full or
         cannot be written; in either case nothing of the record is kept.
         """
+        self._require_folder()
         layout = _layout_of(chunk, cells)
         self._require_fit(chunk, layout, cells)
         with self._explained(str(chunk)):
@@ -232,6 +235,7 @@ class Archive:
 
     def remove(self, chunk: Chunk) -> bool:
         """Remove a record; False if there is none.  A tile's last record takes the tile along."""
+        self._require_folder()
         if not self.has(chunk):
             return False
         with self._explained(str(chunk)), self._writer(chunk.tile) as writer:
@@ -239,6 +243,7 @@ class Archive:
 
     def remove_tile(self, tile: Tile) -> bool:
         """Remove all records of a tile, readable or not; False if there are none."""
+        self._require_folder()
         if self.layout is None or not (self.path / tile.name / "zarr.json").exists():
             return False
         with self._explained(tile.name), self._writer(tile) as writer:
@@ -246,6 +251,12 @@ class Archive:
         return True
 
     # --- behind the scenes ---
+
+    def _require_folder(self) -> None:
+        if not isinstance(self.path, Path):
+            raise ArchiveError(
+                f"{self.path} is a URL.  An archive there can be read, but not changed."
+            )
 
     def _load(self, tile: Tile) -> Group | None:
         layout = self.layout
@@ -330,6 +341,16 @@ class Archive:
 
 
 # --- small helpers ---------------------------------------------------------------------
+
+
+def _folder_at(path: str | Path) -> Path:
+    """The folder; that at a URL is read by the same calls, but is no Path."""
+    if "://" not in str(path):
+        return Path(path)
+    from upath import UPath
+
+    folder = UPath(path)
+    return Path(folder.path) if folder.protocol in ("file", "local") else cast(Path, folder)
 
 
 def _layout_of(chunk: Chunk, cells: xr.Dataset) -> Layout:

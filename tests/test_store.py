@@ -364,8 +364,6 @@ def test_what_is_no_archive_is_left_alone(tmp_path):
     for path, word in ((full, "thesis.docx"), (file, "is a file"), (other, "no archive")):
         with pytest.raises(ArchiveError, match=word):
             Archive(path)
-    with pytest.raises(ArchiveError, match="is a URL"):
-        Archive("https://example.org/archive.zarr")
     late = tmp_path / "late"
     archive = Archive(late)
     late.mkdir()

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
+import flask
 import numpy as np
+import pandas as pd
 import pytest
+import werkzeug.serving
 import xarray as xr
 import zarr
 
 import healpix
-from grid import Chunk, tile_at
+from grid import BBox, Chunk, tile_at
+from schema import ArchiveError
 from store import Archive
 from tests.test_store import CHUNK, DAY, ORIGIN, TILE, cells_of, days
 
@@ -37,6 +42,67 @@ def archives(tmp_path_factory):
 def tile(archives):
     with xr.open_zarr(archives["sphere"].path / TILE.name) as opened:
         yield opened
+
+
+@pytest.fixture
+def served(archives):
+    """The archive on an HTTP server that lists folders and knows ranges; what was asked of it."""
+    app, asked = flask.Flask("archive"), []
+    root = archives["sphere"].path
+
+    @app.get("/")
+    @app.get("/<path:name>")
+    def get(name=""):
+        place = root / name
+        if place.is_dir():
+            names = [entry.name + "/" * entry.is_dir() for entry in place.iterdir()]
+            return "".join(f'<a href="{name}">{name}</a>' for name in names)
+        if not place.is_file():
+            flask.abort(404)
+        answer = flask.send_file(place, "application/octet-stream", conditional=True)
+        if flask.request.method == "GET":
+            asked.append((name, answer.content_range and answer.content_range.stop))
+        return answer
+
+    server = werkzeug.serving.make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}", asked
+    server.shutdown()
+    thread.join()
+
+
+def test_an_archive_at_a_url_reads_like_the_folder(archives, served):
+    folder, (url, asked) = archives["sphere"], served
+    there = Archive(url)
+    assert there.layout == folder.layout
+    assert there.tiles() == folder.tiles()
+    pd.testing.assert_frame_equal(there.records(), folder.records())
+    asked.clear()
+    for box in (None, BBox(TILE.west, TILE.south, TILE.west + 0.01, TILE.south + 0.01)):
+        xr.testing.assert_identical(there.read(CHUNK, box), folder.read(CHUNK, box))
+    shards = [stop for name, stop in asked if "/c/0/0" in name]
+    assert shards
+    assert all(shards), "ranges of a shard, never a whole one"
+    assert there.verify() == []
+
+
+def test_an_archive_at_a_url_is_never_changed(archives, served):
+    url, _ = served
+    there, cells = Archive(url), archives["sphere"].read(CHUNK)
+    for change in (
+        lambda: there.write(CHUNK, cells), lambda: there.remove(CHUNK),
+        lambda: there.remove_tile(TILE), lambda: there.require(2**18, "sphere", (1, 0.5), "V"),
+    ):  # fmt: skip
+        with pytest.raises(ArchiveError, match="can be read, but not changed"):
+            change()
+    with pytest.raises(ArchiveError, match="There is no archive at"):
+        Archive(f"{url}/{TILE.name}/nothing")
+
+
+def test_a_file_url_is_its_folder(archives):
+    path = archives["sphere"].path
+    assert Archive(path.as_uri()).path == path
 
 
 def test_xarray_opens_a_tile_by_itself(tile):
