@@ -13,13 +13,12 @@ neighbouring zones are samples of the same field.
 What is on the ground, and how bright (VV / VH in dB):
 
 * sea: VV falls with incidence and rises with wind as CMOD5 does near 35 degrees (Hersbach
-  2007, doi:10.1029/2006JC003743), VH by C-2PO, ``0.580 U - 35.652`` (Zhang and Perrie 2012,
-  doi:10.1175/BAMS-D-11-00001.1); a few ships of +8 to +16 dB with their side lobes
+  et al. 2007, doi:10.1029/2006JC003743), VH by C-2PO, ``0.580 U - 35.652`` (Zhang and
+  Perrie 2012); a few ships of +8 to +16 dB with their side lobes
 * fields: -10 to -15 / -16 to -21, parcel by parcel, with the seasons of their crops
   (Veloso et al. 2017, doi:10.1016/j.rse.2017.07.015)
-* forest: -8 / -14, hardly changing (Dostalova et al. 2018, doi:10.3390/rs10091459)
-* towns: -7 to 0 with single scatterers up to +12, VH 7 dB lower (Koppel et al. 2017,
-  doi:10.1080/22797254.2017.1333417)
+* forest: -8 / -14, hardly changing
+* towns: -7 to 0 with single scatterers up to +12, VH 7 dB lower
 * rivers: -21 / -28
 
 Speckle is a gamma variate of 4.4 looks, the equivalent number of looks of an IW GRD image
