@@ -320,6 +320,7 @@ def _average(
         ]
         partly = sum(job.result() for job in adding)
         gaps = missing if partly else missing[:0]
+        # Several shares for each thread: they take unequal times.
         cuts = np.searchsorted(place, np.linspace(0, place[-1], 8 * WORKERS + 1))
         for job in [pool.submit(take, *cut) for cut in itertools.pairwise(cuts.tolist())]:
             job.result()

@@ -628,12 +628,13 @@ def _add_row(
     for j in range(found.size):
         if found[j] < 0:
             continue
+        slot = np.uint64(found[j])
         if weight[j] < 0:
             partly += _add_partly_seen(values, row, column + j, found[j], sums, missing)
         else:
             for band in range(bands):
-                sums[found[j], band] += values[band][row, column + j]
-            sums[found[j], bands] += weight[j]
+                sums[slot, band] += values[band][row, column + j]
+            sums[slot, bands] += weight[j]
     return partly
 
 
