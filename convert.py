@@ -28,6 +28,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -416,6 +417,9 @@ def _holes(raster: Raster, grid: _Grid, nside: int, count: NDArray[np.uint16]) -
 # -------------------------------------------------------------------------- regular grid
 
 
+METHODS = ("nearest", "bilinear", "mean")
+
+
 def cells_to_grid(
     cells: xr.Dataset,
     bbox: BBox,
@@ -429,42 +433,168 @@ def cells_to_grid(
     method "nearest": the value of the cell that contains the pixel centre, NaN where
     there is none.  "bilinear": HEALPix's interpolation between the four neighbours on the
     two rings around the centre (Gorski et al.'s get_interpol); where some of them have no
-    value the others share their weight, and what is a gap by "nearest" stays one.
+    value the others share their weight, and what is a gap by "nearest" stays one.  "mean":
+    the mean of the cells whose centres lie in the pixel, weighted by ``count``, or by
+    ``<band>_count`` where that is there; a pixel without a centre is as by "nearest".
 
     Result: ``<band>(lat, lon)`` float32; ``lat`` ascending, centres at
     south + (i + 0.5) dlat, and ``lon`` at west + (j + 0.5) dlon, as many as have their
     centre in the box (at least one).  East of 180 degrees ``lon`` goes on counting.
     """
-    if method not in ("nearest", "bilinear"):
-        raise ValueError(f"method is {method!r}; it must be nearest or bilinear.")
-    lat = pixel_centres(bbox.south, bbox.height, dlat, "dlat")
-    lon = pixel_centres(bbox.west, bbox.width, dlon, "dlon")
-    bands = [
-        str(key) for key in cells.data_vars if cells[key].dims == ("cells",) and key != "count"
-    ]
-    values = np.stack([cells[band].values for band in bands]).astype(np.float32, copy=False)
-    index = healpix.index_runs(cells["start_ipix"].values, cells["run_len"].values)
-    level, ellipsoid = healpix.level_of(cells.attrs["nside"]), cells.attrs["ellipsoid"]
-    rows = healpix.to_authalic(lat) if ellipsoid == "WGS84" else lat
-    out = np.empty((len(bands), lat.size, lon.size), np.float32)
-    fill = healpix.interpolate if method == "bilinear" else healpix.look_up
-
-    def work(first: int, stop: int) -> None:
-        fill(rows[first:stop], lon, level, index, values, out[:, first:stop])
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        cuts = np.linspace(0, lat.size, 4 * WORKERS + 1).astype(int).tolist()
-        for job in [pool.submit(work, *cut) for cut in itertools.pairwise(cuts)]:
-            job.result()
-    data = {band: (("lat", "lon"), out[i], cells[band].attrs) for i, band in enumerate(bands)}
+    frame = Frame(bbox, dlat, dlon)
+    out = grid_values(cells, frame, slice(0, frame.lat.size), slice(0, frame.lon.size), method)
+    names = grid_bands(cells)
+    data = {band: (("lat", "lon"), out[i], cells[band].attrs) for i, band in enumerate(names)}
     return xr.Dataset(
         data,
         coords={
-            "lat": ("lat", lat, {"standard_name": "latitude", "units": "degrees_north"}),
-            "lon": ("lon", lon, {"standard_name": "longitude", "units": "degrees_east"}),
+            "lat": ("lat", frame.lat, {"standard_name": "latitude", "units": "degrees_north"}),
+            "lon": ("lon", frame.lon, {"standard_name": "longitude", "units": "degrees_east"}),
         },
         attrs=cells.attrs,
     )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A regular grid of longitude and latitude: a box and the size of its pixels, degrees.
+
+    Raises ValueError for pixels without a size.
+    """
+
+    bbox: BBox
+    dlat: float
+    dlon: float
+
+    @cached_property
+    def lat(self) -> Floats:
+        """Pixel centres, ascending."""
+        return pixel_centres(self.bbox.south, self.bbox.height, self.dlat, "dlat")
+
+    @cached_property
+    def lon(self) -> Floats:
+        """Pixel centres, ascending; beyond 180 where the box crosses it."""
+        return pixel_centres(self.bbox.west, self.bbox.width, self.dlon, "dlon")
+
+
+def grid_bands(cells: xr.Dataset) -> list[str]:
+    """The variables of cells that are bands, not counts."""
+    names = [str(key) for key in cells.data_vars if cells[key].dims == ("cells",)]
+    return [name for name in names if name != "count" and not name.endswith("_count")]
+
+
+def grid_values(
+    cells: xr.Dataset,
+    frame: Frame,
+    rows: slice,
+    columns: slice,
+    method: str,
+    workers: int = WORKERS,
+) -> NDArray[np.float32]:
+    """Some rows and columns of a grid, (band, row, column), as of `cells_to_grid`.
+
+    They are the same whichever part of the grid is asked for.  Cells around it must be
+    there: for "mean" those with their centre in a pixel, else those around its centre.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}.")
+    names = grid_bands(cells)
+    if method == "mean":
+        means = Means(frame, rows, columns, names)
+        means.add(cells)
+        return means.values()
+    values = np.stack([cells[band].values for band in names]).astype(np.float32, copy=False)
+    return _at_centres(cells, values, frame, rows, columns, method, workers)
+
+
+def _at_centres(
+    cells: xr.Dataset,
+    values: NDArray[np.float32],
+    frame: Frame,
+    rows: slice,
+    columns: slice,
+    method: str,
+    workers: int,
+) -> NDArray[np.float32]:
+    """Values (n, cell) at the pixel centres, (n, row, column)."""
+    lat, lon = frame.lat[rows], frame.lon[columns]
+    index = healpix.index_runs(cells["start_ipix"].values, cells["run_len"].values)
+    level = healpix.level_of(cells.attrs["nside"])
+    lat = healpix.to_authalic(lat) if cells.attrs["ellipsoid"] == "WGS84" else lat
+    out = np.empty((len(values), lat.size, lon.size), np.float32)
+    fill = healpix.interpolate if method == "bilinear" else healpix.look_up
+
+    def work(first: int, stop: int) -> None:
+        fill(lat[first:stop], lon, level, index, values, out[:, first:stop])
+
+    if workers == 1:
+        work(0, lat.size)
+        return out
+    with ThreadPoolExecutor(workers) as pool:
+        cuts = np.linspace(0, lat.size, 4 * workers + 1).astype(int).tolist()
+        for job in [pool.submit(work, *cut) for cut in itertools.pairwise(cuts)]:
+            job.result()
+    return out
+
+
+class Means:
+    """Pixels as weighted means of the cells with their centre in them, from one or more parts.
+
+    The parts may be of different levels and have cells in common: a cell counts by its
+    ``<band>_count`` where that is there, else by its ``count``.  A pixel without a centre
+    gets the cells that contain its own centre.  ``rows`` and ``columns`` are those of the
+    grid ``frame`` that are wanted, ``bands`` the names of the values to average.
+    """
+
+    def __init__(self, frame: Frame, rows: slice, columns: slice, bands: Sequence[str]) -> None:
+        self.frame, self.rows, self.columns, self.bands = frame, rows, columns, list(bands)
+        shape = frame.lat[rows].size, frame.lon[columns].size
+        self._sums, self._totals = np.zeros((2, *shape, len(self.bands)))
+        self._hits = np.zeros(shape, np.uint32)
+        self._parts: list[xr.Dataset] = []
+
+    def add(self, cells: xr.Dataset) -> None:
+        """Take a part into account."""
+        nside, frame = cells.attrs["nside"], self.frame
+        values, weights = self._values(cells)
+        top, row_of = healpix.ring_rows(
+            frame.bbox.south, frame.dlat, self.rows, nside, cells.attrs["ellipsoid"]
+        )
+        healpix.add_to_pixels(
+            cells["start_ipix"].values.astype(np.int64), cells["run_len"].values.astype(np.int64),
+            healpix.level_of(nside), top, row_of,
+            frame.bbox.west, frame.dlon, self.columns.start,
+            values, weights, self._sums, self._totals, self._hits,
+        )  # fmt: skip
+        self._parts.append(cells)
+
+    def values(self) -> NDArray[np.float32]:
+        """The means, (band, row, column); NaN where no cell has a value."""
+        empty = self._hits == 0
+        if empty.any():
+            for part in self._parts:
+                value, weight = self._nearest(part)
+                self._sums[empty] += (value * weight)[empty]
+                self._totals[empty] += weight[empty]
+        with np.errstate(invalid="ignore"):
+            return np.moveaxis(self._sums / self._totals, -1, 0).astype(np.float32)
+
+    def _values(self, cells: xr.Dataset) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Values (band, cell) and weights (band, cell), or (1, cell) where all are the same."""
+        values = np.stack([cells[band].values for band in self.bands])
+        weights = [cells["count"].values]
+        if any(f"{band}_count" in cells for band in self.bands):
+            weights = [cells.get(f"{band}_count", cells["count"]).values for band in self.bands]
+        return values.astype(np.float32, copy=False), np.stack(weights)
+
+    def _nearest(self, cells: xr.Dataset) -> tuple[Floats, Floats]:
+        """Value and weight, (row, column, band), of the cells around the pixel centres."""
+        values, weights = self._values(cells)
+        both = np.concatenate([values, np.broadcast_to(weights, values.shape).astype(np.float32)])
+        found = _at_centres(cells, both, self.frame, self.rows, self.columns, "nearest", 1)
+        value, weight = np.split(np.moveaxis(found.astype(float), 0, -1), 2, axis=-1)
+        seen = np.isfinite(value) & (weight > 0)
+        return np.where(seen, value, 0), np.where(seen, weight, 0)
 
 
 def pixel_centres(start: float, extent: float, step: float, name: str) -> Floats:

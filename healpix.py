@@ -1157,3 +1157,70 @@ def _share(quad: Floats, weight: Floats, here: float) -> float:
             total += weight[k] * quad[k]
             known += weight[k]
     return total / known if here == here and known > 0 else here
+
+# ----------------------------------------------------------------- cells to coarse pixels
+
+
+def ring_rows(
+    south: float, dlat: float, rows: slice, nside: int, ellipsoid: str
+) -> tuple[int, Ints]:
+    """The first ring of some rows of a grid, and from it on the row of each ring, or -1.
+
+    Row ``rows.start`` is 0; row i of the grid is at ``[south + i dlat, south + (i + 1) dlat)``.
+    """
+    lat = np.array([min(90.0, south + rows.stop * dlat), max(-90.0, south + rows.start * dlat)])
+    if _is_geodetic(ellipsoid):
+        lat = to_authalic(lat)
+    north, bottom = rings_at(lat, nside)
+    top, last = max(1, int(north) - 1), min(4 * nside - 1, int(bottom) + 2)
+    lats = _ring_lats(top, last, nside, _is_geodetic(ellipsoid))
+    found = np.floor((lats - south) / dlat).astype(np.int64)
+    return top, np.where((found >= rows.start) & (found < rows.stop), found - rows.start, -1)
+
+
+@loop
+def _ring_lats(first: int, last: int, nside: int, geodetic: bool) -> Floats:
+    lat = np.empty(last - first + 1)
+    for ring in range(first, last + 1):
+        lat[ring - first] = _ring_lat(ring, nside, geodetic)
+    return lat
+
+
+@loop
+def add_to_pixels(
+    run_start: Ints, run_len: Ints, level: int, top: int, rows: Ints,
+    west: float, dlon: float, first: int,
+    values: Any, weights: Any, sums: Floats, totals: Floats, hits: Any,
+) -> None:  # fmt: skip
+    """Add the cells of the runs to the pixels that their centres lie in.
+
+    top, rows: of `ring_rows`.  Column 0 is the grid's column ``first``; column j of the grid
+    is at ``[west + j dlon, west + (j + 1) dlon)``.  values: (band, cell), NaN for none.
+    weights: (band, cell), or (1, cell) for all bands.  To sums and totals (row, column,
+    band) go weight times value and weight, to hits (row, column) the number of cells,
+    whether they have a value or not.
+    """
+    nside = 1 << level
+    bands, apart = values.shape[0], weights.shape[0] > 1
+    k = -1
+    for run in range(run_start.size):
+        for cell in range(run_start[run], run_start[run] + run_len[run]):
+            k += 1
+            face, ix, iy = _decode(cell, level)
+            ring, east = _to_ring(face, ix, iy, nside)
+            if not 0 <= ring - top < rows.size or rows[ring - top] < 0:
+                continue
+            row = rows[ring - top]
+            beyond = _cell_lon(east, ring, nside) - west
+            if beyond < 0.0:
+                beyond += 360.0
+            column = int(beyond / dlon) - first
+            if not 0 <= column < hits.shape[1]:
+                continue
+            hits[row, column] += 1
+            for band in range(bands):
+                weight = weights[band if apart else 0, k]
+                value = values[band, k]
+                if weight > 0 and value == value:
+                    sums[row, column, band] += weight * value
+                    totals[row, column, band] += weight
