@@ -25,7 +25,8 @@ EXAMPLE_DAY = dt.date(2026, 1, 20)
 DAYS_SHOWN = 10  # days of an archive that are offered
 TILES_NAMED = 3  # tiles of an area that are named
 KM_PER_DEGREE = 111.195  # of latitude
-SUFFIXES = ("png", "nc", "tif")
+SUFFIXES = ("png", "nc", "tif", "gif")
+LINE_SUFFIXES = (".png", ".csv")
 
 SANDBOX = "SYNTHETIC images, made up by the built-in sandbox: no account, no network"
 CDSE = "measured images of the Copernicus Data Space: a free account is needed"
@@ -53,6 +54,17 @@ def image_day(text: str) -> dt.date:
     return period(text)[0]
 
 
+def spacing(text: str) -> float:
+    """Degrees, above 0: the size of a pixel."""
+    try:
+        step = float(text)
+    except ValueError:
+        step = math.nan
+    if not 0 < step < math.inf:
+        raise ValueError(f"{text!r} is no size of a pixel; write degrees, like 0.001.")
+    return step
+
+
 def band_names(text: str) -> tuple[str, ...]:
     """Names separated by commas or blanks, in capitals, each once."""
     names = tuple(dict.fromkeys(re.findall(r"[^,;\s]+", text.upper())))
@@ -74,13 +86,13 @@ def back_end(text: str) -> str:
 
 
 def file_names(text: str) -> tuple[str, ...]:
-    """Names that end in .png, .nc or .tif, separated by commas or blanks; they may hold blanks."""
+    """Names that end in .png, .nc, .tif or .gif, with commas or blanks between and in them."""
     if text.strip().lower() in ("", "-", "none"):
         return ()
     ends = rf"(\.(?:{'|'.join(SUFFIXES)})['\"]?)(?:[,;\s]+|$)"
     names = re.sub(ends, r"\1\n", text, flags=re.IGNORECASE).split("\n")
     if names.pop().strip():
-        raise ValueError(f"{text.strip()!r}: a name must end in .png, .nc or .tif.")
+        raise ValueError(f"{text.strip()!r}: a name must end in .png, .nc, .tif or .gif.")
     return tuple(dict.fromkeys(name.strip(" '\"") for name in names))
 
 
@@ -182,8 +194,8 @@ def ask_back_end(default: str) -> str:
     return ask("Back end", parse, shown, ", 1, 2 or the address of another one")
 
 
-def ask_day(found: Sequence[Coverage], box: str) -> dt.date:
-    """Offer the days that an archive has of a box, newest first."""
+def ask_days(found: Sequence[Coverage], box: str) -> Period:
+    """Offer the days that an archive has of a box, newest first; one, a month or A/B."""
     tell("  The archive has, with the share of the box:")
     for cover in found[:DAYS_SHOWN]:
         orbit = "" if cover.orbit == "any" else f" {cover.orbit}"
@@ -192,19 +204,20 @@ def ask_day(found: Sequence[Coverage], box: str) -> dt.date:
         tell(f"  and {len(found) - DAYS_SHOWN} more, back to {found[-1].day}")
     there = {cover.day for cover in found}
 
-    def parse(text: str) -> dt.date:
-        day = image_day(text)
-        if day not in there:
-            raise ValueError(f"The archive has nothing of {box} on {day}.")
-        return day
+    def parse(text: str) -> Period:
+        first, last = period(text)
+        if not any(first <= day <= last for day in there):
+            when = f"on {first}" if first == last else f"from {first} to {last}"
+            raise ValueError(f"The archive has nothing of {box} {when}.")
+        return first, last
 
-    return ask("Day", parse, found[0].day.isoformat())
+    return ask("Day", parse, found[0].day.isoformat(), " or days A/B" if len(there) > 1 else "")
 
 
 def ask_orbit(orbits: Sequence[str]) -> str:
     """Ask which of the orbits that an archive has apart."""
-    options = {str(number): orbit for number, orbit in enumerate(orbits, 1)}
-    return options[choose("Passes of which orbit?", options, "1")]
+    options = {str(number): orbit for number, orbit in enumerate((*orbits, "any"), 1)}
+    return options[choose("Passes of which orbit?  (any mixes them)", options, "1")]
 
 
 def ask_bands(there: Sequence[str]) -> tuple[str, ...]:
@@ -254,9 +267,10 @@ def _writable(text: str) -> tuple[str, ...]:
     return names
 
 
-def require_targets(names: Iterable[str]) -> None:
+def require_targets(names: Iterable[str], suffixes: tuple[str, ...] | None = None) -> None:
     """Refuse, as `export.checked_target` does, what no file can be written to."""
+    from export import SUFFIXES as ALL
     from export import checked_target
 
     for name in names:
-        checked_target(name, overwrite=True)
+        checked_target(name, True, suffixes or ALL)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,6 @@ import click
 
 import asking
 from asking import EXAMPLE_AREA, EXAMPLE_DAY
-from grid import BBox
 from ordering import count_chunks, make_plan, run_download
 from outcome import DONE, FAILED
 from places import (
@@ -28,10 +26,9 @@ from places import (
     existing_archive,
     open_archive,
     open_journal,
-    remember,
-    remembered,
 )
 from terminal import begin, choose, confirm, count, size, somebody_is_there, tell
+from viewing import run_retrieve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,102 +86,6 @@ def ask_to_continue(archive_path: str) -> Request | None:
     done, total = len(plan.archived) + len(plan.empty), count_chunks(plan)
     stopped = f"An earlier download stopped with {done} of {count(total, 'chunk')} done.  "
     return request if confirm("Continue it?", True, stopped) else None
-
-
-def run_retrieve(
-    archive_path: str,
-    bbox: BBox | None = None,
-    day: dt.date | None = None,
-    bands: Sequence[str] | None = None,
-    orbit: str | None = None,
-    outputs: Sequence[str] = (),
-    overwrite: bool = False,
-    no_show: bool = False,
-) -> int:
-    """Ask for what is missing, then select, regrid, plot and export."""
-    interactive = bbox is None or day is None
-    if outputs:
-        asking.require_targets(outputs)
-    elif no_show and not interactive:
-        raise ValueError("Nothing to do: with --no-show, name a file with --output.")
-    archive = existing_archive(archive_path)
-    folder = downloads_folder(archive_path)
-    layout = archive.layout
-    assert layout is not None
-    asking.require_bands(bands or (), layout.bands)
-    usual = remembered(folder).get("bbox") or first_box(archive)
-    bbox = asking.area(bbox, usual, layout.chunk_size)
-    if day is None:
-        day, orbit = ask_day_and_orbit(archive, bbox, orbit)
-    if interactive and bands is None:
-        bands = asking.ask_bands(layout.bands)
-    targets: dict[str, bool] | None
-    if interactive and not outputs:
-        targets = asking.ask_files(f"s1_{day}_{str(bbox).replace(',', '_')}.png", overwrite)
-    else:
-        targets = asking.may_replace(outputs, overwrite, interactive or somebody_is_there())
-    if targets is None:
-        tell("Nothing was written.")
-        return DONE
-    read_and_show(archive, bbox, day, bands, orbit, targets, show=not no_show)
-    remember(folder, bbox=bbox)
-    return DONE
-
-
-def read_and_show(
-    archive: Archive,
-    bbox: BBox,
-    day: dt.date,
-    bands: Sequence[str] | None,
-    orbit: str | None,
-    targets: dict[str, bool],
-    show: bool,
-) -> None:
-    """Draw the box, write it to the files, print their names, and open a window."""
-    import export
-    import retrieve
-    from progress import working
-
-    with working("reading and regridding"):
-        grid = retrieve.retrieve(archive, bbox, day, bands=bands, orbit=orbit)
-    with working("drawing"):
-        figure = retrieve.plot(grid)
-    for band, (low, high) in retrieve.plot_ranges(figure).items():
-        tell(f"  {band}: {low:.1f} to {high:.1f} dB (2nd to 98th percentile)")
-    tell(f"  {grid.attrs['source']}")
-    for name, replace in targets.items():
-        with working(f"writing {Path(name).name}"):
-            if name.lower().endswith(".png"):
-                export.save_figure(figure, name, replace)
-            else:
-                export.export(grid, name, replace)
-        click.echo(name)
-    if show and not retrieve.show(figure) and not targets:
-        tell("There is no display to open a window on; name a file with --output.")
-
-
-def ask_day_and_orbit(
-    archive: Archive, bbox: BBox, orbit: str | None
-) -> tuple[dt.date, str | None]:
-    """Offer what the archive has of the box; NoData if that is nothing."""
-    import retrieve
-
-    found = [c for c in retrieve.days(archive, bbox) if orbit in (None, c.orbit)]
-    if not found:
-        raise retrieve.NoData(
-            f"The archive {archive.path} holds nothing of {bbox}.  Get it with `download`."
-        )
-    day = asking.ask_day(found, str(bbox))
-    orbits = [cover.orbit for cover in found if cover.day == day]
-    if orbit is None and len(orbits) > 1 and "any" not in orbits:
-        orbit = asking.ask_orbit(orbits)
-    return day, orbit
-
-
-def first_box(archive: Archive) -> str:
-    """The first tile of an archive: a box of which there is something."""
-    tiles = archive.tiles()
-    return str(tiles[0].bbox if tiles else EXAMPLE_AREA)
 
 
 def run_list(

@@ -2,10 +2,12 @@
 
 .nc   CF-1.11 netCDF: linear power and dB, coordinates with bounds, grid mapping
 .tif  cloud-optimised GeoTIFF: linear power, one named band each, EPSG:4326
-.png  the picture that `figure.plot` draws, at 300 dpi
+.png  the picture that `series.plot` draws, at 300 dpi
+.gif  the images of several days, one after the other
 
-Each is written beside its final name, read back, synced and renamed, so a file that
-is there is whole.
+A grid may be in memory or lazy (`retrieve.open`), and larger than memory: it is computed,
+packed and written block by block, by `engine`.  Each file is written beside its final name,
+read back, synced and renamed, so a file that is there is whole.
 """
 
 from __future__ import annotations
@@ -14,15 +16,21 @@ import contextlib
 import datetime as dt
 import errno
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from isal import isal_zlib
+from numcodecs import Shuffle  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+import engine
 import figure as drawing
+import series
 from files import is_disk_full, replacing, require_space
 from grid import wrap
 
@@ -35,28 +43,51 @@ CRS = "EPSG:4326"
 CONVENTIONS = "CF-1.11"
 STANDARD_NAME = "surface_backwards_scattering_coefficient_of_radar_wave"
 DB_UNITS = "0.1 lg(re 1)"  # what UDUNITS, and so CF, calls dB
+SUFFIXES = (".nc", ".tif", ".png", ".gif")
+BLOCK = 2048  # pixels, side of what is computed and packed at a time
 NC_CHUNK = 512  # pixels, side of a compressed block in the netCDF file
 NC_LEVEL = 1  # deflate; speckle gains nothing from more
 TIF_BLOCK = 512  # pixels, side of a tile of the GeoTIFF
 TIF_COMPRESSION = {"compress": "deflate", "level": 1, "predictor": 3}
+TIF_CACHE = 256  # MB that GDAL keeps of what it reads and writes
 DISK_FULL = 1_000_000  # bytes; with less free space a failed write is taken for a full disk
 SPACE_FACTOR = 1.1  # free disk asked for before writing, per uncompressed byte
 
+Progress = Callable[[int, int], None]
+Place = tuple[int, ...]  # of a block: the index of its first value along each dimension
 
-def export(dataset: xr.Dataset, path: str | Path, overwrite: bool = False) -> Path:
-    """Write a grid that `retrieve.retrieve` made to ``path``; the suffix says how.
+
+def export(
+    dataset: xr.Dataset,
+    path: str | Path,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a grid of `retrieve.retrieve` or `retrieve.open` to ``path``; the suffix says how.
+
+    ``progress`` is called with the number of blocks written and of all.
 
     Raises ValueError for another suffix or a dataset without bands, FileExistsError
     where something is and ``overwrite`` is False, IsADirectoryError,
     FileNotFoundError for a missing parent folder, OSError (ENOSPC) for a full disk.
     """
     path = checked_target(path, overwrite)
+    suffix = path.suffix.lower()
     bands = drawing.grid_bands(dataset)
-    factor = 0.0 if path.suffix.lower() == ".png" else SPACE_FACTOR
-    size = sum(dataset[name].nbytes for name in bands) * (2 if path.suffix.lower() == ".nc" else 1)
-    require_space(path.parent, DISK_FULL + int(factor * size), f"Writing {path.name}")
+    size = sum(dataset[name].nbytes for name in bands) * {".nc": 2, ".tif": 1}.get(suffix, 0)
+    if any(dataset[name].chunks for name in bands):
+        size = 0  # a large lazy grid is mostly gaps, which take no room
+    require_space(path.parent, DISK_FULL + int(SPACE_FACTOR * size), f"Writing {path.name}")
     with _replacing(path) as temporary:
-        WRITERS[path.suffix.lower()](dataset, temporary)
+        match suffix:
+            case ".nc":
+                write_netcdf(dataset, temporary, progress)
+            case ".tif":
+                write_geotiff(dataset, temporary, progress)
+            case ".gif":
+                series.animate(dataset, temporary)
+            case _:
+                _save_png(series.plot(dataset), temporary)
     return path
 
 
@@ -68,8 +99,21 @@ def save_figure(figure: Figure, path: str | Path, overwrite: bool = False) -> Pa
     return path
 
 
+def save_line(
+    rows: series.Statistics, attrs: dict[str, Any], path: str | Path, overwrite: bool = False
+) -> Path:
+    """Write the rows of `series.statistics` as a plot (.png) or as numbers (.csv)."""
+    path = checked_target(path, overwrite, suffixes=(".png", ".csv"))
+    with _replacing(path) as temporary:
+        if path.suffix.lower() == ".csv":
+            series.write_numbers(rows, temporary)
+        else:
+            _save_png(series.plot_line(rows, attrs), temporary)
+    return path
+
+
 def checked_target(
-    path: str | Path, overwrite: bool = False, suffixes: tuple[str, ...] = (".nc", ".tif", ".png")
+    path: str | Path, overwrite: bool = False, suffixes: tuple[str, ...] = SUFFIXES
 ) -> Path:
     """The path, if a file can be written there; cheap, so ask before the work."""
     path = Path(path)
@@ -100,67 +144,198 @@ def _replacing(path: Path) -> Iterator[Path]:
             raise OSError(errno.EIO, text) from error
 
 
-def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
-    """CF-1.11 netCDF-4, deflated."""
-    described = cf_dataset(dataset)
-    shape = tuple(min(NC_CHUNK, described.sizes[name]) for name in ("lat", "lon"))
-    packed = {"zlib": True, "complevel": NC_LEVEL, "shuffle": True, "chunksizes": shape}
+def write_netcdf(dataset: xr.Dataset, path: Path, progress: Progress | None = None) -> None:
+    """CF-1.11 netCDF-4, shuffled and deflated.
+
+    xarray and netCDF4 write all but the large variables; of these each compressed block is
+    made where it is computed, and put into the file as it is.
+    """
+    import h5py
+
+    described = cf_dataset(_in_blocks(dataset))
+    large = [str(name) for name, values in described.data_vars.items() if values.chunks]
+    _write_outline(described, large, path)
+    checksums: dict[tuple[str, Place], int] = {}
+    with h5py.File(path, "r+") as file:
+        for place, packed in _each_block(described, large, _packed, progress):
+            for name, within, data in packed:
+                at = tuple(a + b for a, b in zip(place, within, strict=True))
+                file[name].id.write_direct_chunk(at, data)
+                checksums[name, at] = zlib.crc32(data)
+    with h5py.File(path) as file:
+        for (name, at), checksum in checksums.items():
+            if zlib.crc32(file[name].id.read_direct_chunk(at)[1]) != checksum:
+                raise OSError(errno.EIO, "the file does not read back as it was written")
+
+
+def _write_outline(described: xr.Dataset, large: list[str], path: Path) -> None:
+    """The file without the values of the large variables."""
+    packed = {"zlib": True, "complevel": NC_LEVEL, "shuffle": True, "_FillValue": np.float32("nan")}
     encoding: dict[str, dict[str, Any]] = {
-        str(name): {"_FillValue": np.float32(np.nan), **packed}
-        for name, values in described.data_vars.items()
-        if values.dims == ("lat", "lon")
+        name: packed | {"chunksizes": _nc_chunks(described[name].shape)} for name in large
     }
     encoding |= {name: {"_FillValue": None} for name in ("lat", "lon", "lat_bnds", "lon_bnds")}
     if "time" in described.coords:
         since = {"units": "seconds since 1970-01-01", "calendar": "standard", "dtype": "int64"}
         encoding["time"] = {"_FillValue": None, **since}
-    described.to_netcdf(path, engine="netcdf4", encoding=encoding)
-    with xr.open_dataset(path, engine="netcdf4") as back:
-        for name in drawing.grid_bands(dataset):
-            _require_same(back[name].values, dataset[name].values)
+    # Lazy values are left for later, that is to us; without a reference the file is closed.
+    described.to_netcdf(path, engine="netcdf4", encoding=encoding, compute=False)
 
 
-def write_geotiff(dataset: xr.Dataset, path: Path) -> None:
-    """Cloud-optimised GeoTIFF: float32, NaN for no data, overviews averaged in power."""
+def _nc_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (1,) * (len(shape) - 2) + tuple(min(NC_CHUNK, size) for size in shape[-2:])
+
+
+def _packed(
+    names: list[str], arrays: list[Vector], whole: tuple[int, ...]
+) -> list[tuple[str, Place, bytes]]:
+    """The compressed chunks of a block: variable, place within the block, bytes.
+
+    ``whole`` is the shape of the whole variable, which the chunks' shape depends on.  A
+    chunk without a value is left out.
+    """
+    shape = _nc_chunks(whole)
+    shuffle = Shuffle(4)
+    found = []
+    for name, array in zip(names, arrays, strict=True):
+        for at in product(*(range(0, n, step) for n, step in zip(array.shape, shape, strict=True))):
+            part = array[tuple(slice(i, i + n) for i, n in zip(at, shape, strict=True))]
+            if np.isfinite(part).any():
+                full = np.full(shape, np.nan, "<f4")  # a chunk on the border is padded
+                full[tuple(slice(0, n) for n in part.shape)] = part
+                data = isal_zlib.compress(shuffle.encode(full.ravel()), NC_LEVEL)
+                found.append((name, at, bytes(data)))
+    return found
+
+
+def write_geotiff(dataset: xr.Dataset, path: Path, progress: Progress | None = None) -> None:
+    """Cloud-optimised GeoTIFF: float32, NaN for no data, overviews averaged in power.
+
+    A band for each band of the grid, of several days one for each day and band.
+    """
     import rasterio
+    import rasterio.shutil
 
     bands = drawing.grid_bands(dataset)
+    plain = path.with_name(f"{path.stem}.plain{path.suffix}")
+    checksums: dict[Place, list[int]] = {}
+    try:
+        with (
+            rasterio.Env(GDAL_CACHEMAX=TIF_CACHE),
+            rasterio.open(plain, "w", **_tif_profile(dataset)) as target,
+        ):
+            for number, (name, day) in enumerate(_layers(dataset), 1):
+                target.set_band_description(number, f"{name} {day}".strip())
+                target.set_band_unit(number, "1")
+            target.update_tags(**{str(k): str(v) for k, v in dataset.attrs.items()})
+            for place, arrays in _each_block(_in_blocks(dataset), bands, _as_they_are, progress):
+                for window, layer, values in _windows(dataset, place, arrays):
+                    target.write(values, layer, window=window)
+                checksums[place] = [zlib.crc32(np.ascontiguousarray(a)) for a in arrays]
+        with rasterio.Env(GDAL_CACHEMAX=TIF_CACHE):
+            rasterio.shutil.copy(
+                plain, path, driver="COG", blocksize=TIF_BLOCK, overview_resampling="average",
+                bigtiff="if_safer", num_threads="all_cpus", **TIF_COMPRESSION,
+            )  # fmt: skip
+            with rasterio.open(path) as back:
+                _require_same_blocks(_in_blocks(dataset), bands, back, checksums)
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+def _tif_profile(dataset: xr.Dataset) -> dict[str, Any]:
+    import rasterio
+
     west, east, south, north = drawing.grid_edges(dataset)
     height, width = dataset.sizes["lat"], dataset.sizes["lon"]
-    profile = {
-        "driver": "COG", "dtype": "float32", "nodata": np.nan, "crs": CRS,
-        "count": len(bands), "height": height, "width": width,
+    return {
+        "driver": "GTiff", "dtype": "float32", "nodata": np.nan, "crs": CRS,
+        "count": len(_layers(dataset)), "height": height, "width": width,
         "transform": rasterio.Affine(
             (east - west) / width, 0, west, 0, (south - north) / height, north
         ),
-        "blocksize": TIF_BLOCK, "overview_resampling": "average", "bigtiff": "if_safer",
-        "num_threads": "all_cpus", **TIF_COMPRESSION,
+        "tiled": True, "blockxsize": TIF_BLOCK, "blockysize": TIF_BLOCK, "sparse_ok": True,
+        "interleave": "band", "bigtiff": "if_safer",
     }  # fmt: skip
-    with rasterio.open(path, "w", **profile) as target:
-        for i, name in enumerate(bands, 1):
-            target.write(dataset[name].values[::-1].astype(np.float32, copy=False), i)
-            target.set_band_description(i, name)
-            target.set_band_unit(i, "1")
-        target.update_tags(**{str(k): str(v) for k, v in dataset.attrs.items()})
-    with rasterio.open(path) as back:
-        for i, name in enumerate(bands, 1):
-            _require_same(back.read(i)[::-1], dataset[name].values)
 
 
-def write_png(dataset: xr.Dataset, path: Path) -> None:
-    """The figure at `figure.DPI`."""
-    _save_png(drawing.plot(dataset), path)
+def _layers(dataset: xr.Dataset) -> list[tuple[str, str]]:
+    """Band and day ("" of a single image) of each layer of a GeoTIFF."""
+    bands = drawing.grid_bands(dataset)
+    if "time" not in dataset[bands[0]].dims:
+        return [(band, "") for band in bands]
+    days = [str(time)[:10] for time in dataset["time"].values]
+    return [(band, day) for day in days for band in bands]
+
+
+def _windows(
+    dataset: xr.Dataset, place: Place, arrays: list[Vector]
+) -> Iterator[tuple[Any, int, Vector]]:
+    """Window, layer and values, north up, of a block of each band."""
+    from rasterio.windows import Window
+
+    time = place[0] if len(place) == 3 else 0
+    row, column = place[-2:]
+    for number, array in enumerate(arrays, 1):
+        values = array.reshape(array.shape[-2:])[::-1]
+        height, width = values.shape
+        top = dataset.sizes["lat"] - row - height
+        layer = time * len(arrays) + number
+        yield Window(column, top, width, height), layer, values.astype(np.float32, copy=False)
+
+
+def _require_same_blocks(
+    dataset: xr.Dataset, bands: list[str], back: Any, checksums: dict[Place, list[int]]
+) -> None:
+    for place, shape in _places(dataset[bands[0]]):
+        nothing = [np.empty(shape, np.float32)] * len(bands)
+        found = []
+        for window, layer, _ in _windows(dataset, place, nothing):
+            found.append(zlib.crc32(np.ascontiguousarray(back.read(layer, window=window)[::-1])))
+        if found != checksums[place]:
+            raise OSError(errno.EIO, "the file does not read back as it was written")
+
+
+def _in_blocks(dataset: xr.Dataset) -> xr.Dataset:
+    """The bands of a grid as dask arrays of blocks that are written at a time."""
+    sizes = {"lat": BLOCK, "lon": BLOCK} | ({"time": 1} if "time" in dataset.dims else {})
+    bands = drawing.grid_bands(dataset)
+    return dataset.assign({name: dataset[name].chunk(sizes) for name in bands})
+
+
+def _places(values: xr.DataArray) -> Iterator[tuple[Place, tuple[int, ...]]]:
+    """Place and shape of each block of a variable."""
+    assert values.chunks is not None
+    along = []
+    for sizes in values.chunks:
+        ends = np.cumsum(sizes).tolist()
+        along.append([(end - size, size) for end, size in zip(ends, sizes, strict=True)])
+    for block in product(*along):
+        yield tuple(first for first, _ in block), tuple(size for _, size in block)
+
+
+def _each_block(
+    dataset: xr.Dataset, names: list[str], work: Callable[..., Any], progress: Progress | None
+) -> Iterator[tuple[Place, Any]]:
+    """For each block its place, and what ``work(names, arrays, whole shape)`` makes of it."""
+    import dask
+
+    values = [dataset[name] for name in names]
+    blocks = [array.data.to_delayed().ravel() for array in values]
+    task, places = dask.delayed(work), [place for place, _ in _places(values[0])]
+    pieces = (task(names, list(some), values[0].shape) for some in zip(*blocks, strict=True))
+    for done, found in enumerate(zip(places, engine.each(pieces), strict=True), 1):
+        yield found
+        if progress is not None:
+            progress(done, len(places))
+
+
+def _as_they_are(_names: list[str], arrays: list[Vector], _whole: object) -> list[Vector]:
+    return arrays
 
 
 def _save_png(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=drawing.DPI, metadata={"Description": str(figure.get_label())})
-
-
-WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {
-    ".nc": write_netcdf,
-    ".tif": write_geotiff,
-    ".png": write_png,
-}
 
 
 def cf_dataset(dataset: xr.Dataset) -> xr.Dataset:
@@ -169,11 +344,12 @@ def cf_dataset(dataset: xr.Dataset) -> xr.Dataset:
     west, east, south, north = drawing.grid_edges(dataset)
     out = georeferenced(dataset[bands]).reset_coords("crs")
     for name in bands:
-        decibel = drawing.to_db(dataset[name].values)
-        decibel[np.isneginf(decibel)] = np.nan
         attrs = {**out[name].attrs, "long_name": f"{name} backscatter, sigma nought, in dB"}
         attrs |= {"units": DB_UNITS, "comment": "dB; no value where the linear power is 0"}
-        out[f"{name}_dB"] = (("lat", "lon"), decibel, attrs)
+        decibel = xr.apply_ufunc(
+            _decibel, out[name], dask="parallelized", output_dtypes=[np.float32]
+        )
+        out[f"{name}_dB"] = decibel.assign_attrs(attrs)
     out["lat_bnds"] = (("lat", "bnds"), _bounds(dataset["lat"].values, south, north))
     out["lon_bnds"] = (("lon", "bnds"), _bounds(dataset["lon"].values, west, east))
     out["lat"].attrs["bounds"], out["lon"].attrs["bounds"] = "lat_bnds", "lon_bnds"
@@ -184,7 +360,7 @@ def cf_dataset(dataset: xr.Dataset) -> xr.Dataset:
         "Conventions": CONVENTIONS,
         **dataset.attrs,
         "history": "\n".join(filter(None, [dataset.attrs.get("history"), f"{now} exported"])),
-        **_day_covered(dataset),
+        **_days_covered(dataset),
         "geospatial_lon_min": wrap(west),
         "geospatial_lon_max": wrap(east) if east > 180 else east,
         "geospatial_lat_min": south,
@@ -194,11 +370,17 @@ def cf_dataset(dataset: xr.Dataset) -> xr.Dataset:
     return out
 
 
-def _day_covered(dataset: xr.Dataset) -> dict[str, str]:
+def _decibel(power: Vector) -> Vector:
+    decibel = drawing.to_db(power)
+    decibel[np.isneginf(decibel)] = np.nan
+    return decibel
+
+
+def _days_covered(dataset: xr.Dataset) -> dict[str, str]:
     if "time" not in dataset.coords:
         return {}
-    start = dataset["time"].values.astype("datetime64[s]")
-    end = start + np.timedelta64(1, "D")
+    start, last = dataset["time"].values.astype("datetime64[s]").ravel()[[0, -1]]
+    end = last + np.timedelta64(1, "D")
     return {"time_coverage_start": f"{start}Z", "time_coverage_end": f"{end}Z"}
 
 
@@ -234,8 +416,3 @@ def georeferenced(dataset: xr.Dataset) -> xr.Dataset:
 def _bounds(centres: Vector, first: float, last: float) -> Vector:
     edges = np.concatenate([[first], (centres[:-1] + centres[1:]) / 2, [last]])
     return np.column_stack([edges[:-1], edges[1:]])
-
-
-def _require_same(written: Vector, given: Vector) -> None:
-    if not np.array_equal(written, given.astype(np.float32, copy=False), equal_nan=True):
-        raise OSError(errno.EIO, "the file does not read back as it was written")

@@ -15,9 +15,9 @@ Only matplotlib's object interface is used.  `show` alone touches pyplot.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -28,6 +28,7 @@ from grid import wrap
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 DPI = 300  # dots per inch of a saved figure
 PERCENTILES = (2.0, 98.0)  # of the drawn dB values: black and white
@@ -44,7 +45,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 0.95, 0.25, 0.85, 0.5  # inch, around the panels
 _BAR, _ROW = 0.12, 0.27  # inch, thickness of a colour bar, height of a row of the key
 _BESIDE, _BELOW, _FOOT = 1.25, 0.4, 0.4  # inch, room for bars beside and below, source line
 _GREY = "0.7"
-_QUANTITY = r"$\sigma^0$ (dB)"
+QUANTITY = r"$\sigma^0$ (dB)"
 
 Range = tuple[float, float]
 Box = tuple[float, float, float, float]  # west, east, south, north: degrees, as matplotlib has it
@@ -63,6 +64,7 @@ def plot(dataset: xr.Dataset) -> Figure:
     from matplotlib.figure import Figure
 
     bands = grid_bands(dataset)
+    dataset = dataset.compute()  # both bands of a lazy one at a time
     composite = {"VV", "VH"} <= set(bands)
     box = grid_edges(dataset)
     layout = _Layout(len(bands) + composite, box)
@@ -145,12 +147,13 @@ def shrink(power: Image, rows: int, columns: int) -> Image:
 
 
 def grid_bands(dataset: xr.Dataset) -> list[str]:
-    """The float variables on (lat, lon); ValueError when there is none."""
+    """The float variables on (lat, lon) or (time, lat, lon); ValueError when there is none."""
     names = [
         str(name)
         for name, values in dataset.data_vars.items()
-        if values.dims == ("lat", "lon") and values.dtype.kind == "f" and values.size
-    ]
+        if values.dims in (("lat", "lon"), ("time", "lat", "lon"))
+        and values.dtype.kind == "f" and values.size
+    ]  # fmt: skip
     if not names:
         raise ValueError("There is nothing to draw or write: no band on (lat, lon) in the dataset.")
     return names
@@ -264,14 +267,7 @@ def _draw_band(
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    decibel = to_db(power)
-    low, high = db_range(decibel)
-    _hatch(axes, box)
-    image = axes.imshow(
-        np.where(decibel == -np.inf, low, decibel),
-        extent=box, origin="lower", aspect=axes.get_aspect(), interpolation="nearest",
-        cmap="gray", vmin=low, vmax=high,
-    )  # fmt: skip
+    image = draw_grey(axes, to_db(power), db_range(to_db(power)), box)
     orientation = "vertical" if upright else "horizontal"
     colours = axes.figure.colorbar(
         image, cax=bar, orientation=orientation, extend="both", extendfrac=0.03
@@ -279,22 +275,50 @@ def _draw_band(
     most = int(bar_inches / (0.3 if upright else 0.55))
     colours.locator = MaxNLocator(max(2, min(6, most)), steps=[1, 2, 5, 10])
     colours.update_ticks()
-    colours.set_label(f"{name} {_QUANTITY}", fontsize=_TEXT)
+    colours.set_label(f"{name} {QUANTITY}", fontsize=_TEXT)
     colours.ax.tick_params(labelsize=_TEXT, length=2)
     colours.outline.set_linewidth(0.5)
     bar.set_label(f"{name} range {'y' if upright else 'x'}")
 
 
+def draw_grey(axes: Axes, decibel: Image, limits: Range, box: Box) -> AxesImage:
+    """An image in dB, black to white over a range."""
+    _hatch(axes, box)
+    return axes.imshow(
+        np.where(decibel == -np.inf, limits[0], decibel),
+        extent=box, origin="lower", aspect=axes.get_aspect(), interpolation="nearest",
+        cmap="gray", vmin=limits[0], vmax=limits[1],
+    )  # fmt: skip
+
+
 def _draw_composite(axes: Axes, bars: list[Axes], power: dict[str, Image], box: Box) -> None:
     """Red VV, green VH, blue VV/VH, each over its own range of dB."""
+    ranges = {name: db_range(decibel) for name, decibel in channels(power).items()}
+    draw_colours(axes, power, ranges, box)
+    draw_ramps(bars, ranges)
+
+
+def channels(power: dict[str, Image]) -> dict[str, Image]:
+    """VV, VH and their ratio, in dB: what red, green and blue stand for."""
     vv, vh = to_db(power["VV"]), to_db(power["VH"])
     with np.errstate(invalid="ignore"):
-        channels = {"VV": vv, "VH": vh, "VV/VH": vv - vh}
-    rgba = np.zeros((*vv.shape, 4), np.float32)
+        return {"VV": vv, "VH": vh, "VV/VH": vv - vh}
+
+
+def draw_colours(axes: Axes, power: dict[str, Image], ranges: dict[str, Range], box: Box) -> None:
+    """The colour composite, each channel over its range of dB."""
+    rgba = np.zeros((*power["VV"].shape, 4), np.float32)
     rgba[..., 3] = np.isfinite(power["VV"]) & np.isfinite(power["VH"])
-    for i, (name, decibel) in enumerate(channels.items()):
-        low, high = db_range(decibel)
+    for i, (name, decibel) in enumerate(channels(power).items()):
+        low, high = ranges[name]
         rgba[..., i] = np.clip((np.nan_to_num(decibel, nan=low) - low) / (high - low), 0, 1)
+    _hatch(axes, box)
+    axes.imshow(rgba, extent=box, origin="lower", aspect=axes.get_aspect(), interpolation="nearest")
+
+
+def draw_ramps(bars: list[Axes], ranges: dict[str, Range]) -> None:
+    """The key of the colour composite: a bar for each channel."""
+    for i, (name, (low, high)) in enumerate(ranges.items()):
         ramp = np.zeros((1, 64, 3))
         ramp[0, :, i] = np.linspace(0, 1, 64)
         bars[i].imshow(ramp, extent=(low, high, 0, 1), aspect="auto", interpolation="bilinear")
@@ -303,8 +327,6 @@ def _draw_composite(axes: Axes, bars: list[Axes], power: dict[str, Image], box: 
             f"{name}  {_signed(low)} to {_signed(high)} dB", fontsize=_SMALL, labelpad=1.5
         )
         bars[i].set_label(f"{name} range x")
-    _hatch(axes, box)
-    axes.imshow(rgba, extent=box, origin="lower", aspect=axes.get_aspect(), interpolation="nearest")
 
 
 def _hatch(axes: Axes, box: Box) -> None:
@@ -360,9 +382,7 @@ def _write_around(figure: Figure, layout: _Layout, dataset: xr.Dataset, gaps: bo
     )
     title = f"{what}, {' and '.join(grid_bands(dataset))}"
     figure.text(left, 1 - 0.28 / height, title, fontsize=_TITLE, fontweight="bold", va="center")
-    orbit = attrs.get("orbit", "any")
-    passes = [] if orbit == "any" else [f"{orbit} passes"]
-    when = ", ".join([part for part in [attrs.get("day", "")] if part] + passes)
+    when = when_and_how(attrs)
     figure.text(left, 1 - 0.48 / height, when, fontsize=_TEXT + 1, va="center")
     source = attrs.get("source", "")
     figure.text(left, 0.12 / height, source, fontsize=_SMALL, color="0.25", va="bottom")
@@ -373,6 +393,23 @@ def _write_around(figure: Figure, layout: _Layout, dataset: xr.Dataset, gaps: bo
             [patch], ["no data"], loc="lower right", fontsize=_SMALL, frameon=False,
             bbox_to_anchor=(layout.right / width, 0.06 / height), handlelength=1.4, borderaxespad=0,
         )  # fmt: skip
+
+
+def draw_grey_ramp(bar: Axes, name: str, limits: Range) -> None:
+    """The key of a grey image."""
+    ramp = np.linspace(0, 1, 64)[np.newaxis]
+    bar.imshow(ramp, extent=(*limits, 0, 1), aspect="auto", cmap="gray")
+    bar.set(xticks=[], yticks=[])
+    low, high = (_signed(limit) for limit in limits)
+    bar.set_xlabel(f"{name}  {low} to {high} dB", fontsize=_SMALL, labelpad=1.5)
+    bar.set_label(f"{name} range x")
+
+
+def when_and_how(attrs: Mapping[Any, Any]) -> str:
+    """Days and passes of a grid in words, as "2026-01-20, ascending passes"."""
+    orbits = [orbit for orbit in str(attrs.get("orbit", "any")).split("+") if orbit != "any"]
+    passes = [f"{' and '.join(orbits)} passes"] if orbits else []
+    return ", ".join([part for part in [str(attrs.get("day", ""))] if part] + passes)
 
 
 def _signed(value: float) -> str:

@@ -1000,6 +1000,23 @@ def _find_run(cell: int, index: RunIndex) -> int:
     return int(min(low, index.start.size - 1))
 
 
+def find_places(ids: NDArray[Any], index: RunIndex) -> Ints:
+    """The places of ids among the cells of the runs, -1 for those not there."""
+    places = np.asarray(ids, np.uint64).astype(np.int64)
+    _to_places(places, index)
+    return places
+
+
+@loop
+def copy_runs(values: Any, run_len: Ints, place: Ints, out: Any) -> None:
+    """Copy the cells of runs, one run after the other in ``values``, to their places."""
+    done = 0
+    for run in range(run_len.size):
+        for i in range(run_len[run]):
+            out[place[run] + i] = values[done + i]
+        done += run_len[run]
+
+
 @loop
 def _to_places(ids: Ints, index: RunIndex) -> None:
     """Replace ids by their places among the cells of the runs, -1 for those not there."""
@@ -1157,6 +1174,7 @@ def _share(quad: Floats, weight: Floats, here: float) -> float:
             total += weight[k] * quad[k]
             known += weight[k]
     return total / known if here == here and known > 0 else here
+
 
 # ----------------------------------------------------------------- cells to coarse pixels
 

@@ -119,20 +119,39 @@ def download(archive_path: str, **answers: Any) -> int:
 @cli.command()
 @bbox_option
 @click.option("--day", type=Parsed("DAY", asking.image_day), help="The day, as 2026-01-20.")
+@click.option("--start", type=period_type, help="First of several days; a month or A/B is all.")
+@click.option("--end", type=period_type, help="Last of several days, included.")
+@click.option(
+    "--as-of", type=click.IntRange(0), metavar="N",
+    help="With --day: of each tile the newest record, at most N days older.",
+)  # fmt: skip
 @click.option("--bands", type=Parsed("NAMES", asking.band_names), help="As VV,VH; else all.")
-@orbit_option
+@click.option(
+    "--orbit", type=click.Choice(ORBITS), help="Only passes of this direction; any may mix them."
+)
+@click.option(
+    "--dlat", type=Parsed("DEGREES", asking.spacing),
+    help="Height of a pixel.  Not given: as the cells, or so that a side is below 4000 pixels.",
+)  # fmt: skip
+@click.option("--dlon", type=Parsed("DEGREES", asking.spacing), help="Width of a pixel.")
 @click.option(
     "--output", "outputs", type=click.Path(), multiple=True, metavar="FILE",
-    help="File to write: .png, .nc or .tif.  May be given several times.",
+    help="File to write: .png, .nc, .tif or .gif.  May be given several times.",
+)  # fmt: skip
+@click.option(
+    "--line", "lines", type=click.Path(), multiple=True, metavar="FILE",
+    help="The mean of the box over the days: a plot (.png) or numbers (.csv).",
 )  # fmt: skip
 @overwrite_option
 @click.option("--no-show", is_flag=True, help="Open no window.")
+@click.option("--scheduler", metavar="tcp://...", help="Compute on this dask cluster.")
 @archive_option
 @debug_option
 def retrieve(archive_path: str, **answers: Any) -> int:
     """Show a box of the archive, or write it to files.
 
-    The files may be pictures (.png), netCDF (.nc) and GeoTIFF (.tif).
+    The files may be pictures (.png), netCDF (.nc), GeoTIFF (.tif) and, of several days,
+    animations (.gif).
 
     Opens a window where there is a display, unless --no-show is given.
 
@@ -140,6 +159,7 @@ def retrieve(archive_path: str, **answers: Any) -> int:
     Examples:
       main.py retrieve --bbox 7,50,8,50.5 --day 2026-01-20
       main.py retrieve --bbox 7,50,8,50.5 --day 2026-01-20 --output a.png --output a.tif
+      main.py retrieve --bbox 7.1,50.2,7.2,50.3 --start 2026-01 --line field.csv --no-show
     """
     return commands.run_retrieve(archive_path, **answers)
 

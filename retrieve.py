@@ -1,55 +1,58 @@
 """From the archive back to a box: select, merge, crop, put on a regular grid, describe.
 
-The tiles partition the sphere, so the cells of a box are the union of what its tiles
-hold of it: merging sorts runs and copies, it never averages, and no seam can appear.
-A grid is made from cells a little beyond the box, so that its border pixels find the
-cell that contains them; large grids are made block by block, so that memory holds one
-grid and the cells of one block.  NSIDE and ellipsoid are those of the archive.
+`open` gives any box and any days as a lazy dataset on dask arrays, a block for each image
+and each part of the grid; nothing is read before it is computed, and then each block reads
+just the inner chunks of the records that it touches (`mosaic`).  `retrieve` is the same for
+one day, computed.  Which records make up an image is decided in `images`.  NSIDE and
+ellipsoid are those of the archive.
 
-The rooms that look at the result, `figure` and `export`, load matplotlib and rasterio
-when they are called; their functions can be had from here.
+The rooms that look at the result, `figure`, `series` and `export`, load matplotlib and
+rasterio when they are called; their functions can be had from here.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-import convert
-from convert import DLAT, DLON
+from convert import DLAT, DLON, Frame
 from export import export, georeferenced, save_figure
-from figure import plot, plot_ranges, show
-from grid import BBox, Chunk, wrap
+from figure import plot_ranges, show
+from grid import ORBITS, BBox
+from images import Image, NoData, newest, on_days, views_of, with_border
+from mosaic import Cube, block_of, merge, padded
+from series import animate, plot, plot_line, statistics
 from tilemap import coverage_map
 
 if TYPE_CHECKING:
     from schema import Layout
     from store import Archive
 
-MEMORY_MAX = 2_000_000_000  # bytes that the bands of a grid may take
-BLOCK = (2.0, 0.5)  # degrees E-W and S-N of which the cells are in memory at a time
-MARGIN = 3.0  # mean cell widths that are read beyond a block
-DAYS_NAMED = 5  # of the days there are, when the one asked for is not there
+MEMORY_MAX = 2_000_000_000  # bytes that the bands of a grid in memory may take
+PICTURE_MAX = 4000  # pixels, what a side of a grid stays under if no pixel size is asked for
+SERIES_MAX = 600  # pixels, as above, of pictures that show several days
 
+METHODS = ("nearest", "bilinear")
+ORBIT_FLAGS = {
+    "long_name": "orbit direction",
+    "flag_values": np.arange(len(ORBITS) + 1, dtype=np.int8),
+    "flag_meanings": " ".join((*ORBITS, "mixed")),
+}
 MEASURED = "contains modified Copernicus Sentinel data {year}"
 SYNTHETIC = "synthetic data (sandbox), not a measurement"
 
 __all__ = [
-    "Coverage", "NoData", "coverage_map", "days", "export", "merge", "plot", "plot_ranges",
-    "retrieve", "save_figure", "select", "show",
+    "Coverage", "NoData", "animate", "coverage_map", "days", "export", "merge", "open", "padded",
+    "plot", "plot_line", "plot_ranges", "retrieve", "save_figure", "select", "show", "spacing",
+    "statistics",
 ]  # fmt: skip
-
-
-class NoData(LookupError):
-    """The archive holds nothing of the box on the day."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,84 @@ def select(archive: Archive, bbox: BBox, day: dt.date, orbit: str | None = None)
     """The cells of a day whose centres are in the half-open box, of all tiles, merged.
 
     Returns ``<band>(cells)`` float32, ``count(cells)`` uint16, ``start_ipix(runs)``
-    uint64, ``run_len(runs)`` uint32.  Tiles without a record are left out.  ``orbit``
-    None means "any" if the archive has it, else the only one that it has.  Raises
-    NoData, or ValueError when the orbit has to be named.
+    uint64, ``run_len(runs)`` uint32.  Tiles without a record are left out.  ``orbit`` as of
+    `open`.  Raises NoData, or ValueError when the orbit has to be named.
     """
-    return merge([archive.read(chunk, bbox) for chunk in _choose(archive, bbox, day, orbit)])
+    views = {view.tile: view for view in views_of(archive, bbox)}
+    (image,) = on_days(archive, list(views.values()), bbox, day, day, orbit)
+    return merge([views[chunk.tile].read(chunk, bbox) for chunk in image.chunks])
+
+
+def open(  # the name that the house gives it
+    archive: Archive,
+    bbox: BBox,
+    start: dt.date,
+    end: dt.date | None = None,
+    bands: Sequence[str] | None = None,
+    dlat: float = DLAT,
+    dlon: float = DLON,
+    method: str = "nearest",
+    orbit: str | None = None,
+    as_of: int | None = None,
+) -> xr.Dataset:
+    """The images of a box from start to end, both included, on a regular grid; lazy.
+
+    ``<band>(time, lat, lon)`` float32, linear power, NaN for gaps, on dask arrays, which
+    `engine` or any scheduler of dask computes; ``time`` ascends, one step for each day with
+    a record.  Pixel centres are at ``south + (i + 0.5) * dlat`` and ``west + (j + 0.5) *
+    dlon``, in degrees; across 180 degrees the longitudes go on beyond 180.
+
+    ``method`` "nearest" or "bilinear", as of `convert.cells_to_grid`, is for a grid that is
+    finer than the cells; a pixel of a coarser one is the mean of its cells, by their counts.
+    ``orbit`` "ascending" or "descending": passes of this direction alone.  "any": the record
+    of all passes of a tile, else both directions, averaged by their counts.  None: as "any",
+    but ValueError where directions would be mixed.  ``as_of`` N: instead of the days, one
+    image for ``start`` of each tile's newest record that is at most N days older.
+
+    The attributes say where the data came from.  Raises NoData, and ValueError for an
+    unknown band or method or for a grid without a pixel.
+    """
+    import dask.array
+
+    layout = _layout(archive)
+    bands = _bands(layout, bands)
+    _check(bbox, dlat, dlon, method)
+    frame = Frame(bbox, dlat, dlon)
+    around = padded(bbox, layout.nside)
+    views = views_of(archive, around)
+    inside = [view for view in views if view.tile.bbox.intersects(bbox)]
+    if as_of is None:
+        images = on_days(archive, inside, bbox, start, end or start, orbit)
+    else:
+        images = [newest(archive, inside, bbox, start, as_of, orbit)]
+    beside = [view for view in views if view not in inside]
+    read = tuple(with_border(image, beside) for image in images)
+    cube = Cube(tuple(views), read, tuple(bands), frame, layout.nside, method)
+    values = dask.array.map_blocks(
+        block_of, chunks=cube.chunks, dtype=np.float32, meta=np.empty((0,) * 4, np.float32),
+        cube=cube,
+    )  # fmt: skip
+    grid = xr.Dataset(
+        {band: (("time", "lat", "lon"), values[:, i]) for i, band in enumerate(bands)},
+        {
+            "lat": frame.lat,
+            "lon": frame.lon,
+            "time": [np.datetime64(image.day, "s") for image in images],
+            "orbit": ("time", np.array([_flag(image) for image in images], np.int8), ORBIT_FLAGS),
+        },
+        {
+            "title": f"Sentinel-1 backscatter, {' and '.join(bands)}, {_when(images)}",
+            **_origin(archive, images),
+            "bbox": str(bbox),
+            "dlat": dlat,
+            "dlon": dlon,
+            "method": "mean" if cube.averages else method,
+            "healpix_nside": layout.nside,
+            "healpix_ellipsoid": layout.ellipsoid,
+            "healpix_ordering": "nested",
+        },
+    )
+    return georeferenced(grid)
 
 
 def retrieve(
@@ -82,49 +158,30 @@ def retrieve(
     method: str = "nearest",
     orbit: str | None = None,
 ) -> xr.Dataset:
-    """A regular grid of the box, ``<band>(lat, lon)`` float32, linear power, NaN for gaps.
+    """The image of a day in memory, ``<band>(lat, lon)`` float32; all else as of `open`.
 
-    Pixel centres are at ``south + (i + 0.5) * dlat`` and ``west + (j + 0.5) * dlon``, in
-    degrees; across 180 degrees the longitudes go on beyond 180.  ``method`` as in
-    `convert.cells_to_grid`.  The attributes say where the data came from.  Raises as
-    `select`, and ValueError for an unknown band, a grid larger than `MEMORY_MAX` or without
-    a pixel.
+    Raises as `open`, and ValueError for a grid larger than `MEMORY_MAX`.
     """
-    chunks = _choose(archive, bbox, day, orbit)
-    layout = _layout(archive)
-    bands = _bands(layout, bands)
+    bands = _bands(_layout(archive), bands)
+    _check(bbox, dlat, dlon, method)
     _check_size(bbox, dlat, dlon, len(bands))
-    around = [
-        chunk
-        for chunk in _records(archive, padded(bbox, layout.nside))
-        if (chunk.day, chunk.orbit) == (day, chunks[0].orbit)
-    ]
-    lat = convert.pixel_centres(bbox.south, bbox.height, dlat, "dlat")
-    lon = convert.pixel_centres(bbox.west, bbox.width, dlon, "dlon")
-    values = {band: np.full((lat.size, lon.size), np.nan, np.float32) for band in bands}
-    for rows, columns, block in _blocks(bbox, lat.size, lon.size, dlat, dlon):
-        reach = padded(block, layout.nside)
-        parts = [archive.read(c, reach) for c in around if c.tile.bbox.intersects(reach)]
-        if parts:
-            part = convert.cells_to_grid(merge(parts), block, dlat, dlon, method)
-            for band in bands:
-                values[band][rows, columns] = part[band].values
-    grid = xr.Dataset(
-        {band: (("lat", "lon"), values[band]) for band in bands},
-        {"lat": lat, "lon": lon, "time": np.datetime64(day, "s")},
-        {
-            "title": f"Sentinel-1 backscatter, {' and '.join(bands)}, {day}",
-            **_origin(archive, chunks),
-            "bbox": str(bbox),
-            "dlat": dlat,
-            "dlon": dlon,
-            "method": method,
-            "healpix_nside": layout.nside,
-            "healpix_ellipsoid": layout.ellipsoid,
-            "healpix_ordering": "nested",
-        },
-    )
-    return georeferenced(grid)
+    lazy = open(archive, bbox, day, None, bands, dlat, dlon, method, orbit)
+    return lazy.isel(time=0).drop_vars("orbit").compute()
+
+
+def spacing(
+    bbox: BBox, dlat: float = DLAT, dlon: float = DLON, most: int = PICTURE_MAX
+) -> tuple[float, float]:
+    """dlat and dlon of a grid of the box with less than ``most`` pixels a side.
+
+    They are the given ones, or the next multiple of both, of two digits, that is large enough.
+    """
+    factor = max(bbox.height / dlat, bbox.width / dlon) / (most - 1)
+    if factor <= 1:
+        return dlat, dlon
+    digits = 1 - math.floor(math.log10(factor))
+    factor = math.ceil(factor * 10**digits) / 10**digits
+    return dlat * factor, dlon * factor
 
 
 def days(archive: Archive, bbox: BBox) -> list[Coverage]:
@@ -145,100 +202,6 @@ def days(archive: Archive, bbox: BBox) -> list[Coverage]:
     return sorted(found, key=lambda c: (-c.day.toordinal(), c.orbit))
 
 
-def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """One set of cells from one or more that have no cell in common; ids ascending."""
-    start = np.concatenate([part["start_ipix"].values for part in parts])
-    length = np.concatenate([part["run_len"].values for part in parts]).astype(np.int64)
-    owner = np.repeat(np.arange(len(parts)), [part.sizes["runs"] for part in parts])
-    begins = [np.cumsum(part["run_len"].values, dtype=np.int64) for part in parts]
-    end = np.concatenate(begins)
-    order = np.argsort(start)
-    pieces = [(owner[i], slice(end[i] - length[i], end[i])) for i in order.tolist()]
-    values: dict[str, Any] = {}
-    for name in [name for name in parts[0].data_vars if parts[0][name].dims == ("cells",)]:
-        arrays = [part[name].values for part in parts]
-        values[str(name)] = (
-            "cells",
-            np.concatenate([arrays[0][:0], *(arrays[i][piece] for i, piece in pieces)]),
-        )
-    joined = _joined(start[order], length[order])
-    values |= {"start_ipix": ("runs", joined[0]), "run_len": ("runs", joined[1])}
-    sources = dict.fromkeys(part.attrs["source"] for part in parts)
-    return xr.Dataset(values, attrs={**parts[0].attrs, "source": "; ".join(filter(None, sources))})
-
-
-def _joined(
-    start: NDArray[np.uint64], length: NDArray[np.int64]
-) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
-    """Sorted runs with those that touch made one."""
-    opens = np.ones(len(start), bool)
-    opens[1:] = start[1:] != start[:-1] + length[:-1].astype(np.uint64)
-    total = np.add.reduceat(length, np.flatnonzero(opens)) if len(start) else length
-    return start[opens], total.astype(np.uint32)
-
-
-def padded(bbox: BBox, nside: int) -> BBox:
-    """The box with the cells around it: `MARGIN` mean cell widths to every side."""
-    margin = MARGIN * math.degrees(math.sqrt(math.pi / 3) / nside)
-    south, north = max(-90.0, bbox.south - margin), min(90.0, bbox.north + margin)
-    narrowest = math.cos(math.radians(max(abs(south), abs(north))))
-    sideways = margin / max(narrowest, 1e-9)
-    if bbox.width + 2 * sideways >= 360:
-        return BBox(-180.0, south, 180.0, north)
-    return _box(bbox.west - sideways, south, bbox.east + sideways, north)
-
-
-def _box(west: float, south: float, east: float, north: float) -> BBox:
-    return BBox(wrap(west), south, east if east <= 180 else east - 360, north)
-
-
-def _blocks(
-    bbox: BBox, height: int, width: int, dlat: float, dlon: float
-) -> Iterator[tuple[slice, slice, BBox]]:
-    """Rows, columns and box of the blocks of a grid, of at most `BLOCK` degrees."""
-    most_columns, most_rows = max(1, int(BLOCK[0] / dlon)), max(1, int(BLOCK[1] / dlat))
-    for i, j in product(range(0, height, most_rows), range(0, width, most_columns)):
-        rows, columns = slice(i, min(i + most_rows, height)), slice(j, min(j + most_columns, width))
-        # The last ones end where the box ends: a sum of steps may pass a pole.
-        north = bbox.south + rows.stop * dlat if rows.stop < height else bbox.north
-        east = bbox.west + (columns.stop * dlon if columns.stop < width else bbox.width)
-        yield rows, columns, _box(bbox.west + j * dlon, bbox.south + i * dlat, east, north)
-
-
-def _records(archive: Archive, bbox: BBox) -> list[Chunk]:
-    """The chunks of which the archive has a record, of the tiles of a box."""
-    tiles = [tile for tile in archive.tiles() if tile.bbox.intersects(bbox)]
-    return [chunk for tile in tiles for chunk in archive.chunks(tile)]
-
-
-def _choose(archive: Archive, bbox: BBox, day: dt.date, orbit: str | None) -> list[Chunk]:
-    """The records of the box on the day, all of one orbit."""
-    there = _records(archive, bbox)
-    today = [chunk for chunk in there if chunk.day == day]
-    orbits = sorted({chunk.orbit for chunk in today})
-    if orbit is None and len(orbits) > 1 and "any" not in orbits:
-        raise ValueError(
-            f"The archive has {' and '.join(orbits)} passes of {bbox} on {day}. "
-            "Say which of them you want: they see the ground from different sides."
-        )
-    wanted = orbit or ("any" if "any" in orbits else "".join(orbits))
-    chunks = [chunk for chunk in today if chunk.orbit == wanted]
-    if not chunks:
-        what = f"no record ({orbit})" if orbit else "nothing"
-        text = f"The archive {archive.path} has {what} of {bbox} on {day}."
-        raise NoData(f"{text}  {_what_there_is(there)}")
-    return chunks
-
-
-def _what_there_is(chunks: Sequence[Chunk]) -> str:
-    found = sorted({(chunk.day, chunk.orbit) for chunk in chunks}, reverse=True)
-    if not found:
-        return "It has no record of this box at all; download it first."
-    names = [f"{day}" + f" ({orbit})" * (orbit != "any") for day, orbit in found[:DAYS_NAMED]]
-    more = f" and {len(found) - DAYS_NAMED} more" if len(found) > DAYS_NAMED else ""
-    return f"Of this box it has {', '.join(names)}{more}."
-
-
 def _layout(archive: Archive) -> Layout:
     if archive.layout is None:
         raise NoData(f"There is no archive at {archive.path} yet.")
@@ -255,7 +218,9 @@ def _bands(layout: Layout, bands: Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(bands or layout.bands))
 
 
-def _check_size(bbox: BBox, dlat: float, dlon: float, bands: int) -> None:
+def _check(bbox: BBox, dlat: float, dlon: float, method: str) -> None:
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; it must be {' or '.join(METHODS)}.")
     for name, step, extent in (("dlat", dlat, bbox.height), ("dlon", dlon, bbox.width)):
         if not 0 < step < math.inf:
             raise ValueError(f"{name} is {step:g} degrees; it must be above 0.")
@@ -264,30 +229,51 @@ def _check_size(bbox: BBox, dlat: float, dlon: float, bands: int) -> None:
                 f"No pixel centre lies in {bbox}: {name} is {step:g} degrees, and the box has but "
                 f"{extent:.3g}.  Take a larger box or smaller pixels."
             )
+
+
+def _check_size(bbox: BBox, dlat: float, dlon: float, bands: int) -> None:
     rows, columns = bbox.height / dlat, bbox.width / dlon
     size = 4 * rows * columns * bands
     if size > MEMORY_MAX:
         factor = 1.1 * math.sqrt(size / MEMORY_MAX)
         raise ValueError(
             f"{bbox} at dlat {dlat:g} and dlon {dlon:g} is {rows:.0f} x {columns:.0f} pixels, "
-            f"{size / 1e9:.1f} GB; the most is {MEMORY_MAX / 1e9:g} GB.  Take a smaller box, or "
-            f"larger pixels such as dlat {dlat * factor:.2g} and dlon {dlon * factor:.2g}."
+            f"{size / 1e9:.1f} GB; the most in memory is {MEMORY_MAX / 1e9:g} GB.  Take a smaller "
+            f"box, larger pixels such as dlat {dlat * factor:.2g} and dlon {dlon * factor:.2g}, "
+            "or retrieve.open, which is lazy."
         )
 
 
-def _origin(archive: Archive, chunks: Sequence[Chunk]) -> dict[str, Any]:
-    """Day, orbit, tiles and provenance as attributes; what is not known is left out."""
-    day, orbit, names = chunks[0].day, chunks[0].orbit, [chunk.tile.name for chunk in chunks]
-    records = archive.records([chunk.tile for chunk in chunks])
-    records = records[(records["day"] == day) & (records["orbit"] == orbit)]
+def _when(images: Sequence[Image]) -> str:
+    first, last = images[0].day, images[-1].day
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def _flag(image: Image) -> int:
+    """What the coordinate ``orbit`` holds: as in the archive, and one more for a mixture."""
+    return ORBITS.index(image.orbit) if image.orbit in ORBITS else len(ORBITS)
+
+
+def _origin(archive: Archive, images: Sequence[Image]) -> dict[str, Any]:
+    """Days, orbit, tiles and provenance as attributes; what is not known is left out."""
+    chunks = sorted({chunk for image in images for chunk in image.chunks})
+    used = {(chunk.tile.name, chunk.day, chunk.orbit) for chunk in chunks}
+    records = archive.records(sorted({chunk.tile for chunk in chunks}))
+    keys = zip(records["tile"], records["day"], records["orbit"], strict=True)
+    records = records[[key in used for key in keys]]
     synthetic = any(value is True for value in records["synthetic"].tolist())
+    years = sorted({chunk.day.year for chunk in chunks})
+    span = str(years[0]) if len(years) == 1 else f"{years[0]}-{years[-1]}"
     attrs: dict[str, Any] = {
-        "source": SYNTHETIC if synthetic else MEASURED.format(year=day.year),
+        "source": SYNTHETIC if synthetic else MEASURED.format(year=span),
         "synthetic": int(synthetic),
-        "day": day.isoformat(),
-        "orbit": orbit,
-        "tiles": " ".join(names),
+        "day": _when(images),
+        "orbit": "+".join(sorted({chunk.orbit for chunk in chunks})),
+        "tiles": " ".join(sorted({chunk.tile.name for chunk in chunks})),
     }
+    taken = sorted({chunk.day.isoformat() for chunk in chunks})
+    if taken != [image.day.isoformat() for image in images]:
+        attrs["days_used"] = " ".join(taken)
     for name in ("backend", "collection", "job_id", "processed"):
         known = sorted({str(value) for value in records[name].tolist() if value})
         if known:

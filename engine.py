@@ -1,0 +1,81 @@
+"""Where work is done that comes in many pieces: here, on threads, or on a cluster.
+
+All of it goes through dask.  Without a cluster the pieces run on as many threads as there
+are cores; the loops and codecs release Python's lock.  While a `dask.distributed` client is
+active, one of the caller's or that of `cluster`, they run on its workers, which need this
+program's folder on their path and see the same files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import dask
+
+AHEAD = 2  # pieces for each worker that are computed before any is taken
+
+
+@contextlib.contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """Work on the cluster of the scheduler at this address (``tcp://...``); None: here.
+
+    Raises ConnectionError if it cannot be reached or has no worker.
+    """
+    if address is None:
+        yield
+        return
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=10)
+    except (OSError, ValueError) as error:
+        raise ConnectionError(
+            f"There is no dask scheduler at {address} ({error}).  Nothing was done.  Start one "
+            "with `dask scheduler`, or leave --scheduler away."
+        ) from error
+    with client:
+        if not client.nthreads():
+            raise ConnectionError(
+                f"The dask scheduler at {address} has no workers.  Nothing was done.  Start some "
+                f"in this program's folder: `dask worker {address}`."
+            )
+        yield
+
+
+def workers() -> int:
+    """How many pieces are worked on at a time."""
+    client = _client()
+    if client is not None:
+        return max(1, sum(client.nthreads().values()))
+    return int(dask.config.get("num_workers", None) or dask.system.CPU_COUNT)
+
+
+def each(pieces: Iterable[Any]) -> Iterator[Any]:
+    """The results of delayed pieces, in their order; a few at a time, so that they fit memory."""
+    waiting = iter(pieces)
+    while some := list(islice(waiting, AHEAD * workers())):
+        yield from dask.compute(*some)
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns: run by a worker of the cluster, or here if there is none."""
+    client = _client()
+    if client is None:
+        return function(*arguments)
+    return client.submit(function, *arguments, pure=False).result()
+
+
+def _client() -> Any:
+    """The active client of a cluster, if there is one; nothing is imported to find out."""
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import get_client
+
+    try:
+        return get_client()
+    except ValueError:
+        return None
