@@ -1157,3 +1157,16 @@ def _share(quad: Floats, weight: Floats, here: float) -> float:
             total += weight[k] * quad[k]
             known += weight[k]
     return total / known if here == here and known > 0 else here
+
+
+# ------------------------------------------------------------------------ cells of records
+
+
+@loop
+def gather(values: Any, starts: Ints, sizes: Ints, out: Any) -> None:
+    """Copy runs of values, one behind the other."""
+    k = 0
+    for i in range(starts.size):
+        for j in range(starts[i], starts[i] + sizes[i]):
+            out[k] = values[j]
+            k += 1
