@@ -40,6 +40,7 @@ from files import is_disk_full, replacing, sync_folder
 from grid import Chunk, Provenance, Tile
 from schema import INNER, LOCK, ArchiveError, Layout
 from shards import NO_TIME, DamageError, Group, Runs
+from storage import Folder
 
 NEXT_SLOT = ".next-slot"  # the file that remembers it when a tile is removed
 PATIENCE = 40  # turns of 0.05 s to wait for a reader, where open files cannot be replaced
@@ -199,7 +200,7 @@ class Writer:
         before = self._folder / NEXT_SLOT
         slots = int(before.read_text()) if before.exists() else 0
         rows = np.full(slots, NO_TIME, np.int64), np.zeros(slots, np.int8)
-        group = Group(self._tile, self._folder, metadata, *rows)
+        group = Group(self._tile, Folder(self._disk.root), metadata, *rows)
         group.lengthen()
         self._put_index(group, runs)
         for slot in range(0, slots, schema.ROWS):
@@ -243,7 +244,7 @@ class Writer:
             "day": chunk.day.isoformat(),
             "orbit": chunk.orbit,
             "seen": int(np.count_nonzero(cells["count"].values)),
-            "bytes": {name: file_size(group.shard(name, slot)) for name in group.cell_arrays},
+            "bytes": group.shard_sizes(slot),
             "source": str(cells.attrs.get("source", "")),
         }
         if provenance is not None:
@@ -349,8 +350,3 @@ def _rounded(values: npt.NDArray[np.float32], keep_bits: int | None) -> npt.NDAr
     values = np.where(np.isnan(values), np.float32("nan"), values)  # rounding could make others -0
     rounded: npt.NDArray[np.float32] = BitRound(keep_bits).encode(values).view(np.float32)
     return rounded
-
-
-def file_size(path: Path) -> int:
-    """Bytes of a file, 0 if there is none."""
-    return path.stat().st_size if path.exists() else 0

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 import dask
+from dask.system import CPU_COUNT
 
 AHEAD = 2  # pieces for each worker that are computed before any is taken
 
@@ -50,8 +51,9 @@ def workers() -> int:
     """How many pieces are worked on at a time."""
     client = _client()
     if client is not None:
-        return max(1, sum(client.nthreads().values()))
-    return int(dask.config.get("num_workers", None) or dask.system.CPU_COUNT)
+        threads: int = sum(client.nthreads().values())
+        return max(1, threads)
+    return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
 def each(pieces: Iterable[Any]) -> Iterator[Any]:

@@ -231,7 +231,7 @@ def write_geotiff(dataset: xr.Dataset, path: Path, progress: Progress | None = N
             for place, arrays in _each_block(_in_blocks(dataset), bands, _as_they_are, progress):
                 for window, layer, values in _windows(dataset, place, arrays):
                     target.write(values, layer, window=window)
-                checksums[place] = [zlib.crc32(np.ascontiguousarray(a)) for a in arrays]
+                checksums[place] = [_checksum(array) for array in arrays]
         with rasterio.Env(GDAL_CACHEMAX=TIF_CACHE):
             rasterio.shutil.copy(
                 plain, path, driver="COG", blocksize=TIF_BLOCK, overview_resampling="average",
@@ -291,9 +291,13 @@ def _require_same_blocks(
         nothing = [np.empty(shape, np.float32)] * len(bands)
         found = []
         for window, layer, _ in _windows(dataset, place, nothing):
-            found.append(zlib.crc32(np.ascontiguousarray(back.read(layer, window=window)[::-1])))
+            found.append(_checksum(back.read(layer, window=window)[::-1]))
         if found != checksums[place]:
             raise OSError(errno.EIO, "the file does not read back as it was written")
+
+
+def _checksum(values: Vector) -> int:
+    return zlib.crc32(values.astype(np.float32, copy=False).tobytes())
 
 
 def _in_blocks(dataset: xr.Dataset) -> xr.Dataset:

@@ -1242,3 +1242,16 @@ def add_to_pixels(
                 if weight > 0 and value == value:
                     sums[row, column, band] += weight * value
                     totals[row, column, band] += weight
+
+
+# ------------------------------------------------------------------------ cells of records
+
+
+@loop
+def gather(values: Any, starts: Ints, sizes: Ints, out: Any) -> None:
+    """Copy runs of values, one behind the other."""
+    k = 0
+    for i in range(starts.size):
+        for j in range(starts[i], starts[i] + sizes[i]):
+            out[k] = values[j]
+            k += 1

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from grid import BBox, Chunk
 
 if TYPE_CHECKING:
-    from store import Archive, View
+    from store import Archive
+    from view import View
 
 DAYS_NAMED = 5  # of the days there are, when the one asked for is not there
 

@@ -22,6 +22,7 @@ import click
 import asking
 import commands
 import ordering
+import viewing
 from grid import ORBITS, parse_area
 from outcome import DONE, INTERRUPTED, explain, explain_usage
 from terminal import hush, tell
@@ -161,7 +162,7 @@ def retrieve(archive_path: str, **answers: Any) -> int:
       main.py retrieve --bbox 7,50,8,50.5 --day 2026-01-20 --output a.png --output a.tif
       main.py retrieve --bbox 7.1,50.2,7.2,50.3 --start 2026-01 --line field.csv --no-show
     """
-    return commands.run_retrieve(archive_path, **answers)
+    return viewing.run_retrieve(archive_path, **answers)
 
 
 @cli.command("list")

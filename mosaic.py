@@ -33,7 +33,7 @@ from grid import BBox, Chunk, wrap
 from images import Image
 
 if TYPE_CHECKING:
-    from store import View
+    from view import View
 
 BLOCK = 2048  # pixels, the largest side of a block
 BLOCK_CELLS = 8_000_000  # cells, about the most that are read for a block

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from grid import Tile
+from storage import Storage
 
 FORMAT = "sentinel1-healpix archive"
 FORMAT_VERSION = 1  # to be raised when older programs could not read what is written
@@ -54,32 +54,33 @@ class Layout:
         return self.nside.bit_length() - 1
 
 
-def read_layout(path: Path) -> Layout | None:
-    """The layout of the archive in this folder; None if the folder is free for one."""
-    file = path / "zarr.json"
-    if not file.exists():
-        if path.exists() and not path.is_dir():
-            raise ArchiveError(f"{path} is a file, not an archive.  Choose another path.")
-        left = [p.name for p in path.iterdir() if not _is_ours(p)] if path.is_dir() else []
+def read_layout(storage: Storage) -> Layout | None:
+    """The layout of the archive in this storage; None if the place is free for one."""
+    name, data = storage.name, storage.get("zarr.json")
+    if data is None:
+        try:
+            left = [entry for entry in storage.entries() if not _is_ours(entry)]
+        except NotADirectoryError:
+            raise ArchiveError(f"{name} is a file, not an archive.  Choose another path.") from None
         if left:
             raise ArchiveError(
-                f"{path} is no archive, and it is not empty: it holds {sorted(left)[0]}.  "
+                f"{name} is no archive, and it is not empty: it holds {sorted(left)[0]}.  "
                 "Nothing was written.  Choose another path."
             )
         return None
     try:
-        attributes = json.loads(file.read_bytes())["attributes"]
+        attributes = json.loads(data)["attributes"]
         if attributes["format"] != FORMAT:
             raise ValueError(f"its format is {attributes['format']}")
         version = int(attributes["format_version"])
     except (ValueError, KeyError, TypeError) as error:
         raise ArchiveError(
-            f"{path} is no archive of this program, or its zarr.json is damaged ({error!r}).  "
+            f"{name} is no archive of this program, or its zarr.json is damaged ({error!r}).  "
             "Nothing was written.  Choose another path."
         ) from error
     if version > FORMAT_VERSION:
         raise ArchiveError(
-            f"The archive {path} has format version {version}; this program knows versions up "
+            f"The archive {name} has format version {version}; this program knows versions up "
             f"to {FORMAT_VERSION}.  Nothing was written.  Install a newer version of the program."
         )
     return Layout(
@@ -111,9 +112,9 @@ def root_metadata(layout: Layout) -> dict[str, Any]:
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
-def _is_ours(path: Path) -> bool:
+def _is_ours(name: str) -> bool:
     """Whether a killed writer that was about to make an archive may have left this."""
-    return path.name in (LOCK, ".DS_Store") or ".partial" in path.name
+    return name in (LOCK, ".DS_Store") or ".partial" in name
 
 
 def exact_size(chunk_size: Iterable[float]) -> tuple[float, float]:

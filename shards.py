@@ -1,9 +1,10 @@
 """Reading a tile back from disk.
 
 zarr-python writes (`commit`); reading needs so little of Zarr that it is done here: look
-into the shard's index, fetch the inner chunks that are wanted, check their crc32c, let
+into the shards' indexes, fetch the inner chunks that are wanted, check their crc32c, let
 blosc decode them straight into the result, on all cores.  The numbers that say where to
-look come from the metadata, so an archive made with other constants reads as well.
+look come from the metadata, so an archive made with other constants reads as well.  What is
+needed next of several files is asked for at once: far storage takes its time for each answer.
 
 Every array is packed by blosc and followed by its crc32c, so no flipped byte goes unseen.
 Two things are kept twice, since all records of a tile depend on them: the cells, as runs
@@ -17,12 +18,12 @@ import contextlib
 import datetime as dt
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
-from typing import Any, BinaryIO, cast
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import google_crc32c
 import numcodecs.blosc  # type: ignore[import-untyped]
@@ -33,15 +34,16 @@ from numcodecs.vlen import VLenUTF8  # type: ignore[import-untyped]
 import healpix
 from grid import ORBITS, Chunk, Tile
 from schema import EMPTY
+from storage import Bytes, Part, Storage
 
 NO_TIME = int(np.iinfo(np.int64).min)  # the time of a removed record; decodes as NaT
 LOST = json.dumps({"source": "unknown: its provenance was lost with a damaged file"})
 NOTHING = -1  # what ``time`` and ``orbit`` hold where nothing was written
 EPOCH = dt.date(1970, 1, 1)
 
-Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
 Runs = tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]  # start_ipix, run_len
-Spans = list[tuple[int, int]]  # (first cell, number of cells), counted within the tile
+Array = Mapping[str, Any]  # the metadata of an array
 
 
 class DamageError(ValueError):
@@ -52,6 +54,58 @@ class DamageError(ValueError):
         self.reason, self.variable = reason, variable
 
 
+# --- which cells ------------------------------------------------------------------------
+
+
+class Piece(NamedTuple):
+    """Cells from one inner chunk, which lie side by side in the result."""
+
+    starts: Ints  # the first cell of each run, counted within the inner chunk
+    sizes: Ints
+    to: int  # the place of the first in the result
+    size: int  # all of them
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Cells of a tile: runs of them, counted within the tile, ascending."""
+
+    starts: Ints
+    sizes: Ints
+    _pieces: dict[int, dict[int, Piece]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def whole(cls, size: int) -> Spans:
+        """All cells of a tile."""
+        return cls(np.zeros(1, np.int64), np.array([size], np.int64))
+
+    @property
+    def size(self) -> int:
+        """The number of cells."""
+        return int(self.sizes.sum())
+
+    def pieces(self, inner: int) -> dict[int, Piece]:
+        """The same cells by inner chunk, where those hold ``inner`` cells."""
+        if inner not in self._pieces:
+            self._pieces[inner] = _cut(self.starts, self.sizes, inner)
+        return self._pieces[inner]
+
+
+def _cut(starts: Ints, sizes: Ints, inner: int) -> dict[int, Piece]:
+    first, last = starts // inner, (starts + sizes - 1) // inner
+    counts = np.where(sizes > 0, last - first + 1, 0)
+    span = np.repeat(np.arange(len(starts)), counts)
+    number = first[span] + np.arange(len(span)) - np.repeat(np.cumsum(counts) - counts, counts)
+    start = np.maximum(starts[span], number * inner)
+    size = np.minimum(starts[span] + sizes[span], (number + 1) * inner) - start
+    edges = np.flatnonzero(np.diff(number, prepend=-1))
+    to = np.cumsum(size) - size
+    return {
+        int(number[i]): Piece(start[i:j] % inner, size[i:j], int(to[i]), int(size[i:j].sum()))
+        for i, j in pairwise([*edges, len(number)])
+    }
+
+
 # --- a tile as it was committed --------------------------------------------------------
 
 
@@ -60,26 +114,31 @@ class Group:
     """A tile's group: its metadata, and the key of the record in each of its slots."""
 
     tile: Tile
-    folder: Path
+    storage: Storage
     metadata: dict[str, Any]  # the zarr.json with consolidated metadata
     times: npt.NDArray[np.int64]  # seconds since 1970; NO_TIME: removed
     orbits: npt.NDArray[np.int8]  # index into ORBITS
+    files: dict[str, Bytes | None] = field(default_factory=dict)  # fetched ahead
 
     @classmethod
-    def load(cls, folder: Path, tile: Tile) -> Group | None:
+    def load(cls, storage: Storage, tile: Tile, also: Sequence[str] = ()) -> Group | None:
         """The group as committed last; None if there is none.  Raises DamageError.
 
-        Takes the same time for one record and for a thousand.
+        Takes the same time for one record and for a thousand.  ``also`` names small arrays
+        to be fetched together with those that are needed anyway.
         """
         try:
-            metadata = json.loads((folder / "zarr.json").read_bytes())
+            data = storage.get(f"{tile.name}/zarr.json")
+            if data is None:
+                return None
+            metadata = json.loads(data)
             found = metadata["consolidated_metadata"]["metadata"]
             size = int(found["time"]["shape"][0])
-        except (FileNotFoundError, NotADirectoryError):
-            return None
         except (ValueError, KeyError, TypeError) as error:
             raise DamageError(f"it is not readable ({error})", "zarr.json") from error
-        group = cls(tile, folder, metadata, np.empty(0, np.int64), np.empty(0, np.int8))
+        group = cls(tile, storage, metadata, np.empty(0, np.int64), np.empty(0, np.int8))
+        keys = [key for name in ("time", "orbit", *also) for key, _ in group.small(name, size)]
+        group.files.update(zip(keys, storage.fetch([Part(key) for key in keys]), strict=True))
         try:
             group.times = group._rows("time", "<i8", size)
             group.orbits = group._rows("orbit", "i1", size)
@@ -143,41 +202,63 @@ class Group:
     def texts(self) -> list[str]:
         """The provenance of each slot as JSON; "" where it is removed, LOST where damaged."""
         texts: list[str] = []
-        for path, size in self._row_files("provenance", len(self.times)):
+        size = len(self.times)
+        rows = self.small("provenance", size)
+        for data, (_, part) in zip(self._fetch("provenance", size), rows, strict=True):
             try:
-                texts += read_texts(path, size)
+                texts += read_texts(data, part)
             except DamageError:
-                times = self.times[len(texts) : len(texts) + size]
+                times = self.times[len(texts) : len(texts) + part]
                 texts += ["" if time == NO_TIME else LOST for time in times]
         return texts
 
-    def shard(self, name: str, slot: int) -> Path:
-        """The file of one variable of one record."""
-        return self.folder / name / "c" / str(slot) / "0"
+    def shard(self, name: str, slot: int) -> str:
+        """The key of one variable of one record."""
+        return f"{self.tile.name}/{name}/c/{slot}/0"
 
-    def read(self, name: str, slot: int, spans: Spans, about: Mapping[str, Any]) -> Any:
-        """These cells of one variable of one record.  Raises DamageError."""
-        path = self.shard(name, slot)
-        if about.get("bytes", {}).get(name) == 0 and not path.exists():  # all fill value
-            return np.full(sum(n for _, n in spans), fill_value(self.arrays[name]))
-        with _naming(name):
-            return read_cells(path, self.arrays[name], spans)
+    def shard_sizes(self, slot: int) -> dict[str, int]:
+        """The bytes of each variable of one record; 0 where there is no file."""
+        names = self.cell_arrays
+        sizes = self.storage.sizes([self.shard(name, slot) for name in names])
+        return {name: size or 0 for name, size in zip(names, sizes, strict=True)}
+
+    def read(
+        self, names: Sequence[str], slot: int, spans: Spans, about: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """These cells of some variables of one record.  Raises DamageError."""
+        found = self.try_read(names, slot, spans, about)
+        for values in found.values():
+            if isinstance(values, DamageError):
+                raise values
+        return found
+
+    def try_read(
+        self, names: Sequence[str], slot: int, spans: Spans, about: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """As `read`, with a DamageError for the values of a variable that is damaged."""
+        sizes = about.get("bytes", {})
+        shards = [
+            Shard(self.storage, self.shard(name, slot), self.arrays[name], sizes.get(name))
+            for name in names
+        ]
+        return {
+            name: DamageError(values.reason, name) if isinstance(values, DamageError) else values
+            for name, values in zip(names, read_shards(shards, spans), strict=True)
+        }
 
     def cell_ids(self) -> npt.NDArray[np.uint64]:
         """The cells as ids, ascending.  Raises DamageError."""
-        with _naming("cell_ids"):
-            path, whole = self.folder / "cell_ids" / "c" / "0", [(0, self.pix_len)]
-            ids: npt.NDArray[np.uint64] = read_cells(path, self.arrays["cell_ids"], whole)
-            return ids
+        [ids] = read_shards([self._ids_shard()], Spans.whole(self.pix_len))
+        if isinstance(ids, DamageError):
+            raise DamageError(ids.reason, "cell_ids") from ids
+        found: npt.NDArray[np.uint64] = ids
+        return found
 
     def stored_runs(self) -> Runs:
         """The cells as runs.  Raises DamageError."""
-        found = []
-        for name, dtype in (("start_ipix", "<u8"), ("run_len", "<u4")):
-            with _naming(name):
-                path = self.folder / name / "c" / "0"
-                found.append(read_values(path, dtype, self.arrays[name]["shape"][0]))
-        return found[0], found[1]
+        size = self.runs_len
+        starts, lengths = self._rows("start_ipix", "<u8", size), self._rows("run_len", "<u4", size)
+        return starts, lengths
 
     def runs(self) -> Runs:
         """The cells as runs, from the ids if need be.  Raises DamageError."""
@@ -206,26 +287,40 @@ class Group:
         """Whether both copies of the tile's cells have the checksums they were given."""
         try:
             self.stored_runs()
-            check_shard(self.folder / "cell_ids" / "c" / "0", self.arrays["cell_ids"])
+            check_shard(self._ids_shard())
         except DamageError:
             return False
         return True
 
+    def small(self, name: str, size: int | None = None) -> list[tuple[str, int]]:
+        """The files of an array of one dimension, and how many values to take of each."""
+        array = self.arrays[name]
+        size = int(array["shape"][0]) if size is None else size
+        rows = int(array["chunk_grid"]["configuration"]["chunk_shape"][0])
+        folder = f"{self.tile.name}/{name}/c"
+        return [(f"{folder}/{i // rows}", min(rows, size - i)) for i in range(0, size, rows)]
+
+    def _ids_shard(self) -> Shard:
+        return Shard(self.storage, f"{self.tile.name}/cell_ids/c/0", self.arrays["cell_ids"])
+
+    def _fetch(self, name: str, size: int) -> list[Bytes | None]:
+        """The files of an array of one dimension."""
+        keys = [key for key, _ in self.small(name, size)]
+        if all(key in self.files for key in keys):
+            return [self.files[key] for key in keys]
+        return self.storage.fetch([Part(key) for key in keys])
+
     def _rows(self, name: str, dtype: str, size: int) -> npt.NDArray[Any]:
         with _naming(name):
-            parts = [read_values(path, dtype, n) for path, n in self._row_files(name, size)]
+            found = zip(self._fetch(name, size), self.small(name, size), strict=True)
+            parts = [read_values(data, dtype, n) for data, (_, n) in found]
             return np.concatenate([np.empty(0, dtype), *parts])
 
     def _all_texts(self, size: int) -> list[str]:
         with _naming("provenance"):
-            files = self._row_files("provenance", size)
-            return [text for path, n in files for text in read_texts(path, n)]
-
-    def _row_files(self, name: str, size: int) -> list[tuple[Path, int]]:
-        """The files of an array with a value per record, and how many values to take."""
-        rows = int(self.arrays[name]["chunk_grid"]["configuration"]["chunk_shape"][0])
-        folder = self.folder / name / "c"
-        return [(folder / str(i // rows), min(rows, size - i)) for i in range(0, size, rows)]
+            rows = self.small("provenance", size)
+            found = zip(self._fetch("provenance", size), rows, strict=True)
+            return [text for data, (_, n) in found for text in read_texts(data, n)]
 
     def _recover_rows(self, size: int, cause: DamageError) -> None:
         """Take days and orbits from the provenance."""
@@ -259,111 +354,196 @@ def _naming(name: str) -> Iterator[None]:
         raise DamageError(error.reason, name) from error
 
 
-# --- bytes -----------------------------------------------------------------------------
+# --- shards ----------------------------------------------------------------------------
 
 
-def read_values(path: Path, dtype: str, size: int) -> npt.NDArray[Any]:
-    """The first ``size`` values of a file that holds one chunk; DamageError."""
-    with _open(path) as file:
-        return np.frombuffer(_unpack(np.frombuffer(file.read(), np.uint8)), dtype)[:size]
+class Shard(NamedTuple):
+    """A file with the cells of one variable of one record."""
+
+    storage: Storage
+    key: str
+    array: Array
+    size: int | None = None  # bytes, if it is known; 0: no file, only fill values
+
+    @property
+    def inner(self) -> int:
+        """Cells in an inner chunk."""
+        return int(self.array["codecs"][0]["configuration"]["chunk_shape"][-1])
+
+    @property
+    def chunks(self) -> int:
+        """Inner chunks."""
+        return int(self.array["chunk_grid"]["configuration"]["chunk_shape"][-1]) // self.inner
+
+    @property
+    def index_size(self) -> int:
+        """Bytes of the index at the end: offset and length of each inner chunk, and a crc32c."""
+        return 16 * self.chunks + 4
 
 
-def read_texts(path: Path, size: int) -> list[str]:
-    """As `read_values`, for an array of strings."""
-    with _open(path) as file:
-        texts = VLenUTF8().decode(_unpack(np.frombuffer(file.read(), np.uint8)))
-    return [str(text) for text in texts[:size]]
+def read_shards(shards: Sequence[Shard], spans: Spans) -> list[Any]:
+    """The cells of these spans, one span after the other, from each of some shards.
 
-
-def read_cells(path: Path, array: Mapping[str, Any], spans: Spans) -> npt.NDArray[Any]:
-    """The cells of these spans, one span after the other, from one shard.
-
-    ``array`` is the metadata of the shard's array.  Fetches the inner chunks that the
-    spans touch and nothing else.  Raises DamageError.
+    Fetches the inner chunks that the spans touch and nothing else, in all shards at once.
+    What is damaged is a DamageError instead.
     """
-    inner = int(array["codecs"][0]["configuration"]["chunk_shape"][-1])
-    out = np.empty(sum(size for _, size in spans), array["data_type"])
-    pieces = _cut(spans, inner)
-    found = _fetch(path, array, pieces)
-    for number in pieces.keys() - found.keys():
-        for _, to, size in pieces[number]:
-            out[to : to + size] = fill_value(array)
-    tasks = [(out, inner, pieces[number], data) for number, data in found.items()]
-    for _ in map(_place, tasks) if len(tasks) < 2 else _pool().map(_place, tasks):
-        pass
-    return out
+    outs: list[Any] = [np.empty(spans.size, shard.array["data_type"]) for shard in shards]
+    tasks: list[tuple[int, Any]] = []
+    for i, (shard, found) in enumerate(zip(shards, _fetch(shards, spans), strict=True)):
+        if isinstance(found, DamageError):
+            outs[i] = found
+            continue
+        pieces = spans.pieces(shard.inner)
+        for number, piece in pieces.items():
+            target = outs[i][piece.to : piece.to + piece.size]
+            if number in found:
+                tasks.append((i, (target, shard.inner, piece, found[number])))
+            else:
+                target[:] = fill_value(shard.array)
+    work = [task for _, task in tasks]
+    results = map(_place, work) if len(work) < 4 else _pool().map(_place, work)
+    for (i, _), damage in zip(tasks, results, strict=True):
+        if damage is not None:
+            outs[i] = damage
+    return outs
 
 
-def check_shard(path: Path, array: Mapping[str, Any]) -> None:
+def check_shard(shard: Shard) -> None:
     """Raise DamageError unless every byte of a shard has the checksum it was given."""
-    for data in _fetch(path, array).values():
+    size = int(shard.array["shape"][-1])
+    [found] = _fetch([shard], Spans.whole(size))
+    if isinstance(found, DamageError):
+        raise found
+    for data in found.values():
         _checked(data)
 
 
-def fill_value(array: Mapping[str, Any]) -> Any:
+def fill_value(array: Array) -> Any:
     """What a cell holds that was not written."""
     return np.dtype(array["data_type"]).type(array["fill_value"])
 
 
-def _cut(spans: Spans, inner: int) -> dict[int, list[tuple[int, int, int]]]:
-    """By inner chunk: (from there, to here in the result, number of cells)."""
-    pieces: dict[int, list[tuple[int, int, int]]] = {}
-    done = 0
-    for first, size in spans:
-        while size > 0:
-            number, start = divmod(first, inner)
-            part = min(size, inner - start)
-            pieces.setdefault(number, []).append((start, done, part))
-            first, size, done = first + part, size - part, done + part
-    return pieces
-
-
-def _fetch(
-    path: Path, array: Mapping[str, Any], numbers: Iterable[int] | None = None
-) -> dict[int, Bytes]:
-    """The bytes of these inner chunks, or of all; a chunk of fill value is left out."""
-    inner = int(array["codecs"][0]["configuration"]["chunk_shape"][-1])
-    chunks = int(array["chunk_grid"]["configuration"]["chunk_shape"][-1]) // inner
-    found = {}
-    with _open(path) as file:
-        index = _read_index(file, chunks)
-        for number in range(chunks) if numbers is None else numbers:
-            offset, length = (int(value) for value in index[number])
-            if offset != EMPTY:
-                file.seek(offset)
-                found[number] = np.frombuffer(file.read(length), np.uint8)
+def _fetch(shards: Sequence[Shard], spans: Spans) -> list[dict[int, Bytes] | DamageError]:
+    """The bytes of the inner chunks that the spans touch; a chunk of fill value is left out."""
+    found: list[dict[int, Bytes] | DamageError] = [{} for _ in shards]
+    there = [i for i, shard in enumerate(shards) if shard.size != 0]
+    if not there:
+        return found
+    storage = shards[there[0]].storage
+    some = [shards[i] for i in there]
+    whole = spans.size == int(some[0].array["shape"][-1])
+    parts = _fetch_whole(storage, some) if whole else _fetch_some(storage, some, spans)
+    for i, part in zip(there, parts, strict=True):
+        found[i] = part
     return found
 
 
-def _read_index(file: BinaryIO, chunks: int) -> npt.NDArray[np.uint64]:
+def _fetch_whole(storage: Storage, shards: Sequence[Shard]) -> list[dict[int, Bytes] | DamageError]:
+    """All inner chunks of each shard, which is read as one."""
+    found: list[dict[int, Bytes] | DamageError] = []
+    for shard, data in zip(shards, storage.fetch([Part(s.key) for s in shards]), strict=True):
+        try:
+            if data is None:
+                raise DamageError("the file is missing")
+            index = _read_index(shard, data[-shard.index_size :])
+            chunks = {n: data[start : start + size] for n, start, size in _entries(index)}
+            found.append(chunks)
+        except DamageError as error:
+            found.append(error)
+    return found
+
+
+def _fetch_some(
+    storage: Storage, shards: Sequence[Shard], spans: Spans
+) -> list[dict[int, Bytes] | DamageError]:
+    """The wanted inner chunks: first all indexes, then what they point to."""
+    found: list[dict[int, Bytes] | DamageError] = [{} for _ in shards]
+    wanted: list[tuple[int, int, Part]] = []
+    for i, (shard, data) in enumerate(zip(shards, _fetch_ends(storage, shards), strict=True)):
+        try:
+            if data is None:
+                raise DamageError("the file is missing")
+            index = _read_index(shard, data)
+        except DamageError as error:
+            found[i] = error
+            continue
+        numbers = spans.pieces(shard.inner)
+        wanted += [
+            (i, number, Part(shard.key, start, size))
+            for number, start, size in _entries(index, numbers)
+        ]
+    for (i, number, _), data in zip(
+        wanted, storage.fetch([part for _, _, part in wanted]), strict=True
+    ):
+        chunks = found[i]
+        if isinstance(chunks, dict):
+            if data is None:
+                found[i] = DamageError("the file is missing")
+            else:
+                chunks[number] = data
+    return found
+
+
+def _fetch_ends(storage: Storage, shards: Sequence[Shard]) -> list[Bytes | None]:
+    """The bytes where the indexes of these shards should be."""
+    unknown = [shard.key for shard in shards if shard.size is None]
+    sizes = dict(zip(unknown, storage.sizes(unknown) if unknown else [], strict=True))
+    parts = []
+    for shard in shards:
+        size = shard.size or sizes[shard.key] or 0
+        parts.append(Part(shard.key, max(0, size - shard.index_size), shard.index_size))
+    return storage.fetch(parts)
+
+
+def _read_index(shard: Shard, data: Bytes) -> npt.NDArray[np.uint64]:
     """Where a shard keeps its inner chunks: (chunks, 2), offset and length in bytes."""
-    size = 16 * chunks + 4  # crc32c
-    if file.seek(0, os.SEEK_END) < size:
+    if len(data) < shard.index_size:
         raise DamageError("the file is cut short")
-    file.seek(-size, os.SEEK_END)
-    data = np.frombuffer(file.read(size), np.uint8)
-    return np.frombuffer(_checked(data), "<u8").reshape(chunks, 2)
+    return np.frombuffer(_checked(data), "<u8").reshape(shard.chunks, 2)
 
 
-def _place(task: tuple[npt.NDArray[Any], int, list[tuple[int, int, int]], Bytes]) -> None:
-    """Decode one inner chunk and put its pieces where they belong in the result."""
-    out, inner, pieces, data = task
-    start, to, size = pieces[0]
-    if size == inner:
-        _unpack(data, out[to : to + size])
-        return
-    values = np.frombuffer(_unpack(data), out.dtype)
-    for start, to, size in pieces:
-        out[to : to + size] = values[start : start + size]
+def _entries(
+    index: npt.NDArray[np.uint64], numbers: Iterable[int] | None = None
+) -> Iterator[tuple[int, int, int]]:
+    """Number, offset and length of the inner chunks that are there."""
+    for number in range(len(index)) if numbers is None else numbers:
+        offset, length = (int(value) for value in index[number])
+        if offset != EMPTY:
+            yield number, offset, length
 
 
-def _open(path: Path) -> BinaryIO:
-    # A URL's path reads ahead, unless it is told to fetch just what is asked for.
-    options: dict[str, Any] = {} if isinstance(path, Path) else {"cache_type": "none"}
+def _place(task: tuple[npt.NDArray[Any], int, Piece, Bytes]) -> DamageError | None:
+    """Decode one inner chunk and put its cells where they belong in the result."""
+    out, inner, piece, data = task
     try:
-        return cast(BinaryIO, path.open("rb", **options))
-    except FileNotFoundError:
-        raise DamageError("the file is missing") from None
+        if piece.size == inner:
+            _unpack(data, out)
+        else:
+            values = np.frombuffer(_unpack(data), out.dtype)
+            healpix.gather(values, piece.starts, piece.sizes, out)
+    except DamageError as error:
+        return error
+    return None
+
+
+# --- bytes -----------------------------------------------------------------------------
+
+
+def read_values(data: Bytes | None, dtype: str, size: int) -> npt.NDArray[Any]:
+    """The first ``size`` values of a file that holds one chunk; DamageError."""
+    return np.frombuffer(_unpack(_there(data)), dtype)[:size]
+
+
+def read_texts(data: Bytes | None, size: int) -> list[str]:
+    """As `read_values`, for an array of strings."""
+    texts = VLenUTF8().decode(_unpack(_there(data)))
+    return [str(text) for text in texts[:size]]
+
+
+def _there(data: Bytes | None) -> Bytes:
+    if data is None:
+        raise DamageError("the file is missing")
+    return data
 
 
 def _checked(data: Bytes) -> Bytes:

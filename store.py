@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -28,26 +29,29 @@ import xarray as xr
 from filelock import FileLock, Timeout
 
 import healpix
-from commit import Disk, Writer, file_size, make_folder
+from commit import Disk, Writer, make_folder
 from files import is_disk_full
 from grid import BBox, Chunk, Provenance, Tile
 from schema import LOCK, Layout, encode_json, exact_size, read_layout, root_metadata
 from schema import ArchiveError as ArchiveError
-from shards import DamageError, Group, Runs, Spans
+from shards import DamageError, Group, Spans
+from storage import Folder, storage_at
+from view import NoRecordError as NoRecordError
+from view import View as View
 
 PIX_MAX = 10_485_760  # cells that a shard is padded to; a tile at the equator has 9,997,416
 RUNS_MAX = 8192  # runs that a tile's index is padded to; a tile at the equator has 6,335
 KEEP_BITS: int | None = None  # bits of the mantissa that a new archive keeps; None: all 23
 LOCK_WAIT = 600  # seconds to wait for another process that is writing to the same tile
 
+TILES = 8  # tiles that are opened at a time, where each request takes long
+
+Opened = TypeVar("Opened")
+
 RECORD_COLUMNS = (
     "tile", "day", "orbit", "bands", "seen", "bytes",
     "backend", "collection", "job_id", "processed", "synthetic",
 )  # fmt: skip
-
-
-class NoRecordError(ArchiveError, LookupError):
-    """The archive holds no such record."""
 
 
 @dataclass(frozen=True)
@@ -68,32 +72,48 @@ class Archive:
 
     ``path`` may be the URL of a folder, of any kind that fsspec knows (``https://``, ``s3://``
     with s3fs); such an archive can be read, not written.  Raises ArchiveError if the path is
-    neither an archive nor free for one, or if the archive is of a newer format.  ``storage``
-    is what changes the disk (for tests and measurements).
+    neither an archive nor free for one, or if the archive is of a newer format.  ``disk`` is
+    what changes a folder (for tests and measurements).
     """
 
-    def __init__(self, path: str | Path, storage: type[Disk] = Disk) -> None:
+    def __init__(self, path: str | Path, disk: type[Disk] = Disk) -> None:
         try:
-            self.path = _folder_at(path)
-            self._layout = read_layout(self.path)
-        except ImportError as error:
+            self._files = storage_at(path)
+            self._layout = read_layout(self._files)
+        except (ImportError, ValueError) as error:
+            if isinstance(error, ArchiveError):
+                raise
             raise ArchiveError(f"{path} cannot be read: {error}.") from error
-        self._storage = storage
-        if self._layout is None and not isinstance(self.path, Path):
+        self._disk = disk
+        if self._layout is None and not isinstance(self._files, Folder):
             raise ArchiveError(f"There is no archive at {path}.")
+
+    @property
+    def name(self) -> str:
+        """The path or URL, as people write it."""
+        return self._files.name
+
+    @property
+    def path(self) -> Path:
+        """The folder.  Raises ArchiveError for an archive at a URL."""
+        if not isinstance(self._files, Folder):
+            raise ArchiveError(
+                f"{self.name} is a URL.  An archive there can be read, but not changed."
+            )
+        return self._files.path
 
     @property
     def layout(self) -> Layout | None:
         """What the archive is made of; None while there is none."""
         if self._layout is None:
-            self._layout = read_layout(self.path)
+            self._layout = read_layout(self._files)
         return self._layout
 
     def require(
         self, nside: int, ellipsoid: str, chunk_size: Iterable[float], bands: Iterable[str]
     ) -> None:
         """Raise ArchiveError, naming both values, unless such records can be written to it."""
-        self._require_folder()
+        _ = self.path  # must be a folder
         layout = self.layout
         if layout is None:
             return
@@ -106,7 +126,7 @@ class Archive:
         for name, (has, wants) in asked.items():
             if has != wants:
                 raise ArchiveError(
-                    f"The archive {self.path} was made with {name} = {has}, but now {name} is "
+                    f"The archive {self.name} was made with {name} = {has}, but now {name} is "
                     f"{wants}.  Nothing was written.  Set it back, or use another archive."
                 )
 
@@ -118,11 +138,11 @@ class Archive:
         if layout is None:
             return []
         found = []
-        for folder in self.path.iterdir():
+        for name in self._files.entries():
             with contextlib.suppress(ValueError):  # not a tile's name
-                tile = Tile.from_name(folder.name, layout.chunk_size)
-                if (folder / "zarr.json").is_file():
-                    found.append(tile)
+                found.append(Tile.from_name(name, layout.chunk_size))
+        sizes = self._files.sizes([f"{tile.name}/zarr.json" for tile in found])
+        found = [tile for tile, size in zip(found, sizes, strict=True) if size is not None]
         return sorted(found)
 
     def chunks(self, tile: Tile | None = None) -> list[Chunk]:
@@ -151,35 +171,35 @@ class Archive:
 
     # --- reading ---
 
-    def read(self, chunk: Chunk, bbox: BBox | None = None) -> xr.Dataset:
-        """The cells of a record; with ``bbox``, those whose centre is in the half-open box.
+    def view(self, tile: Tile) -> View | None:
+        """A tile as it is now, to read much of it; None if there is none of this archive's size.
 
-        Returns ``<band>(cells)`` float32 and ``count(cells)`` uint16, with
-        ``start_ipix(runs)`` uint64 and ``run_len(runs)`` uint32 spelling the cells' ids.
-        Raises NoRecordError, or ArchiveError if the record is damaged.
+        Raises ArchiveError if what its records share is damaged.
         """
-        group = self._load(chunk.tile)
-        slots = group.slots(chunk) if group else []
         layout = self.layout
-        if layout is None or group is None or not slots:
-            raise NoRecordError(f"The archive {self.path} has no record of {chunk}.")
-        try:
-            runs, spans = _select(group, layout, bbox)
-            about = group.about(slots[-1:])[0]
-            values = {
-                name: ("cells", group.read(name, slots[-1], spans, about))
-                for name in (*layout.bands, "count")
-            }
-        except DamageError as error:
-            if not self._is_at(chunk, slots[-1]):
-                return self.read(chunk, bbox)  # removed or replaced while it was being read
-            raise ArchiveError(
-                f"{chunk}: the record in {self.path} is damaged ({error}).  The other records "
-                "can be read.  Remove this one and order it again."
-            ) from error
-        values |= {"start_ipix": ("runs", runs[0]), "run_len": ("runs", runs[1])}
-        attributes = {"nside": layout.nside, "ellipsoid": layout.ellipsoid, "ordering": "nested"}
-        return xr.Dataset(values, attrs=attributes | {"source": str(about.get("source", ""))})
+        if layout is None or exact_size(tile.size) != layout.chunk_size:
+            return None
+        return self._opened(tile, lambda: View.open(self._files, layout, tile))
+
+    def views(self, tiles: Iterable[Tile] | None = None) -> list[View]:
+        """The tiles as they are now, of all or of those named that there are."""
+        tiles = self.tiles() if tiles is None else list(tiles)
+        with ThreadPoolExecutor(TILES if self._files.is_far else 1) as pool:
+            return [view for view in pool.map(self.view, tiles) if view is not None]
+
+    def read(
+        self,
+        chunk: Chunk,
+        bbox: BBox | None = None,
+        level: int | None = None,
+        variables: Iterable[str] | None = None,
+    ) -> xr.Dataset:
+        """The cells of a record: `View.read` of its tile as it is now."""
+        names = None if variables is None else list(variables)
+        while (view := self.view(chunk.tile)) is not None and chunk in view.chunks():
+            with contextlib.suppress(NoRecordError):  # removed or replaced while it was read
+                return view.read(chunk, bbox, level, names)
+        raise NoRecordError(f"The archive {self.name} has no record of {chunk}.")
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> list[Damage]:
         """Read everything again and name what is damaged, sorted by tile and day.
@@ -223,7 +243,7 @@ class Archive:
         ArchiveError if the cells do not fit the archive, OSError if the disk is full or
         cannot be written; in either case nothing of the record is kept.
         """
-        self._require_folder()
+        _ = self.path  # must be a folder
         layout = _layout_of(chunk, cells)
         self._require_fit(chunk, layout, cells)
         with self._explained(str(chunk)):
@@ -235,7 +255,7 @@ class Archive:
 
     def remove(self, chunk: Chunk) -> bool:
         """Remove a record; False if there is none.  A tile's last record takes the tile along."""
-        self._require_folder()
+        _ = self.path  # must be a folder
         if not self.has(chunk):
             return False
         with self._explained(str(chunk)), self._writer(chunk.tile) as writer:
@@ -243,7 +263,7 @@ class Archive:
 
     def remove_tile(self, tile: Tile) -> bool:
         """Remove all records of a tile, readable or not; False if there are none."""
-        self._require_folder()
+        _ = self.path  # must be a folder
         if self.layout is None or not (self.path / tile.name / "zarr.json").exists():
             return False
         with self._explained(tile.name), self._writer(tile) as writer:
@@ -252,26 +272,23 @@ class Archive:
 
     # --- behind the scenes ---
 
-    def _require_folder(self) -> None:
-        if not isinstance(self.path, Path):
-            raise ArchiveError(
-                f"{self.path} is a URL.  An archive there can be read, but not changed."
-            )
-
     def _load(self, tile: Tile) -> Group | None:
         layout = self.layout
         if layout is None or exact_size(tile.size) != layout.chunk_size:
             return None
-        for last in (False, True):  # it may have been removed between two of its files
+        return self._opened(tile, lambda: Group.load(self._files, tile))
+
+    def _opened(self, tile: Tile, load: Callable[[], Opened]) -> Opened:
+        try:
             try:
-                return Group.load(self.path / tile.name, tile)
-            except DamageError as error:
-                if last:
-                    raise ArchiveError(
-                        f"Tile {tile.name} of {self.path} is damaged ({error}).  The other tiles "
-                        f"can be read.  Remove the folder {tile.name} and order its records again."
-                    ) from error
-        return None
+                return load()
+            except DamageError:  # it may have been removed between two of its files
+                return load()
+        except DamageError as error:
+            raise ArchiveError(
+                f"Tile {tile.name} of {self.name} is damaged ({error}).  The other tiles "
+                f"can be read.  Remove the folder {tile.name} and order its records again."
+            ) from error
 
     def _is_at(self, chunk: Chunk, slot: int) -> bool:
         """Whether the record of a chunk is (still) in this slot."""
@@ -287,7 +304,7 @@ class Archive:
         ):
             if cells.sizes[dim] > limit:
                 raise ArchiveError(
-                    f"{chunk}: the tile has {cells.sizes[dim]} {dim}, but the archive {self.path} "
+                    f"{chunk}: the tile has {cells.sizes[dim]} {dim}, but the archive {self.name} "
                     f"has room for {limit} ({name}).  Nothing was written.  Take a smaller "
                     f"CHUNK_SIZE or NSIDE, or a new archive with a larger {name}."
                 )
@@ -296,8 +313,8 @@ class Archive:
         """Make the archive, unless another process just did."""
         make_folder(self.path)
         with FileLock(self.path / LOCK, timeout=LOCK_WAIT):
-            if read_layout(self.path) is None:
-                disk = self._storage(self.path)
+            if read_layout(self._files) is None:
+                disk = self._disk(self.path)
                 for stray in self.path.glob("*.partial*"):
                     disk.discard(stray.name)
                 disk.put("zarr.json", encode_json(root_metadata(layout)))
@@ -315,10 +332,10 @@ class Archive:
             lock.acquire()
         except Timeout:
             raise ArchiveError(
-                f"Another process has been writing to tile {tile.name} of {self.path} for "
+                f"Another process has been writing to tile {tile.name} of {self.name} for "
                 f"{LOCK_WAIT} seconds.  Nothing was written.  Wait for it, or stop it."
             ) from None
-        disk = self._storage(self.path)
+        disk = self._disk(self.path)
         try:
             yield Writer(disk, layout, tile, lambda: self._load(tile))
         finally:
@@ -334,23 +351,13 @@ class Archive:
             reason = "is full" if is_disk_full(error) else f"cannot be written ({error})"
             raise OSError(
                 error.errno,
-                f"{what}: the disk of the archive {self.path} {reason}.  Nothing half done was "
+                f"{what}: the disk of the archive {self.name} {reason}.  Nothing half done was "
                 "kept, all records in it are whole.  Mend that, then run the same command to "
                 "go on.",
             ) from error
 
 
 # --- small helpers ---------------------------------------------------------------------
-
-
-def _folder_at(path: str | Path) -> Path:
-    """The folder; that at a URL is read by the same calls, but is no Path."""
-    if "://" not in str(path):
-        return Path(path)
-    from upath import UPath
-
-    folder = UPath(path)
-    return Path(folder.path) if folder.protocol in ("file", "local") else cast(Path, folder)
 
 
 def _layout_of(chunk: Chunk, cells: xr.Dataset) -> Layout:
@@ -385,46 +392,9 @@ def _layout_of(chunk: Chunk, cells: xr.Dataset) -> Layout:
     return Layout(nside, str(ellipsoid), chunk_size, bands, PIX_MAX, RUNS_MAX, KEEP_BITS)
 
 
-def _select(group: Group, layout: Layout, bbox: BBox | None) -> tuple[Runs, Spans]:
-    """The runs of the tile that are in the box, and where in a record they are."""
-    start, length = group.runs()
-    if bbox is None:
-        return (start, length), [(0, group.pix_len)]
-    box_start, box_length = _box_runs(group.tile, layout, bbox)
-    first = np.cumsum(length, dtype=np.int64) - length
-    begin, end = start.astype(np.int64), (start + length).astype(np.int64)
-    box_begin, box_end = box_start, box_start + box_length
-    # Each run of the box meets the tile's runs low to high - 1.
-    low = np.searchsorted(end, box_begin, "right")
-    high = np.searchsorted(begin, box_end, "left")
-    pairs = np.maximum(high - low, 0)
-    box = np.repeat(np.arange(len(pairs)), pairs)
-    tile = np.arange(len(box)) - np.repeat(np.cumsum(pairs) - pairs, pairs) + low[box]
-    found = np.maximum(box_begin[box], begin[tile])
-    size = np.minimum(box_end[box], end[tile]) - found
-    place = first[tile] + found - begin[tile]
-    spans = list(zip(place.tolist(), size.tolist(), strict=True))
-    return (found.astype(np.uint64), size.astype(np.uint32)), spans
-
-
-def _box_runs(tile: Tile, layout: Layout, bbox: BBox) -> tuple[Any, Any]:
-    """Sorted runs (int64) of the part of the box that is in the tile."""
-    parts = []
-    for box in bbox.split():
-        west, east = max(box.west, tile.west), min(box.east, tile.east)
-        south, north = max(box.south, tile.south), min(box.north, tile.north)
-        if west < east and south < north:
-            part = BBox(west, south, east, north)
-            parts.append(healpix.box_runs(part, layout.nside, layout.ellipsoid))
-    start = np.concatenate([np.empty(0, np.int64), *(p[0].astype(np.int64) for p in parts)])
-    length = np.concatenate([np.empty(0, np.int64), *(p[1].astype(np.int64) for p in parts)])
-    order = np.argsort(start)
-    return start[order], length[order]
-
-
 def _row(group: Group, chunk: Chunk, slot: int, about: dict[str, Any]) -> dict[str, Any]:
     """What `Archive.records` says of a record."""
-    sizes = about.get("bytes") or {n: file_size(group.shard(n, slot)) for n in group.cell_arrays}
+    sizes = about.get("bytes") or group.shard_sizes(slot)
     source = about.get("source", "unknown").lower()
     made_up = None if source.startswith("unknown") else source.startswith("synthetic")
     return {
@@ -451,13 +421,12 @@ def _verify_tile(group: Group) -> Iterator[Damage]:
 def _verify_record(
     group: Group, chunk: Chunk, slot: int, about: dict[str, Any]
 ) -> Iterator[Damage]:
-    for name in group.cell_arrays:
-        try:
-            values = group.read(name, slot, [(0, group.pix_len)], about)
-        except DamageError as error:
-            yield Damage(group.tile, chunk, name, error.reason)
-        else:
-            seen = int(np.count_nonzero(values)) if name == "count" else None
-            if seen is not None and about.get("seen", seen) != seen:
+    found = group.try_read(group.cell_arrays, slot, Spans.whole(group.pix_len), about)
+    for name, values in found.items():
+        if isinstance(values, DamageError):
+            yield Damage(group.tile, chunk, name, values.reason)
+        elif name == "count":
+            seen = int(np.count_nonzero(values))
+            if about.get("seen", seen) != seen:
                 reason = f"{seen} cells are seen, but {about['seen']} were"
                 yield Damage(group.tile, chunk, name, reason)

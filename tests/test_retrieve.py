@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyproj import CRS, Transformer
 
+import mosaic
 import retrieve as room
 from convert import raster_to_cells, tile_runs
 from grid import BBox, Chunk, Provenance, Tile, tile_at, tiles_covering, wrap
@@ -197,13 +198,17 @@ def test_across_180_degrees_longitude_goes_on_and_so_do_the_cells(tmp_path):
     assert select(archive, box, DAY).sizes["cells"] == pytest.approx(0.7 * 0.3 * 69.8**2, rel=0.02)
 
 
-def test_blocks_make_the_grid_that_is_made_at_once(rhine, monkeypatch):
-    box = BBox(6.3, 50.1, 8.7, 51.2)
-    whole = retrieve(rhine, box, DAY, dlat=0.011, dlon=0.017, method="bilinear")
-    assert len(list(room._blocks(box, 100, 142, 0.011, 0.017))) == 6
-    monkeypatch.setattr(room, "BLOCK", (0.3, 0.2))
-    parts = retrieve(rhine, box, DAY, dlat=0.011, dlon=0.017, method="bilinear")
-    np.testing.assert_allclose(parts["VV"], whole["VV"], rtol=1e-5)
+@pytest.mark.parametrize(("step", "method"), [(0.0002, "bilinear"), (0.002, "nearest")])
+def test_blocks_make_the_grid_that_is_made_at_once(rhine, monkeypatch, step, method):
+    box = BBox(6.93, 50.41, 7.06, 50.56)
+    options = {"dlat": step, "dlon": 1.6 * step, "method": method}
+    monkeypatch.setattr(mosaic, "BLOCK", 4096)
+    whole = retrieve(rhine, box, DAY, **options)
+    assert len(room.open(rhine, box, DAY, **options)["VV"].data.chunks[1]) == 1
+    monkeypatch.setattr(mosaic, "BLOCK", 17)
+    parts = room.open(rhine, box, DAY, **options)
+    assert len(parts["VV"].data.chunks[1]) > 3
+    np.testing.assert_array_equal(parts["VV"][0], whole["VV"])
     xr.testing.assert_equal(parts["lat"], whole["lat"])
 
 
