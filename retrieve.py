@@ -204,7 +204,10 @@ def days(archive: Archive, bbox: BBox) -> list[Coverage]:
 
 def _layout(archive: Archive) -> Layout:
     if archive.layout is None:
-        raise NoData(f"There is no archive at {archive.path} yet.")
+        raise NoData(
+            f"There is no archive at {archive.path} yet, and so no record of this box at all; "
+            "download it first."
+        )
     return archive.layout
 
 
