@@ -145,7 +145,7 @@ def _side_by_side(dataset: xr.Dataset, shown: Sequence[int]) -> Figure:
     ranges = _ranges(images)
     across = min(len(shown), max(2, round(math.sqrt(len(shown) * (height + 0.2) / width * 1.6))))
     down = math.ceil(len(shown) / across)
-    left, top, bottom, gap, line = 0.75, 0.8, 1.15, 0.12, 0.2
+    left, top, bottom, gap, line = 0.75, 0.65, 1.15, 0.12, 0.2
     size = (
         max(left + across * (width + gap) + 0.2, 4.8), top + down * (height + line + gap) + bottom,
     )  # fmt: skip
