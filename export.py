@@ -304,7 +304,8 @@ def _in_blocks(dataset: xr.Dataset) -> xr.Dataset:
     """The bands of a grid as dask arrays of blocks that are written at a time."""
     sizes = {"lat": BLOCK, "lon": BLOCK} | ({"time": 1} if "time" in dataset.dims else {})
     bands = drawing.grid_bands(dataset)
-    return dataset.assign({name: dataset[name].chunk(sizes) for name in bands})
+    rest = dataset.drop_vars(bands).compute()
+    return rest.assign({name: dataset[name].chunk(sizes) for name in bands})
 
 
 def _places(values: xr.DataArray) -> Iterator[tuple[Place, tuple[int, ...]]]:

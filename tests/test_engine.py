@@ -1,0 +1,83 @@
+"""The same work on threads and on a cluster of two worker processes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+
+import pytest
+import xarray as xr
+from distributed import LocalCluster
+
+import engine
+import mosaic
+import retrieve as room
+from export import export
+from grid import BBox
+from tests.test_mosaic import filled
+
+DAY = dt.date(2026, 1, 20)
+BOX = BBox(7.3, 50.1, 8.6, 50.9)
+
+
+@pytest.fixture(scope="module")
+def address():
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="module")
+def rhine(tmp_path_factory):
+    return filled(tmp_path_factory.mktemp("rhine") / "a.zarr", BOX)
+
+
+def test_a_cluster_gives_what_threads_give(rhine, address, monkeypatch):
+    monkeypatch.setattr(mosaic, "BLOCK", 32)
+    cubes = [room.open(rhine, BOX, DAY, dlat=step, dlon=1.6 * step) for step in (0.01, 0.1)]
+    here = [cube.compute() for cube in cubes]
+    with engine.cluster(address):
+        assert engine.workers() == 2
+        there = [cube.compute() for cube in cubes]
+    for one, other in zip(here, there, strict=True):
+        xr.testing.assert_identical(one, other)
+
+
+def test_an_export_by_a_cluster_is_the_same_file(rhine, address, tmp_path):
+    cube = room.open(rhine, BOX, DAY, dlat=0.01, dlon=0.016)
+    export(cube, tmp_path / "a.nc")
+    with engine.cluster(address):
+        export(cube, tmp_path / "b.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as one, xr.open_dataset(tmp_path / "b.nc") as other:
+        xr.testing.assert_equal(one, other)
+
+
+def test_a_single_call_runs_in_a_worker_if_there_is_one(address):
+    assert engine.call(os.getpid) == os.getpid()
+    with engine.cluster(address):
+        assert engine.call(os.getpid) != os.getpid()
+    assert engine.call(os.getpid) == os.getpid()
+
+
+def test_results_come_in_order_a_few_at_a_time():
+    from dask import delayed
+
+    begun: list[int] = []
+
+    def work(number):
+        begun.append(number)
+        return number
+
+    results = engine.each(delayed(work)(i) for i in range(50))
+    assert next(results) == 0
+    assert len(begun) <= engine.AHEAD * engine.workers()
+    assert [*results] == [*range(1, 50)]
+
+
+def test_a_scheduler_that_is_not_there_is_one_sentence():
+    with (
+        pytest.raises(ConnectionError, match=r"no dask scheduler at tcp://127.0.0.1:9 .*Nothing"),
+        engine.cluster("tcp://127.0.0.1:9"),
+    ):
+        pass
