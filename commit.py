@@ -38,8 +38,10 @@ import schema
 import shards
 from files import is_disk_full, replacing, sync_folder
 from grid import Chunk, Provenance, Tile
+from healpix import Runs
+from overview import STEP, make_overviews
 from schema import INNER, LOCK, ArchiveError, Layout
-from shards import NO_TIME, DamageError, Group, Runs
+from shards import NO_TIME, DamageError, Group
 from storage import Folder
 
 NEXT_SLOT = ".next-slot"  # the file that remembers it when a tile is removed
@@ -141,10 +143,11 @@ class Writer:
         runs = (cells["start_ipix"].values, cells["run_len"].values)
         try:
             if group is None:
-                group = self._begin(runs, cells.sizes["cells"])
+                group = self._begin(runs)
             else:
                 self._sweep(group)
                 self._check_index(group, runs)
+                self._add_overviews(group, runs)
             self._append(group, chunk, cells, provenance)
         except BaseException:
             with contextlib.suppress(OSError, ArchiveError):
@@ -189,14 +192,14 @@ class Writer:
         slots = (path.name for path in self._folder.glob("*/c/*"))
         return max((int(slot) + 1 for slot in slots if slot.isdecimal()), default=0)
 
-    def _begin(self, runs: Runs, pix_len: int) -> Group:
+    def _begin(self, runs: Runs) -> Group:
         """A new tile: its index is on disk, its metadata is not.
 
         It goes on after the last slot of a tile that was removed, whose readers may still
         be about.
         """
         self.clear()  # what a killed writer may have left
-        metadata = schema.new_metadata(self._tile, self._layout, pix_len, len(runs[0]))
+        metadata = schema.new_metadata(self._tile, self._layout, runs)
         before = self._folder / NEXT_SLOT
         slots = int(before.read_text()) if before.exists() else 0
         rows = np.full(slots, NO_TIME, np.int64), np.zeros(slots, np.int8)
@@ -225,6 +228,15 @@ class Writer:
         if not group.index_is_whole():
             self._put_index(group, runs)
 
+    def _add_overviews(self, group: Group, runs: Runs) -> None:
+        """Have the arrays for them in a tile that was made before there were any."""
+        if group.coarser or not self._layout.coarser:
+            return
+        metadata = schema.new_metadata(self._tile, self._layout, runs)
+        arrays = metadata["consolidated_metadata"]["metadata"]
+        group.arrays.update({n: a for n, a in arrays.items() if n not in group.arrays})
+        self._put_index(group, runs)
+
     def _append(
         self, group: Group, chunk: Chunk, cells: xr.Dataset, provenance: Provenance | None
     ) -> None:
@@ -235,11 +247,15 @@ class Writer:
         group.orbits = np.append(group.orbits, np.int8(orbit))
         group.lengthen()
         whole = _is_seen_throughout(cells["count"].values)
+        overviews = make_overviews(cells, group.coarser)
         for name in group.cell_arrays:
-            values = cells[name].values
-            if name != "count":
+            values = overviews.get(name)
+            is_full = values is None
+            if values is None:
+                values = cells[name].values
+            if values.dtype == np.float32:
                 values = _rounded(values, self._layout.keep_bits)
-            self._array(group, name, whole)[slot] = values
+            self._array(group, name, whole and is_full)[slot] = values
         about = {
             "day": chunk.day.isoformat(),
             "orbit": chunk.orbit,
@@ -295,8 +311,10 @@ class Writer:
     def _put_index(self, group: Group, runs: Runs) -> None:
         self._array(group, "start_ipix")[:] = runs[0]
         self._array(group, "run_len")[:] = runs[1]
-        self._discard("cell_ids/c/0")  # else zarr would read it, and it may be damaged
-        self._array(group, "cell_ids")[:] = healpix.runs_to_ids(*runs)
+        for name in group.id_arrays:
+            self._discard(f"{name}/c/0")  # else zarr would read it, and it may be damaged
+            self._array(group, name)[:] = healpix.runs_to_ids(*runs)
+            runs = healpix.parent_runs(*runs, STEP)
 
     def _put_row(self, group: Group, name: str, values: Any, slot: int) -> None:
         """Rewrite the chunk that this slot is in; as a whole, so that nothing is read."""
@@ -310,6 +328,8 @@ class Writer:
     def _put_array_metadata(self, group: Group) -> None:
         """Have each array's own metadata follow, for readers that go by it alone."""
         for name, metadata in group.arrays.items():
+            if "/" in name or name.isdecimal():
+                continue  # overviews go by the tile's
             path, data = self._folder / name / "zarr.json", schema.encode_json(metadata)
             if not path.exists() or path.read_bytes() != data:
                 self._disk.put(f"{self._tile.name}/{name}/zarr.json", data)

@@ -166,6 +166,16 @@ def ids_to_runs(ids: NDArray[Any]) -> Runs:
     return _split_long(ids[first], np.diff(np.append(first, ids.size)))
 
 
+def parent_runs(start_ipix: NDArray[Any], run_len: NDArray[Any], levels: int) -> Runs:
+    """The cells, this many levels coarser, that hold at least one cell of sorted runs."""
+    first = np.asarray(start_ipix, np.uint64).astype(np.int64)
+    last = (first + np.asarray(run_len).astype(np.int64) - 1) >> 2 * levels
+    first >>= 2 * levels
+    is_new = np.append(True, first[1:] > last[:-1] + 1)[: first.size]
+    begin, end = first[is_new], last[np.append(is_new[1:], True)[: first.size]]
+    return _split_long(begin, end - begin + 1)
+
+
 def lonlat_to_ids(lon: Any, lat: Any, nside: int, ellipsoid: str) -> Ids:
     """The nested id of the cell around each point; degrees, any longitude, |lat| <= 90."""
     lon, lat = np.broadcast_arrays(np.asarray(lon, float), np.asarray(lat, float))
@@ -1255,3 +1265,37 @@ def gather(values: Any, starts: Ints, sizes: Ints, out: Any) -> None:
         for j in range(starts[i], starts[i] + sizes[i]):
             out[k] = values[j]
             k += 1
+
+
+@loop
+def sum_values(
+    start: Ints, length: Ints, shift: int, values: Any, count: Any, total: Floats, weight: Ints
+) -> None:
+    """Add value x count, and count, of the cells of runs to those of their parents.
+
+    Cells without a finite value are left out.  A parent is ``cell >> shift``; total and
+    weight have an entry for each, in their order.
+    """
+    k, i, last = -1, 0, -1
+    for run in range(start.size):
+        for cell in range(start[run], start[run] + length[run]):
+            if cell >> shift != last:
+                last = cell >> shift
+                k += 1
+            if count[i] > 0 and math.isfinite(values[i]):
+                total[k] += float(values[i]) * count[i]
+                weight[k] += count[i]
+            i += 1
+
+
+@loop
+def sum_cells(start: Ints, length: Ints, shift: int, values: Any, total: Any) -> None:
+    """Add the values of the cells of runs to those of their parents: see `sum_values`."""
+    k, i, last = -1, 0, -1
+    for run in range(start.size):
+        for cell in range(start[run], start[run] + length[run]):
+            if cell >> shift != last:
+                last = cell >> shift
+                k += 1
+            total[k] += values[i]
+            i += 1

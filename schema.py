@@ -22,11 +22,15 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from grid import Tile
+from healpix import Runs, parent_runs
+from overview import STEP
 from storage import Storage
 
 FORMAT = "sentinel1-healpix archive"
-FORMAT_VERSION = 1  # to be raised when older programs could not read what is written
+FORMAT_VERSION = 2  # to be raised when older programs could not read what is written
 INNER = 131_072  # cells in an inner chunk of a shard: the least that a box read fetches
+COARSE_INNER = 32_768  # the same in overviews
+OVERVIEWS = (2, 4, 6)  # levels by which a record's overviews are coarser
 ROWS = 1024  # records in one chunk of the arrays that hold a value per record
 EMPTY = int(np.iinfo(np.uint64).max)  # in a shard's index: all cells have the fill value
 LOCK = ".lock"  # the file that a writer locks, in the root and in each tile
@@ -47,11 +51,17 @@ class Layout:
     pix_max: int  # cells that a shard is padded to
     runs_max: int  # runs that a tile's index is padded to
     keep_bits: int | None  # bits of the mantissa that are kept; None: all
+    version: int = FORMAT_VERSION  # before 2 there were no overviews
 
     @property
     def level(self) -> int:
         """HEALPix refinement level: ``nside == 2**level``."""
         return self.nside.bit_length() - 1
+
+    @property
+    def coarser(self) -> tuple[int, ...]:
+        """The levels of a record's overviews, finest first."""
+        return tuple(self.level - by for by in OVERVIEWS if by <= self.level)
 
 
 def read_layout(storage: Storage) -> Layout | None:
@@ -91,14 +101,15 @@ def read_layout(storage: Storage) -> Layout | None:
         pix_max=attributes["PIX_MAX"],
         runs_max=attributes["RUNS_MAX"],
         keep_bits=attributes["keep_bits"],
+        version=version,
     )
 
 
 def root_metadata(layout: Layout) -> dict[str, Any]:
-    """The archive's ``zarr.json``.  Not consolidated: it never changes."""
+    """The archive's ``zarr.json``.  Not consolidated: only its version can ever change."""
     attributes = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": layout.version,
         "nside": layout.nside,
         "level": layout.level,
         "ordering": "nested",
@@ -123,21 +134,33 @@ def exact_size(chunk_size: Iterable[float]) -> tuple[float, float]:
     return dx, dy
 
 
-def new_metadata(tile: Tile, layout: Layout, pix_len: int, runs_len: int) -> dict[str, Any]:
+def new_metadata(tile: Tile, layout: Layout, runs: Runs) -> dict[str, Any]:
     """The ``zarr.json`` of a tile's group without records, as plain JSON.
 
     zarr-python makes it, in memory.  It is consolidated: the group's file carries a copy
     of each array's own metadata under its name, as zarr, xarray and GDAL expect it.
+    Overviews are groups in it, with no metadata but these.
     """
-    attributes = _group_attributes(tile, layout) | {"pix_len": pix_len, "runs_len": runs_len}
+    pix_len, runs_len = int(runs[1].sum()), len(runs[0])
+    attributes = _group_attributes(tile, layout, layout.level, "cells") | {
+        "nside": layout.nside,
+        "ellipsoid": layout.ellipsoid,
+        "ordering": "nested",
+        "pix_len": pix_len,
+        "runs_len": runs_len,
+    }
     group = zarr.create_group(MemoryStore(), attributes=attributes)
+    full = Grid(layout.level, pix_len, INNER, layout.pix_max, "cells")
     made = [
-        *_create_cell_arrays(group, layout, pix_len),
+        *_create_cell_arrays(group, layout, full),
         *_create_row_arrays(group),
-        *_create_index_arrays(group, layout, pix_len, runs_len),
-        group.create_array("crs", shape=(), dtype="int8", attributes=_crs_attributes(layout)),
+        *_create_index_arrays(group, layout, runs_len),
+        *_create_grid_arrays(group, layout, full),
     ]
     arrays = {array.basename: array.metadata.to_dict() for array in made}
+    for level in layout.coarser:
+        runs = parent_runs(*runs, STEP)
+        arrays |= _overview_metadata(group, tile, layout, level, int(runs[1].sum()))
     consolidated = {"kind": "inline", "must_understand": False, "metadata": arrays}
     metadata = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
     found: dict[str, Any] = json.loads(
@@ -151,44 +174,82 @@ def encode_json(metadata: Mapping[str, Any]) -> bytes:
     return json.dumps(metadata, allow_nan=False).encode()
 
 
-def _create_cell_arrays(
-    group: zarr.Group, layout: Layout, pix_len: int
-) -> Iterator[zarr.Array[Any]]:
+@dataclass(frozen=True)
+class Grid:
+    """The cells of a tile at one level, and how its arrays are cut."""
+
+    level: int
+    size: int  # cells
+    inner: int  # cells in an inner chunk
+    shard: int  # cells that a shard is padded to
+    dim: str  # the dimension's name; one for each level, so that all can be one DataTree
+
+
+def _overview_metadata(
+    group: zarr.Group, tile: Tile, layout: Layout, level: int, size: int
+) -> dict[str, Any]:
+    """The metadata of the group of an overview and of what is in it."""
+    inner = min(COARSE_INNER, size)
+    grid = Grid(level, size, inner, -(-size // inner) * inner, f"cells_{level}")
+    attributes = _group_attributes(tile, layout, level, grid.dim)
+    within = group.create_group(str(level), attributes=attributes)
+    made = [
+        *_create_cell_arrays(within, layout, grid),
+        *_create_grid_arrays(within, layout, grid),
+    ]
+    empty = {"kind": "inline", "must_understand": False, "metadata": {}}
+    about = within.metadata.to_dict() | {"consolidated_metadata": empty}
+    return {str(level): about} | {f"{level}/{a.basename}": a.metadata.to_dict() for a in made}
+
+
+def _create_cell_arrays(group: zarr.Group, layout: Layout, grid: Grid) -> Iterator[zarr.Array[Any]]:
+    is_full = grid.level == layout.level
     shape: dict[str, Any] = {
-        "shape": (0, pix_len),
-        "chunks": (1, INNER),
-        "shards": (1, layout.pix_max),
-        "dimension_names": ("time", "cells"),
+        "shape": (0, grid.size),
+        "chunks": (1, grid.inner),
+        "shards": (1, grid.shard),
+        "dimension_names": ("time", grid.dim),
     }
-    about: dict[str, Any] = {"grid_mapping": "crs", "coordinates": "cell_ids orbit", "units": "1"}
+    about: dict[str, Any] = {
+        "grid_mapping": "crs",
+        "coordinates": "cell_ids orbit" if is_full else "cell_ids",
+        "units": "1",
+    }
     # Speckle leaves half of each value's bits at random: what is left to win is quickly won.
     # Rounded values are worth the longer look.
     packed = (
         _packed(cname="lz4", clevel=9, shuffle="bitshuffle")
         if layout.keep_bits is None
-        else _packed(cname="zstd", clevel=3, shuffle="bitshuffle", blocksize=4 * INNER)
+        else _packed(cname="zstd", clevel=3, shuffle="bitshuffle", blocksize=4 * grid.inner)
     )
+    count = "count" if is_full else "n"
     for band in layout.bands:
         attributes = about | {
             "long_name": f"sigma0 backscatter in {band}, linear power",
             "standard_name": "surface_backwards_scattering_coefficient_of_radar_wave",
             "polarization": band,
             "cell_methods": "area: mean",
-            "ancillary_variables": "count",
+            "ancillary_variables": count if is_full else f"{count} {band}_missing",
         }
         yield group.create_array(
             band, dtype="float32", fill_value=float("nan"), compressors=packed,
             attributes=attributes, **shape,
         )  # fmt: skip
-    attributes = about | {
-        "long_name": "number of raster pixels averaged in the cell",
-        "standard_name": "number_of_observations",
-    }
-    yield group.create_array(
-        "count", dtype="uint16", fill_value=0,
-        compressors=_packed(cname="zstd", clevel=1, shuffle="shuffle", blocksize=2 * INNER),
-        attributes=attributes, **shape,
-    )  # fmt: skip
+    counts = {count: "number of raster pixels averaged in the cell"}
+    if not is_full:
+        counts |= {
+            f"{band}_missing": f"those of the raster pixels in n that have no value in {band}"
+            for band in layout.bands
+        }
+    for name, what in counts.items():
+        attributes = about | {"long_name": what, "standard_name": "number_of_observations"}
+        dtype = np.dtype("uint16" if is_full else "uint32")
+        blocks = grid.inner * dtype.itemsize
+        yield group.create_array(
+            name, dtype=dtype, fill_value=0,
+            compressors=_packed(cname="zstd", clevel=1, shuffle="shuffle", blocksize=blocks),
+            attributes=attributes, **shape,
+        )  # fmt: skip
 
 
 def _create_row_arrays(group: zarr.Group) -> Iterator[zarr.Array[Any]]:
@@ -219,7 +280,7 @@ def _create_row_arrays(group: zarr.Group) -> Iterator[zarr.Array[Any]]:
 
 
 def _create_index_arrays(
-    group: zarr.Group, layout: Layout, pix_len: int, runs_len: int
+    group: zarr.Group, layout: Layout, runs_len: int
 ) -> Iterator[zarr.Array[Any]]:
     for name, dtype, what in (
         ("start_ipix", "uint64", "first nested HEALPix id of a run of consecutive cells"),
@@ -230,10 +291,13 @@ def _create_index_arrays(
             fill_value=int(np.iinfo(dtype).max), compressors=_packed(shuffle="bitshuffle"),
             dimension_names=("runs",), attributes={"long_name": what},
         )  # fmt: skip
+
+
+def _create_grid_arrays(group: zarr.Group, layout: Layout, grid: Grid) -> Iterator[zarr.Array[Any]]:
     # xdggs wants these attributes and no standard_name.
     attributes: dict[str, Any] = {
         "grid_name": "healpix",
-        "level": layout.level,
+        "level": grid.level,
         "indexing_scheme": "nested",
     }
     if layout.ellipsoid == "WGS84":
@@ -241,19 +305,27 @@ def _create_index_arrays(
             "name": "WGS84", "semimajor_axis": 6378137.0, "inverse_flattening": 298.257223563,
         }  # fmt: skip
     yield group.create_array(
-        "cell_ids", shape=(pix_len,), chunks=(INNER,), shards=(layout.pix_max,),
+        "cell_ids", shape=(grid.size,), chunks=(grid.inner,), shards=(grid.shard,),
         dtype="uint64", fill_value=EMPTY, compressors=_packed(shuffle="bitshuffle"),
-        dimension_names=("cells",), attributes=attributes,
+        dimension_names=(grid.dim,), attributes=attributes,
     )  # fmt: skip
+    attributes = {
+        "grid_mapping_name": "healpix",
+        "refinement_level": grid.level,
+        "indexing_scheme": "nested",
+    }
+    if layout.ellipsoid == "WGS84":
+        attributes["reference_ellipsoid_name"] = "WGS 84"
+    yield group.create_array("crs", shape=(), dtype="int8", attributes=attributes)
 
 
-def _group_attributes(tile: Tile, layout: Layout) -> dict[str, Any]:
+def _group_attributes(tile: Tile, layout: Layout, level: int, dim: str) -> dict[str, Any]:
     """What third parties need, by CF 1.13 and the DGGS convention for Zarr."""
     dggs: dict[str, Any] = {
         "name": "healpix",
-        "refinement_level": layout.level,
+        "refinement_level": level,
         "indexing_scheme": "nested",
-        "spatial_dimension": "cells",
+        "spatial_dimension": dim,
         "coordinate": "cell_ids",
         "compression": "none",
     }
@@ -273,23 +345,9 @@ def _group_attributes(tile: Tile, layout: Layout) -> dict[str, Any]:
         "title": f"Sentinel-1 backscatter in HEALPix cells, tile {tile.name}",
         "zarr_conventions": [convention],
         "dggs": dggs,
-        "nside": layout.nside,
-        "ellipsoid": layout.ellipsoid,
-        "ordering": "nested",
         "tile_west": tile.west,
         "tile_south": tile.south,
     }
-
-
-def _crs_attributes(layout: Layout) -> dict[str, Any]:
-    attributes: dict[str, Any] = {
-        "grid_mapping_name": "healpix",
-        "refinement_level": layout.level,
-        "indexing_scheme": "nested",
-    }
-    if layout.ellipsoid == "WGS84":
-        attributes["reference_ellipsoid_name"] = "WGS 84"
-    return attributes
 
 
 def _packed(**blosc: Any) -> list[Any]:

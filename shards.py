@@ -21,7 +21,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ from numcodecs.vlen import VLenUTF8  # type: ignore[import-untyped]
 
 import healpix
 from grid import ORBITS, Chunk, Tile
+from healpix import Runs
 from schema import EMPTY
 from storage import Bytes, Part, Storage
 
@@ -42,7 +43,6 @@ NOTHING = -1  # what ``time`` and ``orbit`` hold where nothing was written
 EPOCH = dt.date(1970, 1, 1)
 
 Ints = npt.NDArray[np.int64]
-Runs = tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]  # start_ipix, run_len
 Array = Mapping[str, Any]  # the metadata of an array
 
 
@@ -166,8 +166,19 @@ class Group:
 
     @property
     def cell_arrays(self) -> list[str]:
-        """The arrays of which each record has a shard: count and the bands."""
-        return [n for n, a in self.arrays.items() if a.get("dimension_names") == ["time", "cells"]]
+        """The arrays of which each record has a shard: the bands, count, and the overviews'."""
+        dims = {name: array.get("dimension_names", []) for name, array in self.arrays.items()}
+        return [name for name, dim in dims.items() if len(dim) == 2 and dim[0] == "time"]
+
+    def written(self, about: Mapping[str, Any]) -> list[str]:
+        """The arrays that a record was written to, by what is known of it."""
+        sizes = about.get("bytes")
+        return [n for n in self.cell_arrays if (n in sizes if sizes else "/" not in n)]
+
+    @property
+    def coarser(self) -> list[int]:
+        """The levels of the overviews that the tile has arrays for, finest first."""
+        return sorted((int(name) for name in self.arrays if name.isdecimal()), reverse=True)
 
     def slots(self, chunk: Chunk) -> list[int]:
         """The slots of a chunk: none, one, or more if it was replaced; the last one counts."""
@@ -191,7 +202,7 @@ class Group:
     def lengthen(self) -> None:
         """Have the metadata say how many slots there are."""
         for array in self.arrays.values():
-            if array.get("dimension_names", [""])[:1] == ["time"]:
+            if (array.get("dimension_names") or [""])[0] == "time":
                 array["shape"][0] = len(self.times)
 
     def about(self, slots: Iterable[int]) -> list[dict[str, Any]]:
@@ -222,6 +233,10 @@ class Group:
         sizes = self.storage.sizes([self.shard(name, slot) for name in names])
         return {name: size or 0 for name, size in zip(names, sizes, strict=True)}
 
+    def size(self, name: str) -> int:
+        """How many cells an array of cells has."""
+        return int(self.arrays[name]["shape"][-1])
+
     def read(
         self, names: Sequence[str], slot: int, spans: Spans, about: Mapping[str, Any]
     ) -> dict[str, Any]:
@@ -246,13 +261,22 @@ class Group:
             for name, values in zip(names, read_shards(shards, spans), strict=True)
         }
 
-    def cell_ids(self) -> npt.NDArray[np.uint64]:
+    def cell_ids(self, name: str = "cell_ids") -> npt.NDArray[np.uint64]:
         """The cells as ids, ascending.  Raises DamageError."""
-        [ids] = read_shards([self._ids_shard()], Spans.whole(self.pix_len))
+        [ids] = read_shards([self.ids_shard(name)], Spans.whole(self.size(name)))
         if isinstance(ids, DamageError):
-            raise DamageError(ids.reason, "cell_ids") from ids
+            raise DamageError(ids.reason, name) from ids
         found: npt.NDArray[np.uint64] = ids
         return found
+
+    def ids_shard(self, name: str) -> Shard:
+        """The shard that holds the ids of the tile's cells, or of an overview's."""
+        return Shard(self.storage, f"{self.tile.name}/{name}/c/0", self.arrays[name])
+
+    @property
+    def id_arrays(self) -> list[str]:
+        """The arrays of ids, of the tile and of its overviews."""
+        return ["cell_ids", *(f"{level}/cell_ids" for level in self.coarser)]
 
     def stored_runs(self) -> Runs:
         """The cells as runs.  Raises DamageError."""
@@ -275,7 +299,7 @@ class Group:
             lambda: self._rows("orbit", "i1", size),
             lambda: self._all_texts(size),
             self.stored_runs,
-            self.cell_ids,
+            *(partial(self.cell_ids, name) for name in self.id_arrays),
         ]
         for check in checks:
             try:
@@ -284,10 +308,11 @@ class Group:
                 yield error
 
     def index_is_whole(self) -> bool:
-        """Whether both copies of the tile's cells have the checksums they were given."""
+        """Whether all copies of the tile's cells have the checksums they were given."""
         try:
             self.stored_runs()
-            check_shard(self._ids_shard())
+            for name in self.id_arrays:
+                check_shard(self.ids_shard(name))
         except DamageError:
             return False
         return True
@@ -299,9 +324,6 @@ class Group:
         rows = int(array["chunk_grid"]["configuration"]["chunk_shape"][0])
         folder = f"{self.tile.name}/{name}/c"
         return [(f"{folder}/{i // rows}", min(rows, size - i)) for i in range(0, size, rows)]
-
-    def _ids_shard(self) -> Shard:
-        return Shard(self.storage, f"{self.tile.name}/cell_ids/c/0", self.arrays["cell_ids"])
 
     def _fetch(self, name: str, size: int) -> list[Bytes | None]:
         """The files of an array of one dimension."""

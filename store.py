@@ -19,6 +19,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from dataclasses import replace as changed
 from itertools import repeat
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,7 +33,7 @@ import healpix
 from commit import Disk, Writer, make_folder
 from files import is_disk_full
 from grid import BBox, Chunk, Provenance, Tile
-from schema import LOCK, Layout, encode_json, exact_size, read_layout, root_metadata
+from schema import FORMAT_VERSION, LOCK, Layout, encode_json, exact_size, read_layout, root_metadata
 from schema import ArchiveError as ArchiveError
 from shards import DamageError, Group, Spans
 from storage import Folder, storage_at
@@ -250,6 +251,7 @@ class Archive:
             if self.layout is None:
                 self._create(layout)
                 self._require_fit(chunk, layout, cells)
+            self._raise_version()
             with self._writer(chunk.tile) as writer:
                 return writer.write(chunk, cells, provenance, replace)
 
@@ -320,6 +322,18 @@ class Archive:
                 disk.put("zarr.json", encode_json(root_metadata(layout)))
         with contextlib.suppress(OSError):  # Windows: the other process still has it open
             (self.path / LOCK).unlink()
+
+    def _raise_version(self) -> None:
+        """Let no older program open an archive of an older version once this one writes to it."""
+        assert self.layout is not None
+        if self.layout.version == FORMAT_VERSION:
+            return
+        with FileLock(self.path / LOCK, timeout=LOCK_WAIT):
+            layout = read_layout(self._files)
+            assert layout is not None
+            self._layout = changed(layout, version=FORMAT_VERSION)
+            if layout.version != FORMAT_VERSION:
+                self._disk(self.path).put("zarr.json", encode_json(root_metadata(self._layout)))
 
     @contextlib.contextmanager
     def _writer(self, tile: Tile) -> Iterator[Writer]:
@@ -395,13 +409,14 @@ def _layout_of(chunk: Chunk, cells: xr.Dataset) -> Layout:
 def _row(group: Group, chunk: Chunk, slot: int, about: dict[str, Any]) -> dict[str, Any]:
     """What `Archive.records` says of a record."""
     sizes = about.get("bytes") or group.shard_sizes(slot)
+    bands = [name for name in sizes if name != "count" and "/" not in name and sizes[name]]
     source = about.get("source", "unknown").lower()
     made_up = None if source.startswith("unknown") else source.startswith("synthetic")
     return {
         "tile": chunk.tile.name,
         "day": chunk.day,
         "orbit": chunk.orbit,
-        "bands": ",".join(name for name in sizes if name != "count" and sizes[name]),
+        "bands": ",".join(bands),
         "seen": about["seen"] / group.pix_len if "seen" in about else None,
         "bytes": sum(sizes.values()),
         "synthetic": about.get("synthetic", made_up),
@@ -421,8 +436,8 @@ def _verify_tile(group: Group) -> Iterator[Damage]:
 def _verify_record(
     group: Group, chunk: Chunk, slot: int, about: dict[str, Any]
 ) -> Iterator[Damage]:
-    found = group.try_read(group.cell_arrays, slot, Spans.whole(group.pix_len), about)
-    for name, values in found.items():
+    for name in group.written(about):
+        values = group.try_read([name], slot, Spans.whole(group.size(name)), about)[name]
         if isinstance(values, DamageError):
             yield Damage(group.tile, chunk, name, values.reason)
         elif name == "count":

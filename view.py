@@ -9,6 +9,7 @@ record that was removed in the meantime it says so.
 from __future__ import annotations
 
 import json
+import math
 import threading
 import uuid
 from collections import OrderedDict
@@ -20,8 +21,10 @@ import xarray as xr
 
 import healpix
 from grid import BBox, Chunk, Tile
+from healpix import Runs
+from overview import STEP
 from schema import ArchiveError, Layout
-from shards import DamageError, Group, Runs, Spans
+from shards import DamageError, Group, Spans
 from storage import Storage
 
 SHARED = ("provenance", "start_ipix", "run_len")  # what reading needs besides the days
@@ -44,7 +47,7 @@ class View:
         self._slots = group.records()
         self._texts: list[str] = []
         self._about: dict[int, dict[str, Any]] = {}
-        self._runs: Runs | None = None
+        self._runs: dict[int, Runs] = {}
         self._boxes: OrderedDict[Hashable, tuple[Runs, Spans]] = OrderedDict()
 
     @classmethod
@@ -68,8 +71,9 @@ class View:
 
     def levels(self, chunk: Chunk) -> tuple[int, ...]:
         """The HEALPix levels that a record can be read at, finest first."""
-        self._slot(chunk)
-        return (self._layout.level,)
+        sizes = self._about_slot(self._slot(chunk)).get("bytes", {})
+        coarser = (level for level in self._group.coarser if f"{level}/n" in sizes)
+        return (self._layout.level, *coarser)
 
     def read(
         self,
@@ -80,30 +84,62 @@ class View:
     ) -> xr.Dataset:
         """The cells of a record; with ``bbox``, those whose centre is in the half-open box.
 
-        ``variables`` are some of the bands and "count"; None: all.  Returns
-        ``<band>(cells)`` float32 and ``count(cells)`` uint16, with ``start_ipix(runs)`` uint64
-        and ``run_len(runs)`` uint32 spelling the cells' ids.  Raises NoRecordError if there is
-        no such record (any more), ArchiveError if it is damaged.
+        ``level`` is one of `levels`; None: the archive's.  ``variables`` are some of the bands
+        and "count"; None: all.  Returns ``<band>(cells)`` float32 and ``count(cells)`` uint16,
+        with ``start_ipix(runs)`` uint64 and ``run_len(runs)`` uint32 spelling the cells' ids.
+
+        Of an overview ``count`` is uint32, and the cells are all those of which the tile owns
+        a part: the centre of one may lie outside of it, and then a neighbour has the rest.
+        Their values are to be merged weighted by ``count``, or by ``<band>_count`` where there
+        is one, since some pixels have no value in that band.
+
+        Raises NoRecordError if there is no such record (any more), ArchiveError if it is
+        damaged or has no such level.
         """
         slot = self._slot(chunk)
         names = self._names(variables)
-        if level not in (None, *self.levels(chunk)):
-            raise ArchiveError(f"{chunk}: the record has no level {level}.")
+        level = self._layout.level if level is None else level
+        if level not in self.levels(chunk):
+            raise ArchiveError(
+                f"{chunk}: the record in {self._group.storage.name} has no level {level}; it has "
+                f"{', '.join(map(str, self.levels(chunk)))}."
+            )
+        about = self._about_slot(slot)
         try:
-            runs, spans = self._select(bbox)
-            about = self._about_slot(slot)
-            found = self._group.read(names, slot, spans, about)
+            runs, spans = self._select(bbox, level)
+            if level == self._layout.level:
+                values = self._group.read(names, slot, spans, about)
+            else:
+                values = self._read_overview(names, slot, level, spans)
         except DamageError as error:
             raise self._explained(chunk, slot, error) from error
-        values: dict[str, Any] = {name: ("cells", found[name]) for name in names}
-        values |= {"start_ipix": ("runs", runs[0]), "run_len": ("runs", runs[1])}
+        data: dict[str, Any] = {name: ("cells", array) for name, array in values.items()}
+        data |= {"start_ipix": ("runs", runs[0]), "run_len": ("runs", runs[1])}
         attributes = {
-            "nside": self._layout.nside,
+            "nside": 2**level,
             "ellipsoid": self._layout.ellipsoid,
             "ordering": "nested",
             "source": str(about.get("source", "")),
         }
-        return xr.Dataset(values, attrs=attributes)
+        return xr.Dataset(data, attrs=attributes)
+
+    def _read_overview(
+        self, names: tuple[str, ...], slot: int, level: int, spans: Spans
+    ) -> dict[str, Any]:
+        """These cells of an overview, by their names at full resolution."""
+        about = self._about_slot(slot)
+        partial = [n for n in names if about["bytes"].get(f"{level}/{n}_missing")]
+        wanted = {n: f"{level}/{'n' if n == 'count' else n}" for n in names}
+        wanted |= {f"{n}_count": f"{level}/{n}_missing" for n in partial}
+        if partial:
+            wanted["count"] = f"{level}/n"
+        found = self._group.read(tuple(wanted.values()), slot, spans, about)
+        values = {name: found[wanted[name]] for name in names}
+        for name in partial:
+            missing = found[wanted[f"{name}_count"]]
+            if missing.any():
+                values[f"{name}_count"] = found[wanted["count"]] - missing
+        return values
 
     def _slot(self, chunk: Chunk) -> int:
         slot = self._slots.get(chunk)
@@ -130,16 +166,25 @@ class View:
             self._about[slot] = json.loads(self._texts[slot] or "{}")
         return self._about[slot]
 
-    def _select(self, bbox: BBox | None) -> tuple[Runs, Spans]:
+    def _select(self, bbox: BBox | None, level: int) -> tuple[Runs, Spans]:
         """The runs of the tile that are in the box, and where in a record they are."""
-        if self._runs is None:
-            self._runs = self._group.runs()
+        has = self._runs_at(level)
         if bbox is None:
-            return self._runs, Spans.whole(self._group.pix_len)
-        has = self._runs
+            return has, Spans.whole(int(has[1].sum()))
+        box = _cut_to(bbox, self.tile, level, self._layout)
         return _remember(
-            self._boxes, bbox, BOXES, lambda: _meet(has, _box_runs(self.tile, self._layout, bbox))
-        )
+            self._boxes, (bbox, level), BOXES,
+            lambda: _meet(has, _box_runs(box, 2**level, self._layout.ellipsoid)),
+        )  # fmt: skip
+
+    def _runs_at(self, level: int) -> Runs:
+        """The cells that the tile has at a level."""
+        if level not in self._runs:
+            runs = self._group.runs()
+            for coarser in (self._layout.level, *self._group.coarser):
+                self._runs[coarser] = runs
+                runs = healpix.parent_runs(*runs, STEP)
+        return self._runs[level]
 
     def _explained(self, chunk: Chunk, slot: int, error: DamageError) -> ArchiveError:
         """What to say of a damaged record, or of one that is no longer there."""
@@ -177,15 +222,33 @@ def _meet(has: Runs, wanted: Runs) -> tuple[Runs, Spans]:
     return (found.astype(np.uint64), size.astype(np.uint32)), Spans(place, size)
 
 
-def _box_runs(tile: Tile, layout: Layout, bbox: BBox) -> Runs:
-    """Sorted runs of the part of the box that is in the tile."""
+def _cut_to(bbox: BBox, tile: Tile, level: int, layout: Layout) -> list[BBox]:
+    """The parts of a box that can hold centres of a tile's cells, or of their parents.
+
+    Cells of the archive's own level have their centres in the tile.  The centre of a parent
+    is less than two of its widths away from it.
+    """
+    margin = 0.0 if level == layout.level else 2 * 60 / 2**level  # a cell's width is 58.6 / nside
+    south, north = max(tile.south - margin, -90.0), min(tile.north + margin, 90.0)
+    polar = max(-south, north)
+    if margin:
+        margin = margin / math.cos(math.radians(polar)) if polar < 89 else 360.0
     parts = []
     for box in bbox.split():
-        west, east = max(box.west, tile.west), min(box.east, tile.east)
-        south, north = max(box.south, tile.south), min(box.north, tile.north)
-        if west < east and south < north:
-            part = BBox(west, south, east, north)
-            parts.append(healpix.box_runs(part, layout.nside, layout.ellipsoid))
+        low, high = max(box.south, south), min(box.north, north)
+        sides = [(box.west, box.east)]
+        if tile.size[0] + 2 * margin < 360:
+            west, east = tile.west - margin, tile.east + margin
+            sides = [
+                (max(box.west, west + turn), min(box.east, east + turn)) for turn in (-360, 0, 360)
+            ]
+        parts += [BBox(w, low, e, high) for w, e in sides if w < e and low < high]
+    return parts
+
+
+def _box_runs(boxes: list[BBox], nside: int, ellipsoid: str) -> Runs:
+    """Sorted runs of the cells in boxes that do not overlap."""
+    parts = [healpix.box_runs(box, nside, ellipsoid) for box in boxes]
     start = np.concatenate([np.empty(0, np.uint64), *(part[0] for part in parts)])
     length = np.concatenate([np.empty(0, np.uint32), *(part[1] for part in parts)])
     order = np.argsort(start)

@@ -1,0 +1,89 @@
+"""What a record looks like from afar: the same at coarser levels of HEALPix.
+
+A cell of an overview of a tile stands for those of its children that the tile owns:
+
+    n = sum of count,    value of a band = sum of (value x count) / sum of count
+
+over the children that have a value in the band.  So cells at the border of two tiles, which
+both have, merge to what the whole sphere at once would have given: n adds up, values are
+weighted by it.  Where a band has no value in children that were seen, n is not its weight;
+what is to be taken off is ``<band>_missing``, which is 0 almost everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+import healpix
+
+STEP = 2  # levels from each overview to the next coarser one: 4**2 cells become one
+
+
+def make_overviews(cells: xr.Dataset, levels: Iterable[int]) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a record's overviews: "16/VV" float32, "16/n", "16/VV_missing" uint32.
+
+    ``cells`` are those of a tile; ``levels`` go on from theirs in steps of `STEP`.  All sums
+    are made in double precision.
+    """
+    runs = cells["start_ipix"].values, cells["run_len"].values
+    bands = [str(name) for name in cells.data_vars if cells[name].dtype == np.float32]
+    sums: dict[str, npt.NDArray[Any]] = {}
+    found: dict[str, npt.NDArray[Any]] = {}
+    for level in levels:
+        parents = healpix.parent_runs(*runs, STEP)
+        sums = _sum_up(cells, bands, runs, parents) if not sums else _add_up(sums, runs, parents)
+        found |= {f"{level}/{name}": array for name, array in _as_stored(sums, bands).items()}
+        runs = parents
+    return found
+
+
+def _sum_up(
+    cells: xr.Dataset, bands: list[str], runs: healpix.Runs, parents: healpix.Runs
+) -> dict[str, npt.NDArray[Any]]:
+    """Sums over the cells of a record: of value x count and of count, by band, and of count."""
+    size = int(parents[1].sum())
+    sums: dict[str, npt.NDArray[Any]] = {"n": np.zeros(size, np.int64)}
+    for band in bands:
+        sums |= {band: np.zeros(size), f"{band} weight": np.zeros(size, np.int64)}
+    where = (*_as_int64(runs), 2 * STEP)
+    count = cells["count"].values
+
+    def add(band: str) -> None:
+        healpix.sum_values(*where, cells[band].values, count, sums[band], sums[f"{band} weight"])
+
+    with ThreadPoolExecutor(len(bands) + 1) as pool:
+        done = [pool.submit(add, band) for band in bands]
+        done.append(pool.submit(healpix.sum_cells, *where, count, sums["n"]))
+    for future in done:
+        future.result()
+    return sums
+
+
+def _add_up(
+    sums: dict[str, npt.NDArray[Any]], runs: healpix.Runs, parents: healpix.Runs
+) -> dict[str, npt.NDArray[Any]]:
+    """The sums of the next coarser level."""
+    coarser = {name: np.zeros(int(parents[1].sum()), values.dtype) for name, values in sums.items()}
+    for name, values in sums.items():
+        healpix.sum_cells(*_as_int64(runs), 2 * STEP, values, coarser[name])
+    return coarser
+
+
+def _as_stored(sums: dict[str, npt.NDArray[Any]], bands: list[str]) -> dict[str, npt.NDArray[Any]]:
+    found: dict[str, npt.NDArray[Any]] = {"n": sums["n"].astype(np.uint32)}
+    for band in bands:
+        weight = sums[f"{band} weight"]
+        with np.errstate(invalid="ignore"):
+            found[band] = (sums[band] / weight).astype(np.float32)  # 0 / 0: NaN
+        found[f"{band}_missing"] = (sums["n"] - weight).astype(np.uint32)
+    return found
+
+
+def _as_int64(runs: healpix.Runs) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    return runs[0].astype(np.int64), runs[1].astype(np.int64)
