@@ -549,8 +549,8 @@ class Means:
     def __init__(self, frame: Frame, rows: slice, columns: slice, bands: Sequence[str]) -> None:
         self.frame, self.rows, self.columns, self.bands = frame, rows, columns, list(bands)
         shape = frame.lat[rows].size, frame.lon[columns].size
-        self._sums, self._totals = np.zeros((2, *shape, len(self.bands)))
-        self._hits = np.zeros(shape, np.uint32)
+        # Of each band the sum of weight x value and of weight, then the number of cells.
+        self._sums = np.zeros((*shape, 2 * len(self.bands) + 1))
         self._parts: list[xr.Dataset] = []
 
     def add(self, cells: xr.Dataset) -> None:
@@ -564,20 +564,21 @@ class Means:
             cells["start_ipix"].values.astype(np.int64), cells["run_len"].values.astype(np.int64),
             healpix.level_of(nside), top, row_of,
             frame.bbox.west, frame.dlon, self.columns.start,
-            values, weights, self._sums, self._totals, self._hits,
+            values, weights, self._sums,
         )  # fmt: skip
         self._parts.append(cells)
 
     def values(self) -> NDArray[np.float32]:
         """The means, (band, row, column); NaN where no cell has a value."""
-        empty = self._hits == 0
+        empty = self._sums[..., -1] == 0
         if empty.any():
             for part in self._parts:
                 value, weight = self._nearest(part)
-                self._sums[empty] += (value * weight)[empty]
-                self._totals[empty] += weight[empty]
+                self._sums[empty, 0:-1:2] += (value * weight)[empty]
+                self._sums[empty, 1::2] += weight[empty]
         with np.errstate(invalid="ignore"):
-            return np.moveaxis(self._sums / self._totals, -1, 0).astype(np.float32)
+            means = self._sums[..., 0:-1:2] / self._sums[..., 1::2]
+        return np.moveaxis(means, -1, 0).astype(np.float32)
 
     def _values(self, cells: xr.Dataset) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Values (band, cell) and weights (band, cell), or (1, cell) where all are the same."""

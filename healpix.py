@@ -1214,44 +1214,75 @@ def _ring_lats(first: int, last: int, nside: int, geodetic: bool) -> Floats:
     return lat
 
 
+_LOW = 4  # bits of ix and of iy that are looked up
+_LOW_X = np.array([sum((v >> 2 * b & 1) << b for b in range(_LOW)) for v in range(4**_LOW)])
+_LOW_Y = np.array([sum((v >> 2 * b + 1 & 1) << b for b in range(_LOW)) for v in range(4**_LOW)])
+
+
 @loop
 def add_to_pixels(
     run_start: Ints, run_len: Ints, level: int, top: int, rows: Ints,
-    west: float, dlon: float, first: int,
-    values: Any, weights: Any, sums: Floats, totals: Floats, hits: Any,
+    west: float, dlon: float, first: int, values: Any, weights: Any, sums: Floats,
 ) -> None:  # fmt: skip
     """Add the cells of the runs to the pixels that their centres lie in.
 
     top, rows: of `ring_rows`.  Column 0 is the grid's column ``first``; column j of the grid
     is at ``[west + j dlon, west + (j + 1) dlon)``.  values: (band, cell), NaN for none.
-    weights: (band, cell), or (1, cell) for all bands.  To sums and totals (row, column,
-    band) go weight times value and weight, to hits (row, column) the number of cells,
-    whether they have a value or not.
+    weights: (band, cell), or (1, cell) for all bands.  sums: (row, column, 2 bands + 1), for
+    each band the sum of weight times value and that of the weights, and last the number
+    of cells, whether they have a value or not.
     """
     nside = 1 << level
-    bands, apart = values.shape[0], weights.shape[0] > 1
-    k = -1
+    bands, apart, columns = values.shape[0], weights.shape[0] > 1, sums.shape[1]
+    low = min(_LOW, level)
+    flat = sums.ravel()
+    k = np.uint64(0)
     for run in range(run_start.size):
-        for cell in range(run_start[run], run_start[run] + run_len[run]):
-            k += 1
-            face, ix, iy = _decode(cell, level)
-            ring, east = _to_ring(face, ix, iy, nside)
-            if not 0 <= ring - top < rows.size or rows[ring - top] < 0:
-                continue
-            row = rows[ring - top]
-            beyond = _cell_lon(east, ring, nside) - west
-            if beyond < 0.0:
-                beyond += 360.0
-            column = int(beyond / dlon) - first
-            if not 0 <= column < hits.shape[1]:
-                continue
-            hits[row, column] += 1
-            for band in range(bands):
-                weight = weights[band if apart else 0, k]
-                value = values[band, k]
-                if weight > 0 and value == value:
-                    sums[row, column, band] += weight * value
-                    totals[row, column, band] += weight
+        cell, stop = run_start[run], run_start[run] + run_len[run]
+        while cell < stop:
+            square = cell >> 2 * low
+            face, x, y = _decode(square, level - low)
+            x, y = x << low, y << low
+            ring_of_corner = _SOUTH[face] * nside - x - y - 1
+            end = min(stop, (square + 1) << 2 * low)
+            for inside in range(cell - (square << 2 * low), end - (square << 2 * low)):
+                here = k
+                k += np.uint64(1)
+                ix, iy = _LOW_X[np.uint64(inside)], _LOW_Y[np.uint64(inside)]
+                ring = ring_of_corner - ix - iy
+                if ring < top or ring >= top + rows.size:
+                    continue
+                row = rows[np.uint64(ring - top)]
+                east = _EAST[face] * _ring_size(ring, nside) + x - y + ix - iy
+                column = _column(east, ring, nside, west, dlon) - first
+                if row < 0 or column < 0 or column >= columns:
+                    continue
+                pixel = np.uint64((row * columns + column) * (2 * bands + 1))
+                for band in range(bands):
+                    weight = float(weights[band if apart else 0, here])
+                    value = float(values[band, here])
+                    if value == value:
+                        flat[pixel] += weight * value
+                        flat[pixel + np.uint64(1)] += weight
+                    pixel += np.uint64(2)
+                flat[pixel] += 1
+            cell = end
+
+
+@loop
+def _column(east: int, ring: int, nside: int, west: float, dlon: float) -> int:
+    """The column of a grid that a centre lies in; see `_to_ring`, but ``east`` may be below 0."""
+    size = _ring_size(ring, nside)
+    beyond = 45.0 * east / size - west
+    if beyond < 0.0:
+        beyond += 360.0
+    elif beyond >= 360.0:
+        beyond -= 360.0
+    columns = beyond / dlon
+    if abs(columns - math.floor(columns + 0.5)) < 1e-6:  # on an edge healpy's rounding decides
+        beyond = _cell_lon(east + 8 * size if east < 0 else east, ring, nside) - west
+        columns = (beyond + 360.0 if beyond < 0.0 else beyond) / dlon
+    return int(columns)
 
 
 # ------------------------------------------------------------------------ cells of records
