@@ -14,34 +14,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
-import zarr
-from numcodecs import BitRound  # type: ignore[import-untyped]
 from zarr.core.buffer import Buffer
-from zarr.core.metadata.v3 import ArrayV3Metadata
-from zarr.storage import LocalStore, StorePath
+from zarr.storage import LocalStore
 
-import healpix
+import pack
 import schema
 import shards
 from files import is_disk_full, replacing, sync_folder
 from grid import Chunk, Provenance, Tile
 from healpix import Runs
-from overview import STEP, make_overviews
-from schema import INNER, LOCK, ArchiveError, Layout
-from shards import NO_TIME, DamageError, Group
+from schema import LOCK, ArchiveError, Layout
+from shards import NO_TIME, Group
 from storage import Folder
 
 NEXT_SLOT = ".next-slot"  # the file that remembers it when a tile is removed
@@ -146,8 +139,9 @@ class Writer:
                 group = self._begin(runs)
             else:
                 self._sweep(group)
-                self._check_index(group, runs)
-                self._add_overviews(group, runs)
+                pack.require_same_cells(group, runs)
+                if pack.add_overviews(group, self._layout, runs) or not group.index_is_whole():
+                    self._put_index(group, runs)
             self._append(group, chunk, cells, provenance)
         except BaseException:
             with contextlib.suppress(OSError, ArchiveError):
@@ -212,31 +206,6 @@ class Writer:
             self._put_row(group, "time", group.times, slot)
         return group
 
-    def _check_index(self, group: Group, runs: Runs) -> None:
-        """Refuse other cells than the tile has; mend the index if it is damaged."""
-        try:
-            has = group.runs()
-            same = np.array_equal(has[0], runs[0]) and np.array_equal(has[1], runs[1])
-        except DamageError:  # both copies: their numbers are still known
-            same = (group.pix_len, group.runs_len) == (int(runs[1].sum()), len(runs[0]))
-        if not same:
-            raise ArchiveError(
-                f"{self._tile.name}: the record has {int(runs[1].sum())} cells in {len(runs[0])} "
-                f"runs, the archive has {group.pix_len} in {group.runs_len} for this tile, and "
-                "they must be the same.  Nothing was written."
-            )
-        if not group.index_is_whole():
-            self._put_index(group, runs)
-
-    def _add_overviews(self, group: Group, runs: Runs) -> None:
-        """Have the arrays for them in a tile that was made before there were any."""
-        if group.coarser or not self._layout.coarser:
-            return
-        metadata = schema.new_metadata(self._tile, self._layout, runs)
-        arrays = metadata["consolidated_metadata"]["metadata"]
-        group.arrays.update({n: a for n, a in arrays.items() if n not in group.arrays})
-        self._put_index(group, runs)
-
     def _append(
         self, group: Group, chunk: Chunk, cells: xr.Dataset, provenance: Provenance | None
     ) -> None:
@@ -246,26 +215,10 @@ class Writer:
         group.times = np.append(group.times, seconds)
         group.orbits = np.append(group.orbits, np.int8(orbit))
         group.lengthen()
-        whole = _is_seen_throughout(cells["count"].values)
-        overviews = make_overviews(cells, group.coarser)
-        for name in group.cell_arrays:
-            values = overviews.get(name)
-            is_full = values is None
-            if values is None:
-                values = cells[name].values
-            if values.dtype == np.float32:
-                values = _rounded(values, self._layout.keep_bits)
-            self._array(group, name, whole and is_full)[slot] = values
-        about = {
-            "day": chunk.day.isoformat(),
-            "orbit": chunk.orbit,
-            "seen": int(np.count_nonzero(cells["count"].values)),
-            "bytes": group.shard_sizes(slot),
-            "source": str(cells.attrs.get("source", "")),
-        }
-        if provenance is not None:
-            about |= asdict(provenance)
-        self._put_row(group, "provenance", [*texts, json.dumps(about)], slot)
+        for name, values, whole in pack.arrays_of(cells, group, self._layout.keep_bits):
+            pack.zarr_array(self._disk, group, name, whole)[slot] = values
+        text = pack.text_of(chunk, cells, group.shard_sizes(slot), provenance)
+        self._put_row(group, "provenance", [*texts, text], slot)
         self._put_row(group, "orbit", group.orbits, slot)
         self._put_row(group, "time", group.times, slot)
         self._disk.put(f"{self._tile.name}/zarr.json", schema.encode_json(group.metadata))
@@ -309,16 +262,15 @@ class Writer:
             self._sweep(group)
 
     def _put_index(self, group: Group, runs: Runs) -> None:
-        self._array(group, "start_ipix")[:] = runs[0]
-        self._array(group, "run_len")[:] = runs[1]
-        for name in group.id_arrays:
+        pack.zarr_array(self._disk, group, "start_ipix")[:] = runs[0]
+        pack.zarr_array(self._disk, group, "run_len")[:] = runs[1]
+        for name, ids in pack.ids_of(group, runs):
             self._discard(f"{name}/c/0")  # else zarr would read it, and it may be damaged
-            self._array(group, name)[:] = healpix.runs_to_ids(*runs)
-            runs = healpix.parent_runs(*runs, STEP)
+            pack.zarr_array(self._disk, group, name)[:] = ids
 
     def _put_row(self, group: Group, name: str, values: Any, slot: int) -> None:
         """Rewrite the chunk that this slot is in; as a whole, so that nothing is read."""
-        array = self._array(group, name)
+        array = pack.zarr_array(self._disk, group, name)
         first = slot // array.chunks[0] * array.chunks[0]
         part = np.asarray(
             values[first : first + array.chunks[0]], object if name == "provenance" else None
@@ -327,22 +279,10 @@ class Writer:
 
     def _put_array_metadata(self, group: Group) -> None:
         """Have each array's own metadata follow, for readers that go by it alone."""
-        for name, metadata in group.arrays.items():
-            if "/" in name or name.isdecimal():
-                continue  # overviews go by the tile's
-            path, data = self._folder / name / "zarr.json", schema.encode_json(metadata)
+        for key, data in pack.own_metadata(group).items():
+            path = self._disk.root / key
             if not path.exists() or path.read_bytes() != data:
-                self._disk.put(f"{self._tile.name}/{name}/zarr.json", data)
-
-    def _array(self, group: Group, name: str, whole: bool = False) -> zarr.Array[Any]:
-        """The array by the group's metadata, whatever its own metadata says on disk.
-
-        Inner chunks without a value are not written; ``whole`` says that there is none, so
-        that zarr need not look.
-        """
-        place = StorePath(self._disk, f"{self._tile.name}/{name}")
-        metadata = ArrayV3Metadata.from_dict(group.arrays[name])
-        return zarr.Array(zarr.AsyncArray(metadata, place, {"write_empty_chunks": whole}))
+                self._disk.put(key, data)
 
     def _discard(self, key: str) -> None:
         self._disk.discard(f"{self._tile.name}/{key}")
@@ -356,17 +296,3 @@ def _files_below(folder: str | Path) -> Iterator[os.DirEntry[str]]:
                 yield from _files_below(entry.path)
             else:
                 yield entry
-
-
-def _is_seen_throughout(count: npt.NDArray[np.uint16]) -> bool:
-    """Whether each inner chunk of a record has a cell that was seen."""
-    return bool(np.maximum.reduceat(count, np.arange(0, len(count), INNER)).all())
-
-
-def _rounded(values: npt.NDArray[np.float32], keep_bits: int | None) -> npt.NDArray[np.float32]:
-    """The values with this many bits of mantissa, rounded to even; relative error 2**-(n + 1)."""
-    if keep_bits is None:
-        return values
-    values = np.where(np.isnan(values), np.float32("nan"), values)  # rounding could make others -0
-    rounded: npt.NDArray[np.float32] = BitRound(keep_bits).encode(values).view(np.float32)
-    return rounded

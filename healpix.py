@@ -1309,14 +1309,22 @@ def sum_values(
     """
     k, i, last = -1, 0, -1
     for run in range(start.size):
-        for cell in range(start[run], start[run] + length[run]):
-            if cell >> shift != last:
-                last = cell >> shift
+        cell, stop = start[run], start[run] + length[run]
+        while cell < stop:
+            parent = cell >> shift
+            if parent != last:
+                last = parent
                 k += 1
-            if count[i] > 0 and math.isfinite(values[i]):
-                total[k] += float(values[i]) * count[i]
-                weight[k] += count[i]
-            i += 1
+            size = min(stop, (parent + 1) << shift) - cell
+            sums, n = 0.0, 0
+            for j in range(i, i + size):
+                if count[j] > 0 and math.isfinite(values[j]):
+                    sums += float(values[j]) * count[j]
+                    n += count[j]
+            total[k] += sums
+            weight[k] += n
+            i += size
+            cell += size
 
 
 @loop
@@ -1324,9 +1332,14 @@ def sum_cells(start: Ints, length: Ints, shift: int, values: Any, total: Any) ->
     """Add the values of the cells of runs to those of their parents: see `sum_values`."""
     k, i, last = -1, 0, -1
     for run in range(start.size):
-        for cell in range(start[run], start[run] + length[run]):
-            if cell >> shift != last:
-                last = cell >> shift
+        cell, stop = start[run], start[run] + length[run]
+        while cell < stop:
+            parent = cell >> shift
+            if parent != last:
+                last = parent
                 k += 1
-            total[k] += values[i]
-            i += 1
+            size = min(stop, (parent + 1) << shift) - cell
+            for j in range(i, i + size):
+                total[k] += values[j]
+            i += size
+            cell += size

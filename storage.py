@@ -8,8 +8,10 @@ answer takes long they are all under way together.
 from __future__ import annotations
 
 import abc
+import contextlib
+import datetime as dt
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from pathlib import Path
@@ -19,7 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
-FETCHES = 16  # requests to a web server that are under way at a time
+BUCKETS = ("s3", "gs", "az", "memory")  # kinds of object stores
+FETCHES = 16  # requests that are under way at a time, where each takes long
+RETRIES = 4  # of a request that an object store did not answer, or not well
+CONNECT = dt.timedelta(seconds=10)
 
 
 class Part(NamedTuple):
@@ -126,6 +131,183 @@ class Site(Storage):
             return None
 
 
+class Bucket(Storage):
+    """A folder of an object store, read and written; credentials are those of the environment.
+
+    Objects appear wholly or not at all.  What several writers share is changed by `put_if`,
+    which fails if somebody else was faster.
+    """
+
+    is_far = True
+
+    def __init__(self, url: str) -> None:
+        self.name = url.rstrip("/")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    @cached_property
+    def _store(self) -> Any:
+        with self._explained():
+            return _object_store(self.name)
+
+    def fetch(self, parts: Sequence[Part]) -> list[Bytes | None]:
+        """See `Storage.fetch`; neighbouring ranges of an object are one request."""
+        by_key: dict[str, list[int]] = {}
+        for i, part in enumerate(parts):
+            by_key.setdefault(part.key, []).append(i)
+        found: list[Bytes | None] = [None] * len(parts)
+        works = [[parts[i] for i in group] for group in by_key.values()]
+        for group, data in zip(by_key.values(), self._at_once(self._fetch, works), strict=True):
+            for i, part in zip(group, data, strict=True):
+                found[i] = part
+        return found
+
+    def sizes(self, keys: Sequence[str]) -> list[int | None]:
+        """See `Storage.sizes`."""
+        return list(self._at_once(self._size, keys))
+
+    def entries(self) -> list[str]:
+        """See `Storage.entries`."""
+        import obstore
+
+        with self._explained():
+            found = obstore.list_with_delimiter(self._store)
+        return [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
+
+    def get_tagged(self, key: str) -> tuple[Bytes, str] | None:
+        """An object and the tag of its present state; None if there is none."""
+        import obstore
+
+        try:
+            with self._explained():
+                found = obstore.get(self._store, key)
+                return _as_array(found.bytes()), str(found.meta["e_tag"])
+        except FileNotFoundError:
+            return None
+
+    def put(self, key: str, data: Any) -> None:
+        """Write or replace an object."""
+        import obstore
+
+        with self._explained():
+            obstore.put(self._store, key, bytes(data))
+
+    def put_all(self, objects: Iterable[tuple[str, Any]]) -> None:
+        """Write or replace many objects, several at a time."""
+        for _ in self._at_once(lambda item: self.put(*item), list(objects)):
+            pass
+
+    def put_if(self, key: str, data: Any, tag: str | None) -> bool:
+        """Replace an object if it still has this tag, or make it if there is none (None)."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        mode: Any = "create" if tag is None else {"e_tag": tag}
+        try:
+            with self._explained():
+                obstore.put(self._store, key, bytes(data), mode=mode)
+        except (AlreadyExistsError, PreconditionError):
+            return False
+        return True
+
+    def discard(self, keys: Sequence[str]) -> None:
+        """Remove objects; nothing there is fine."""
+        import obstore
+
+        if keys:
+            with self._explained(), contextlib.suppress(FileNotFoundError):
+                obstore.delete(self._store, list(keys))
+
+    def below(self, key: str) -> dict[str, dt.datetime]:
+        """All objects below a folder, with the time at which each was written."""
+        import obstore
+
+        with self._explained():
+            found = obstore.list(self._store, key).collect()
+        return {meta["path"]: meta["last_modified"] for meta in found}
+
+    def _at_once(self, work: Callable[[Any], Any], items: Sequence[Any]) -> Iterable[Any]:
+        return map(work, items) if len(items) < 2 else _threads().map(work, items)
+
+    def _fetch(self, parts: list[Part]) -> list[Bytes | None]:
+        """Parts of one object."""
+        import obstore
+
+        key = parts[0].key
+        sizes = [part.size for part in parts if part.size is not None]
+        try:
+            with self._explained():
+                if len(sizes) < len(parts):
+                    whole = _as_array(obstore.get(self._store, key).bytes())
+                    ends = [None if p.size is None else p.start + p.size for p in parts]
+                    return [whole[p.start : end] for p, end in zip(parts, ends, strict=True)]
+                starts = [part.start for part in parts]
+                found = obstore.get_ranges(self._store, key, starts=starts, lengths=sizes)
+                return [_as_array(data) for data in found]
+        except FileNotFoundError:
+            return [None] * len(parts)
+        except OSError as error:
+            if "416" in str(error):  # it is cut short
+                return [np.empty(0, np.uint8) for _ in parts]
+            raise
+
+    def _size(self, key: str) -> int | None:
+        import obstore
+
+        try:
+            with self._explained():
+                return int(obstore.head(self._store, key)["size"])
+        except FileNotFoundError:
+            return None
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Have an error of the object store say in one sentence what is the matter."""
+        from obstore import exceptions as known
+
+        try:
+            yield
+        except (known.AlreadyExistsError, known.PreconditionError):
+            raise
+        except FileNotFoundError as error:
+            if "NoSuchBucket" not in str(error):
+                raise
+            raise OSError(self._no_bucket()) from error
+        except known.BaseError as error:
+            text = str(error)
+            if "NoSuchBucket" in text:
+                raise OSError(self._no_bucket()) from error
+            denied = (known.PermissionDeniedError, known.UnauthenticatedError)
+            if isinstance(error, denied) or "403 Forbidden" in text:
+                raise PermissionError(
+                    f"{self.name}: the object store refuses these credentials.  Check "
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or those of your provider."
+                ) from error
+            reason = text.strip().splitlines()[0].rstrip(".")
+            raise OSError(
+                f"{self.name}: the object store cannot be used ({reason}).  Check the address "
+                "(AWS_ENDPOINT_URL, AWS_REGION) and the connection."
+            ) from error
+
+    def _no_bucket(self) -> str:
+        return f"{self.name}: there is no such bucket.  Make it first, or check the name."
+
+
+@cache
+def _object_store(url: str) -> Any:
+    """The store at a URL, as the usual variables of the environment say."""
+    from obstore.store import MemoryStore, from_url
+
+    if url.startswith("memory:"):
+        return MemoryStore()
+    make: Any = from_url
+    options: dict[str, Any] = {"timeout": dt.timedelta(seconds=120), "connect_timeout": CONNECT}
+    if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        options["allow_http"] = True
+    return make(url, client_options=options, retry_config={"max_retries": RETRIES})
+
+
 def storage_at(path: str | Path) -> Storage:
     """The storage at a path or URL.  Raises ValueError for an address of an unknown kind."""
     scheme, found, _ = str(path).partition("://")
@@ -136,9 +318,16 @@ def storage_at(path: str | Path) -> Storage:
         from urllib.request import url2pathname
 
         return Folder(Path(url2pathname(urlsplit(str(path)).path)))
+    if scheme in BUCKETS:
+        return Bucket(str(path))
     if scheme in ("http", "https"):
         return Site(str(path))
-    raise ValueError(f"{path}: archives at {scheme}:// are not known.")
+    known = "://, ".join((*BUCKETS, "https", "file"))
+    raise ValueError(f"{path} cannot be an archive: known are folders and {known}://.")
+
+
+def _as_array(data: Any) -> Bytes:
+    return np.frombuffer(data, np.uint8)
 
 
 def _read(path: str, part: Part) -> Bytes | None:

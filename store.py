@@ -33,10 +33,11 @@ import healpix
 from commit import Disk, Writer, make_folder
 from files import is_disk_full
 from grid import BBox, Chunk, Provenance, Tile
+from objects import ObjectWriter
 from schema import FORMAT_VERSION, LOCK, Layout, encode_json, exact_size, read_layout, root_metadata
 from schema import ArchiveError as ArchiveError
 from shards import DamageError, Group, Spans
-from storage import Folder, storage_at
+from storage import Bucket, Folder, Site, storage_at
 from view import NoRecordError as NoRecordError
 from view import View as View
 
@@ -86,7 +87,7 @@ class Archive:
                 raise
             raise ArchiveError(f"{path} cannot be read: {error}.") from error
         self._disk = disk
-        if self._layout is None and not isinstance(self._files, Folder):
+        if self._layout is None and isinstance(self._files, Site):
             raise ArchiveError(f"There is no archive at {path}.")
 
     @property
@@ -98,10 +99,20 @@ class Archive:
     def path(self) -> Path:
         """The folder.  Raises ArchiveError for an archive at a URL."""
         if not isinstance(self._files, Folder):
+            raise ArchiveError(f"{self.name} is a URL, not a folder.")
+        return self._files.path
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the archive is in a folder; else it is at a URL."""
+        return isinstance(self._files, Folder)
+
+    def require_writable(self) -> None:
+        """Raise ArchiveError if the archive is of a kind that can be read only."""
+        if not isinstance(self._files, Folder | Bucket):
             raise ArchiveError(
                 f"{self.name} is a URL.  An archive there can be read, but not changed."
             )
-        return self._files.path
 
     @property
     def layout(self) -> Layout | None:
@@ -114,7 +125,7 @@ class Archive:
         self, nside: int, ellipsoid: str, chunk_size: Iterable[float], bands: Iterable[str]
     ) -> None:
         """Raise ArchiveError, naming both values, unless such records can be written to it."""
-        _ = self.path  # must be a folder
+        self.require_writable()
         layout = self.layout
         if layout is None:
             return
@@ -134,17 +145,13 @@ class Archive:
     # --- what there is ---
 
     def tiles(self) -> list[Tile]:
-        """The tiles that have records, sorted from west to east."""
-        layout = self.layout
-        if layout is None:
-            return []
-        found = []
-        for name in self._files.entries():
-            with contextlib.suppress(ValueError):  # not a tile's name
-                found.append(Tile.from_name(name, layout.chunk_size))
+        """The tiles that there are, sorted from west to east.
+
+        In a folder they have records; in an object store all may have been removed.
+        """
+        found = self._named_tiles()
         sizes = self._files.sizes([f"{tile.name}/zarr.json" for tile in found])
-        found = [tile for tile, size in zip(found, sizes, strict=True) if size is not None]
-        return sorted(found)
+        return [tile for tile, size in zip(found, sizes, strict=True) if size is not None]
 
     def chunks(self, tile: Tile | None = None) -> list[Chunk]:
         """The records of one tile, or of all, sorted by tile and day."""
@@ -184,7 +191,7 @@ class Archive:
 
     def views(self, tiles: Iterable[Tile] | None = None) -> list[View]:
         """The tiles as they are now, of all or of those named that there are."""
-        tiles = self.tiles() if tiles is None else list(tiles)
+        tiles = self._named_tiles() if tiles is None else list(tiles)
         with ThreadPoolExecutor(TILES if self._files.is_far else 1) as pool:
             return [view for view in pool.map(self.view, tiles) if view is not None]
 
@@ -244,7 +251,7 @@ class Archive:
         ArchiveError if the cells do not fit the archive, OSError if the disk is full or
         cannot be written; in either case nothing of the record is kept.
         """
-        _ = self.path  # must be a folder
+        self.require_writable()
         layout = _layout_of(chunk, cells)
         self._require_fit(chunk, layout, cells)
         with self._explained(str(chunk)):
@@ -257,7 +264,7 @@ class Archive:
 
     def remove(self, chunk: Chunk) -> bool:
         """Remove a record; False if there is none.  A tile's last record takes the tile along."""
-        _ = self.path  # must be a folder
+        self.require_writable()
         if not self.has(chunk):
             return False
         with self._explained(str(chunk)), self._writer(chunk.tile) as writer:
@@ -265,14 +272,24 @@ class Archive:
 
     def remove_tile(self, tile: Tile) -> bool:
         """Remove all records of a tile, readable or not; False if there are none."""
-        _ = self.path  # must be a folder
-        if self.layout is None or not (self.path / tile.name / "zarr.json").exists():
+        self.require_writable()
+        if self.layout is None or self._files.get(f"{tile.name}/zarr.json") is None:
             return False
         with self._explained(tile.name), self._writer(tile) as writer:
             writer.clear()
         return True
 
     # --- behind the scenes ---
+
+    def _named_tiles(self) -> list[Tile]:
+        """The tiles that have a folder, sorted from west to east."""
+        layout, found = self.layout, []
+        if layout is None:
+            return []
+        for name in self._files.entries():
+            with contextlib.suppress(ValueError):  # not a tile's name
+                found.append(Tile.from_name(name, layout.chunk_size))
+        return sorted(found)
 
     def _load(self, tile: Tile) -> Group | None:
         layout = self.layout
@@ -313,6 +330,9 @@ class Archive:
 
     def _create(self, layout: Layout) -> None:
         """Make the archive, unless another process just did."""
+        if isinstance(self._files, Bucket):
+            self._files.put_if("zarr.json", encode_json(root_metadata(layout)), None)
+            return
         make_folder(self.path)
         with FileLock(self.path / LOCK, timeout=LOCK_WAIT):
             if read_layout(self._files) is None:
@@ -325,21 +345,26 @@ class Archive:
 
     def _raise_version(self) -> None:
         """Let no older program open an archive of an older version once this one writes to it."""
-        assert self.layout is not None
-        if self.layout.version == FORMAT_VERSION:
+        layout = self.layout
+        if layout is None or layout.version == FORMAT_VERSION:
+            return
+        self._layout = changed(layout, version=FORMAT_VERSION)
+        data = encode_json(root_metadata(self._layout))
+        if isinstance(self._files, Bucket):
+            self._files.put("zarr.json", data)  # the same, whoever puts it
             return
         with FileLock(self.path / LOCK, timeout=LOCK_WAIT):
-            layout = read_layout(self._files)
-            assert layout is not None
-            self._layout = changed(layout, version=FORMAT_VERSION)
-            if layout.version != FORMAT_VERSION:
-                self._disk(self.path).put("zarr.json", encode_json(root_metadata(self._layout)))
+            self._disk(self.path).put("zarr.json", data)
 
     @contextlib.contextmanager
-    def _writer(self, tile: Tile) -> Iterator[Writer]:
-        """The only writer of a tile, for as long as the context lasts."""
-        folder, layout = self.path / tile.name, self.layout
+    def _writer(self, tile: Tile) -> Iterator[Writer | ObjectWriter]:
+        """Who may change a tile, for as long as the context lasts."""
+        layout = self.layout
         assert layout is not None
+        if isinstance(self._files, Bucket):
+            yield ObjectWriter(self._files, layout, tile, lambda: self._load(tile))
+            return
+        folder = self.path / tile.name
         make_folder(folder)
         lock = FileLock(folder / LOCK, timeout=LOCK_WAIT)
         try:
@@ -362,6 +387,8 @@ class Archive:
         try:
             yield
         except OSError as error:
+            if not self.is_folder:
+                raise  # its errors are whole sentences
             reason = "is full" if is_disk_full(error) else f"cannot be written ({error})"
             raise OSError(
                 error.errno,

@@ -1,0 +1,149 @@
+"""A record as the arrays of its tile, and an array as zarr-python writes it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+import zarr
+from numcodecs import BitRound  # type: ignore[import-untyped]
+from zarr.abc.store import Store
+from zarr.core.buffer import Buffer
+from zarr.core.metadata.v3 import ArrayV3Metadata
+from zarr.storage import MemoryStore, StorePath
+
+import healpix
+import schema
+from grid import Chunk, Provenance
+from healpix import Runs
+from overview import STEP, make_overviews
+from schema import INNER, ArchiveError, Layout
+from shards import DamageError, Group
+
+
+def arrays_of(
+    cells: xr.Dataset, group: Group, keep_bits: int | None
+) -> Iterator[tuple[str, npt.NDArray[Any], bool]]:
+    """The arrays that a record is stored as, by name; an overview without a value is left out.
+
+    The last of each says that no inner chunk is without a value, so that zarr need not look.
+    """
+    overviews = make_overviews(cells, group.coarser)
+    whole = _is_seen_throughout(cells["count"].values)
+    for name in group.cell_arrays:
+        is_full = name not in overviews
+        values = cells[name].values if is_full else overviews[name]
+        if is_full or values.any():
+            if values.dtype == np.float32:
+                values = _rounded(values, keep_bits)
+            yield name, values, whole and is_full
+
+
+def ids_of(group: Group, runs: Runs) -> Iterator[tuple[str, npt.NDArray[np.uint64]]]:
+    """The ids of the tile's cells and of its overviews', by the array that holds them."""
+    for name in group.id_arrays:
+        yield name, healpix.runs_to_ids(*runs)
+        runs = healpix.parent_runs(*runs, STEP)
+
+
+def text_of(
+    chunk: Chunk, cells: xr.Dataset, sizes: Mapping[str, int], provenance: Provenance | None
+) -> str:
+    """The provenance of a record as JSON; ``sizes``: the bytes of each of its shards."""
+    about = {
+        "day": chunk.day.isoformat(),
+        "orbit": chunk.orbit,
+        "seen": int(np.count_nonzero(cells["count"].values)),
+        "bytes": sizes,
+        "source": str(cells.attrs.get("source", "")),
+    }
+    return json.dumps(about | (asdict(provenance) if provenance is not None else {}))
+
+
+def require_same_cells(group: Group, runs: Runs) -> None:
+    """Raise ArchiveError unless these are the cells that the tile has."""
+    try:
+        has = group.runs()
+        same = np.array_equal(has[0], runs[0]) and np.array_equal(has[1], runs[1])
+    except DamageError:  # both copies: their numbers are still known
+        same = (group.pix_len, group.runs_len) == (int(runs[1].sum()), len(runs[0]))
+    if not same:
+        raise ArchiveError(
+            f"{group.tile.name}: the record has {int(runs[1].sum())} cells in {len(runs[0])} "
+            f"runs, the archive has {group.pix_len} in {group.runs_len} for this tile, and "
+            "they must be the same.  Nothing was written."
+        )
+
+
+def add_overviews(group: Group, layout: Layout, runs: Runs) -> bool:
+    """Have arrays for them in a tile that was made before there were any; False if it has."""
+    if group.coarser or not layout.coarser:
+        return False
+    metadata = schema.new_metadata(group.tile, layout, runs)
+    arrays = metadata["consolidated_metadata"]["metadata"]
+    group.arrays.update({n: a for n, a in arrays.items() if n not in group.arrays})
+    return True
+
+
+def zarr_array(store: Store, group: Group, name: str, whole: bool = False) -> zarr.Array[Any]:
+    """The array by the group's metadata, whatever its own metadata in the store says.
+
+    Inner chunks without a value are not written; ``whole`` says that there is none, so that
+    zarr need not look.
+    """
+    place = StorePath(store, f"{group.tile.name}/{name}")
+    metadata = ArrayV3Metadata.from_dict(copy.copy(group.arrays[name]))
+    return zarr.Array(zarr.AsyncArray(metadata, place, {"write_empty_chunks": whole}))
+
+
+def packed(
+    group: Group, name: str, where: Any, values: Any, whole: bool = False
+) -> dict[str, memoryview]:
+    """The files, by key, that hold these values of an array."""
+    files: dict[str, Buffer] = {}
+    zarr_array(MemoryStore(files), group, name, whole)[where] = values
+    return {key: memoryview(value.as_buffer_like()) for key, value in files.items()}
+
+
+def packed_rows(group: Group, name: str, number: int, values: Any) -> memoryview:
+    """A file of an array with a value per record: the one with this number, all its values."""
+    rows = len(values)
+    longer = copy.copy(group)
+    array = group.arrays[name] | {"shape": [(number + 1) * rows]}
+    longer.metadata = {"consolidated_metadata": {"metadata": {name: array}}}
+    where = slice(number * rows, (number + 1) * rows)
+    values = np.asarray(values, object if array["data_type"] == "string" else None)
+    [data] = packed(longer, name, where, values, whole=True).values()
+    return data
+
+
+def own_metadata(group: Group) -> dict[str, bytes]:
+    """The ``zarr.json`` of each array by key, for readers that go by it alone.
+
+    Those of overviews go by the tile's.
+    """
+    return {
+        f"{group.tile.name}/{name}/zarr.json": schema.encode_json(metadata)
+        for name, metadata in group.arrays.items()
+        if "/" not in name and not name.isdecimal()
+    }
+
+
+def _is_seen_throughout(count: npt.NDArray[np.uint16]) -> bool:
+    """Whether each inner chunk of a record has a cell that was seen."""
+    return bool(np.maximum.reduceat(count, np.arange(0, len(count), INNER)).all())
+
+
+def _rounded(values: npt.NDArray[np.float32], keep_bits: int | None) -> npt.NDArray[np.float32]:
+    """The values with this many bits of mantissa, rounded to even; relative error 2**-(n + 1)."""
+    if keep_bits is None:
+        return values
+    values = np.where(np.isnan(values), np.float32("nan"), values)  # rounding could make others -0
+    rounded: npt.NDArray[np.float32] = BitRound(keep_bits).encode(values).view(np.float32)
+    return rounded
