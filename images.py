@@ -139,7 +139,7 @@ def _no_data(
     archive: Archive, bbox: BBox, orbit: str | None, when: str, there: Sequence[Chunk]
 ) -> NoData:
     what = f"no record ({orbit})" if orbit not in (None, "any") else "nothing"
-    return NoData(f"The archive {archive.path} has {what} of {bbox} {when}.  {_listed(there)}")
+    return NoData(f"The archive {archive.name} has {what} of {bbox} {when}.  {_listed(there)}")
 
 
 def _listed(chunks: Sequence[Chunk]) -> str:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,10 @@ BLOCK = 2048  # pixels, the largest side of a block
 BLOCK_CELLS = 8_000_000  # cells, about the most that are read for a block
 MARGIN = 3.0  # mean cell widths that are read beyond a block
 
+AT_ONCE = 16  # records that are read at the same time from an archive far away
+
 Block = NDArray[np.float32]  # (band, row, column)
+Wish = tuple["View", Chunk, BBox, int, tuple[str, ...]]  # with level and names of variables
 
 
 @dataclass(frozen=True)
@@ -97,19 +101,22 @@ class Cube:
         image, reach = self.images[time], self._box(rows, columns)
         if not self.averages:
             return self._read_points(image, padded(reach, self.nside), rows, columns)
-        level = self.level(rows)
+        level, names = self.level(rows), (*self.bands, "count")
         means = convert.Means(self.frame, rows, columns, self.bands)
+        wishes = []
         for view, chunk in self._near(image, padded(reach, 1 << level)):
             there = min(has for has in view.levels(chunk) if has >= level)
-            around = padded(reach, 1 << there)
-            means.add(view.read(chunk, around, there, (*self.bands, "count")))
+            wishes.append((view, chunk, padded(reach, 1 << there), there, names))
+        for part in _read_all(wishes):
+            means.add(part)
         return means.values()
 
     def _read_points(self, image: Image, reach: BBox, rows: slice, columns: slice) -> Block:
         near = list(self._near(image, reach))
         mixed = len({view.tile for view, _ in near}) < len(near)
         names = (*self.bands, "count") if mixed else self.bands
-        parts = [view.read(chunk, reach, variables=names) for view, chunk in near]
+        level = healpix.level_of(self.nside)
+        parts = list(_read_all([(view, chunk, reach, level, names) for view, chunk in near]))
         if not parts:
             shape = self.frame.lat[rows].size, self.frame.lon[columns].size
             return np.full((len(self.bands), *shape), np.nan, np.float32)
@@ -128,6 +135,20 @@ class Cube:
         south, north = box.south + rows.start * dlat, box.south + rows.stop * dlat
         west, width = box.west + columns.start * dlon, (columns.stop - columns.start) * dlon
         return _box(west, max(-90.0, south), width, min(90.0, north))
+
+
+def _read_all(wishes: Sequence[Wish]) -> Iterator[xr.Dataset]:
+    """What is to be read, in its order; from far away all at once, else one after the other."""
+    if len(wishes) < 2 or not wishes[0][0].is_far:
+        yield from (_read(wish) for wish in wishes)
+        return
+    with ThreadPoolExecutor(min(len(wishes), AT_ONCE)) as pool:
+        yield from pool.map(_read, wishes)
+
+
+def _read(wish: Wish) -> xr.Dataset:
+    view, chunk, reach, level, names = wish
+    return view.read(chunk, reach, level, names)
 
 
 def block_of(cube: Cube, block_id: tuple[int, int, int, int]) -> Any:

@@ -34,6 +34,7 @@ from tilemap import coverage_map
 if TYPE_CHECKING:
     from schema import Layout
     from store import Archive
+    from view import View
 
 MEMORY_MAX = 2_000_000_000  # bytes that the bands of a grid in memory may take
 PICTURE_MAX = 4000  # pixels, what a side of a grid stays under if no pixel size is asked for
@@ -135,7 +136,7 @@ def open(  # the name that the house gives it
         },
         {
             "title": f"Sentinel-1 backscatter, {' and '.join(bands)}, {_when(images)}",
-            **_origin(archive, images),
+            **_origin(inside, images),
             "bbox": str(bbox),
             "dlat": dlat,
             "dlon": dlon,
@@ -205,7 +206,7 @@ def days(archive: Archive, bbox: BBox) -> list[Coverage]:
 def _layout(archive: Archive) -> Layout:
     if archive.layout is None:
         raise NoData(
-            f"There is no archive at {archive.path} yet, and so no record of this box at all; "
+            f"There is no archive at {archive.name} yet, and so no record of this box at all; "
             "download it first."
         )
     return archive.layout
@@ -257,14 +258,15 @@ def _flag(image: Image) -> int:
     return ORBITS.index(image.orbit) if image.orbit in ORBITS else len(ORBITS)
 
 
-def _origin(archive: Archive, images: Sequence[Image]) -> dict[str, Any]:
+def _origin(views: Sequence[View], images: Sequence[Image]) -> dict[str, Any]:
     """Days, orbit, tiles and provenance as attributes; what is not known is left out."""
     chunks = sorted({chunk for image in images for chunk in image.chunks})
-    used = {(chunk.tile.name, chunk.day, chunk.orbit) for chunk in chunks}
-    records = archive.records(sorted({chunk.tile for chunk in chunks}))
-    keys = zip(records["tile"], records["day"], records["orbit"], strict=True)
-    records = records[[key in used for key in keys]]
-    synthetic = any(value is True for value in records["synthetic"].tolist())
+    by_tile = {view.tile: view for view in views}
+    about = [by_tile[chunk.tile].about(chunk) for chunk in chunks]
+    synthetic = any(
+        row.get("synthetic", str(row.get("source", "")).lower().startswith("synthetic"))
+        for row in about
+    )
     years = sorted({chunk.day.year for chunk in chunks})
     span = str(years[0]) if len(years) == 1 else f"{years[0]}-{years[-1]}"
     attrs: dict[str, Any] = {
@@ -278,7 +280,7 @@ def _origin(archive: Archive, images: Sequence[Image]) -> dict[str, Any]:
     if taken != [image.day.isoformat() for image in images]:
         attrs["days_used"] = " ".join(taken)
     for name in ("backend", "collection", "job_id", "processed"):
-        known = sorted({str(value) for value in records[name].tolist() if value})
+        known = sorted({str(row[name]) for row in about if row.get(name)})
         if known:
             attrs[name] = " ".join(known)
     return attrs

@@ -67,6 +67,9 @@ class Folder(Storage):
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, str(path)
 
+    def __reduce__(self) -> tuple[type[Folder], tuple[Path]]:
+        return Folder, (self.path.absolute(),)  # the other process may be elsewhere
+
     def fetch(self, parts: Sequence[Part]) -> list[Bytes | None]:
         """See `Storage.fetch`."""
         return [_read(f"{self.name}/{part.key}", part) for part in parts]

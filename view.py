@@ -65,9 +65,18 @@ class View:
         """The tile."""
         return self._group.tile
 
+    @property
+    def is_far(self) -> bool:
+        """Whether each request takes so long that reading several records at once pays."""
+        return self._group.storage.is_far
+
     def chunks(self) -> list[Chunk]:
         """The records, sorted by day and orbit."""
         return list(self._slots)
+
+    def about(self, chunk: Chunk) -> dict[str, Any]:
+        """What is known of where a record came from: ``source``, and maybe ``backend``, ..."""
+        return self._about_slot(self._slot(chunk))
 
     def levels(self, chunk: Chunk) -> tuple[int, ...]:
         """The HEALPix levels that a record can be read at, finest first."""

@@ -237,7 +237,7 @@ def ask_days_and_orbit(
     found = [c for c in retrieve.days(archive, bbox) if orbit in (None, "any", c.orbit)]
     if not found:
         raise retrieve.NoData(
-            f"The archive {archive.path} holds nothing of {bbox}.  Get it with `download`."
+            f"The archive {archive.name} holds nothing of {bbox}.  Get it with `download`."
         )
     days = asking.ask_days(found, str(bbox))
     orbits = sorted({cover.orbit for cover in found if days[0] <= cover.day <= days[1]})
