@@ -16,16 +16,15 @@ import contextlib
 import datetime as dt
 import errno
 import shutil
-import zlib
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import google_crc32c
 import numpy as np
 import xarray as xr
 from isal import isal_zlib
-from numcodecs import Shuffle  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 import engine
@@ -161,10 +160,10 @@ def write_netcdf(dataset: xr.Dataset, path: Path, progress: Progress | None = No
             for name, within, data in packed:
                 at = tuple(a + b for a, b in zip(place, within, strict=True))
                 file[name].id.write_direct_chunk(at, data)
-                checksums[name, at] = zlib.crc32(data)
+                checksums[name, at] = google_crc32c.value(data)
     with h5py.File(path) as file:
         for (name, at), checksum in checksums.items():
-            if zlib.crc32(file[name].id.read_direct_chunk(at)[1]) != checksum:
+            if google_crc32c.value(file[name].id.read_direct_chunk(at)[1]) != checksum:
                 raise OSError(errno.EIO, "the file does not read back as it was written")
 
 
@@ -195,7 +194,6 @@ def _packed(
     chunk without a value is left out.
     """
     shape = _nc_chunks(whole)
-    shuffle = Shuffle(4)
     found = []
     for name, array in zip(names, arrays, strict=True):
         for at in product(*(range(0, n, step) for n, step in zip(array.shape, shape, strict=True))):
@@ -203,8 +201,8 @@ def _packed(
             if np.isfinite(part).any():
                 full = np.full(shape, np.nan, "<f4")  # a chunk on the border is padded
                 full[tuple(slice(0, n) for n in part.shape)] = part
-                data = isal_zlib.compress(shuffle.encode(full.ravel()), NC_LEVEL)
-                found.append((name, at, bytes(data)))
+                shuffled = full.view(np.uint8).reshape(-1, 4).T  # first bytes first, as HDF5 has it
+                found.append((name, at, isal_zlib.compress(shuffled.tobytes(), NC_LEVEL)))
     return found
 
 
@@ -297,7 +295,7 @@ def _require_same_blocks(
 
 
 def _checksum(values: Vector) -> int:
-    return zlib.crc32(values.astype(np.float32, copy=False).tobytes())
+    return int(google_crc32c.value(values.astype(np.float32, copy=False).tobytes()))
 
 
 def _in_blocks(dataset: xr.Dataset) -> xr.Dataset:
@@ -326,7 +324,8 @@ def _each_block(
     import dask
 
     values = [dataset[name] for name in names]
-    blocks = [array.data.to_delayed().ravel() for array in values]
+    # Optimised one by one, the bands of a block would no longer share the reading of it.
+    blocks = [array.data.to_delayed(optimize_graph=False).ravel() for array in values]
     task, places = dask.delayed(work), [place for place, _ in _places(values[0])]
     pieces = (task(names, list(some), values[0].shape) for some in zip(*blocks, strict=True))
     for done, found in enumerate(zip(places, engine.each(pieces), strict=True), 1):
