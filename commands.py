@@ -172,7 +172,7 @@ def ask_day_and_orbit(
     found = [c for c in retrieve.days(archive, bbox) if orbit in (None, c.orbit)]
     if not found:
         raise retrieve.NoData(
-            f"The archive {archive.path} holds nothing of {bbox}.  Get it with `download`."
+            f"The archive {archive.name} holds nothing of {bbox}.  Get it with `download`."
         )
     day = asking.ask_day(found, str(bbox))
     orbits = [cover.orbit for cover in found if cover.day == day]

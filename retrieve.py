@@ -225,7 +225,7 @@ def _choose(archive: Archive, bbox: BBox, day: dt.date, orbit: str | None) -> li
     chunks = [chunk for chunk in today if chunk.orbit == wanted]
     if not chunks:
         what = f"no record ({orbit})" if orbit else "nothing"
-        text = f"The archive {archive.path} has {what} of {bbox} on {day}."
+        text = f"The archive {archive.name} has {what} of {bbox} on {day}."
         raise NoData(f"{text}  {_what_there_is(there)}")
     return chunks
 
@@ -241,7 +241,7 @@ def _what_there_is(chunks: Sequence[Chunk]) -> str:
 
 def _layout(archive: Archive) -> Layout:
     if archive.layout is None:
-        raise NoData(f"There is no archive at {archive.path} yet.")
+        raise NoData(f"There is no archive at {archive.name} yet.")
     return archive.layout
 
 

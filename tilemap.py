@@ -47,7 +47,7 @@ def coverage_map(archive: Archive) -> Figure:
 
     tiles = archive.tiles()
     if not tiles:
-        raise ValueError(f"The archive {archive.path} holds no record, so there is no map of it.")
+        raise ValueError(f"The archive {archive.name} holds no record, so there is no map of it.")
     counts = [len(archive.chunks(tile)) for tile in tiles]
     lefts = unwrapped([tile.west for tile in tiles])
     box = _map_box(tiles, lefts)
@@ -60,7 +60,7 @@ def coverage_map(archive: Archive) -> Figure:
     axes.set_ylabel("Latitude", fontsize=_TEXT)
     _draw_land(axes, box)
     _draw_tiles(figure, tiles, lefts, counts, width / (box[1] - box[0]))
-    title = f"{archive.path.name}: records by tile, {sum(counts)} in all"
+    title = f"{Path(archive.name).name}: records by tile, {sum(counts)} in all"
     axes.set_title(title, fontsize=_TEXT + 2, fontweight="bold", loc="left")
     return figure
 
