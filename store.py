@@ -331,7 +331,9 @@ class Archive:
     def _create(self, layout: Layout) -> None:
         """Make the archive, unless another process just did."""
         if isinstance(self._files, Bucket):
-            self._files.put_if("zarr.json", encode_json(root_metadata(layout)), None)
+            data = encode_json(root_metadata(layout))
+            if self._files.put_if("zarr.json", data, None):
+                self._files.require_conditions("zarr.json", data)
             return
         make_folder(self.path)
         with FileLock(self.path / LOCK, timeout=LOCK_WAIT):

@@ -496,3 +496,14 @@ def test_a_place_that_is_no_archive_is_left_alone(memory):
         Archive(memory)
     with pytest.raises(ArchiveError, match="known are folders and s3://, gs://"):
         Archive("ftp://somewhere/a")
+
+
+def test_a_store_that_ignores_conditions_is_refused(memory, monkeypatch):
+    real = obstore.put
+
+    def careless(store, key, data, **_):
+        return real(store, key, data)
+
+    monkeypatch.setattr(obstore, "put", careless)
+    with pytest.raises(OSError, match="ignores the conditions of a put"):
+        Archive(memory).write(CHUNK, cells_of())
