@@ -164,15 +164,9 @@ class ObjectWriter:
         provenance: Provenance | None,
     ) -> str:
         """Put the files of a slot; the text that says where they are from."""
-        rows = np.full(slot + 1, NO_TIME, np.int64), np.zeros(slot + 1, np.int8)
-        longer = Group(group.tile, self._bucket, copy.deepcopy(group.metadata), *rows)
-        longer.lengthen()
-        files: dict[str, memoryview] = {}
-        for name, values, whole in pack.arrays_of(cells, longer, self._layout.keep_bits):
-            files |= pack.packed(longer, name, slot, values, whole)
-        self._bucket.put_all(files.items())
-        found = {name: files.get(group.shard(name, slot), b"") for name in group.cell_arrays}
-        sizes = {name: len(data) for name, data in found.items()}
+        found = dict(pack.shards_of(cells, group, self._layout.keep_bits))
+        self._bucket.put_all((group.shard(name, slot), data) for name, data in found.items())
+        sizes = {name: len(found.get(name, b"")) for name in group.cell_arrays}
         return pack.text_of(chunk, cells, sizes, provenance)
 
     def _set_row(self, group: Group, name: str, slot: int, value: Any, missing: Any) -> None:
