@@ -9,12 +9,12 @@ from dataclasses import asdict
 from typing import Any
 
 import google_crc32c
-import numcodecs.blosc
+import numcodecs.blosc  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 import zarr
-from numcodecs import BitRound  # type: ignore[import-untyped]
+from numcodecs import BitRound
 from zarr.abc.store import Store
 from zarr.core.buffer import Buffer
 from zarr.core.metadata.v3 import ArrayV3Metadata

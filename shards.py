@@ -1,8 +1,8 @@
 """Reading a tile back from disk.
 
-zarr-python writes (`commit`); reading needs so little of Zarr that it is done here: look
-into the shards' indexes, fetch the inner chunks that are wanted, check their crc32c, let
-blosc decode them straight into the result, on all cores.  The numbers that say where to
+Reading needs so little of Zarr that it is done here: look into the shards' indexes, fetch
+the inner chunks that are wanted, check their crc32c, let blosc decode them straight into the
+result, on all cores.  The numbers that say where to
 look come from the metadata, so an archive made with other constants reads as well.  What is
 needed next of several files is asked for at once: far storage takes its time for each answer.
 
