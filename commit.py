@@ -215,8 +215,8 @@ class Writer:
         group.times = np.append(group.times, seconds)
         group.orbits = np.append(group.orbits, np.int8(orbit))
         group.lengthen()
-        for name, values, whole in pack.arrays_of(cells, group, self._layout.keep_bits):
-            pack.zarr_array(self._disk, group, name, whole)[slot] = values
+        for name, data in pack.shards_of(cells, group, self._layout.keep_bits):
+            self._disk.put(group.shard(name, slot), data)
         text = pack.text_of(chunk, cells, group.shard_sizes(slot), provenance)
         self._put_row(group, "provenance", [*texts, text], slot)
         self._put_row(group, "orbit", group.orbits, slot)

@@ -57,7 +57,7 @@ area_type = Parsed("W,S,E,N", parse_area)
 period_type = Parsed("DAY", asking.period)
 archive_option = click.option(
     "--archive", "archive_path", metavar="PATH", default=named_archive,
-    help=f"The archive, a folder, or a URL to read from; {ZARR_PATH} if not given.",
+    help=f"A folder, s3://, gs://, az://, or https:// to read from; {ZARR_PATH} if not given.",
 )  # fmt: skip
 debug_option = click.option(
     "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."

@@ -16,7 +16,8 @@ used twice.  Who finds in step 3 that another writer was faster with the same da
 what it put, having made sure of step 4 for the other one.
 
 A killed writer leaves a claim and shards where nobody looks.  Whoever writes a day later
-removes them: a writer that took as long as half a day would have given up.
+removes them: a writer that took as long as half a day would have given up.  Claims of records
+stay as long, for a writer that looked before they were committed.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class ObjectWriter:
         self, chunk: Chunk, cells: xr.Dataset, provenance: Provenance | None, replace: bool
     ) -> bool:
         """Add a record; False if there is one of this chunk already (and ``replace`` is not)."""
+        began = time.time()
         group = self._load()
         if group and group.slots(chunk) and not replace:
             return False
@@ -77,7 +79,7 @@ class ObjectWriter:
             pack.require_same_cells(group, runs)
             if pack.add_overviews(group, self._layout, runs) or not group.index_is_whole():
                 self._put_index(group, runs)
-        began, slot = time.time(), self._claim(len(group.times))
+        slot = self._claim(len(group.times))
         try:
             text = self._put_shards(group, slot, chunk, cells, provenance)
             self._set_row(group, "provenance", slot, text, missing="")
@@ -162,26 +164,23 @@ class ObjectWriter:
         provenance: Provenance | None,
     ) -> str:
         """Put the files of a slot; the text that says where they are from."""
-        rows = np.full(slot + 1, NO_TIME, np.int64), np.zeros(slot + 1, np.int8)
-        longer = Group(group.tile, self._bucket, copy.deepcopy(group.metadata), *rows)
-        longer.lengthen()
-        files: dict[str, memoryview] = {}
-        for name, values, whole in pack.arrays_of(cells, longer, self._layout.keep_bits):
-            files |= pack.packed(longer, name, slot, values, whole)
-        self._bucket.put_all(files.items())
-        found = {name: files.get(group.shard(name, slot), b"") for name in group.cell_arrays}
-        sizes = {name: len(data) for name, data in found.items()}
+        found = dict(pack.shards_of(cells, group, self._layout.keep_bits))
+        self._bucket.put_all((group.shard(name, slot), data) for name, data in found.items())
+        sizes = {name: len(found.get(name, b"")) for name in group.cell_arrays}
         return pack.text_of(chunk, cells, sizes, provenance)
 
     def _set_row(self, group: Group, name: str, slot: int, value: Any, missing: Any) -> None:
-        """Set a slot's row, and make those before it that nobody has set yet ``missing``."""
+        """Set a slot's row, and make those before it that nobody has set yet ``missing``.
+
+        Its own, too, where the value is None.
+        """
         fill = group.arrays[name]["fill_value"]
 
         def change(values: list[Any], place: int) -> bool:
-            values[:place] = [missing if v == fill else v for v in values[:place]]
-            is_new: bool = values[place] != value
-            values[place] = value
-            return is_new
+            before = list(values)
+            values[place] = values[place] if value is None else value
+            values[: place + 1] = [missing if v == fill else v for v in values[: place + 1]]
+            return values != before
 
         self._change_rows(group, name, slot, change)
 
@@ -204,8 +203,10 @@ class ObjectWriter:
             return True
 
         for last in range(len(group.times) // rows * rows + rows - 1, slot // rows * rows, rows):
-            self._set_row(group, "provenance", last, "", missing="")  # killed, a file full of them
-            self._set_row(group, "time", last, NO_TIME, missing=NO_TIME)
+            # Where killed writers had all slots of a file.
+            self._set_row(group, "provenance", last, None, missing="")
+            self._set_row(group, "orbit", last, None, missing=NOTHING)
+            self._set_row(group, "time", last, None, missing=NO_TIME)
         self._change_rows(group, "time", slot, change)
 
     def _lengthen(self, group: Group, length: int) -> None:
@@ -245,12 +246,13 @@ class ObjectWriter:
         """Remove claims that are no longer needed, and what killed writers left behind."""
         folder = f"{self._tile.name}/{CLAIMS}"
         claims = {int(k.rpartition("/")[2]): at for k, at in self._bucket.below(folder).items()}
-        now, live = claims.get(own), group.live()  # by the clock of the object store
-        dead = [s for s, at in claims.items() if now and now - at > STALE and s not in live]
-        self._discard_shards(group, dead)
-        # Slots are given away from the length on: before it no claim has to keep its place.
-        over = [s for s in claims if s in live or (s in dead and s < len(group.times))]
-        self._bucket.discard([f"{folder}/{s}" for s in over])
+        now = claims.get(own)  # by the clock of the object store
+        stale = [slot for slot, at in claims.items() if now and now - at > STALE]
+        live = group.live()
+        self._discard_shards(group, [slot for slot in stale if slot not in live])
+        # Slots are given away from the length on, as it was when the writer began.
+        over = [slot for slot in stale if slot < len(group.times)]
+        self._bucket.discard([f"{folder}/{slot}" for slot in over])
 
     # --- rows ---
 
@@ -276,7 +278,7 @@ class ObjectWriter:
         number, place = divmod(slot, group.rows(name))
         for turn in range(TURNS):
             values, tag = self._read_rows(group, name, number)
-            if not change(values, place):
+            if not change(values, place) and tag is not None:
                 return
             data = pack.packed_rows(group, name, number, values)
             if self._bucket.put_if(self._rows_key(name, number), data, tag):

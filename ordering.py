@@ -81,7 +81,7 @@ def make_plan(
     from progress import working
 
     names = {chunk.name for chunk in archive.chunks()}
-    with working("planning"), contextlib.closing(open_journal(archive.path)) as journal:
+    with working("planning"), contextlib.closing(open_journal(archive.name)) as journal:
         return download.plan(
             bbox, *days, orbit, lambda chunk: chunk.name in names, journal,
             backend, chunk_size=download.CHUNK_SIZE, retry_empty=retry_empty,
@@ -140,7 +140,7 @@ def carry_out(plan: Plan, archive: Archive) -> Summary:
     import download
     from progress import DownloadProgress
 
-    folder = downloads_folder(archive.path)
+    folder = downloads_folder(archive.name)
     pace = download.PACE
     address: contextlib.AbstractContextManager[str] = contextlib.nullcontext(plan.backend)
     if plan.backend == "sandbox":
@@ -179,7 +179,7 @@ def archiver(archive: Archive, step: Callable[[Chunk, str], None]) -> Callable[[
         step(result.chunk, "reading back")
         there = archive.read(result.chunk)
         if is_new and not there["count"].equals(cells["count"]):
-            raise OSError(f"{result.chunk}: what was read back from {archive.path} differs.")
+            raise OSError(f"{result.chunk}: what was read back from {archive.name} differs.")
         return True
 
     return handle
@@ -231,7 +231,7 @@ def mixed(archive: Archive, synthetic: bool, source: str) -> str:
     """Why measured and synthetic records are kept apart."""
     kinds = ("measured", "synthetic")
     return (
-        f"The archive {archive.path} holds {kinds[not synthetic]} data, {source} gives "
+        f"The archive {archive.name} holds {kinds[not synthetic]} data, {source} gives "
         f"{kinds[synthetic]} data, and they must not be mixed.  Nothing was written.  "
         "Name another archive with --archive."
     )
@@ -239,6 +239,9 @@ def mixed(archive: Archive, synthetic: bool, source: str) -> str:
 
 def require_writable(archive: Archive) -> None:
     """Refuse to order what could not be kept."""
+    archive.require_writable()
+    if not archive.is_folder:
+        return
     place = archive.path.absolute()
     while not place.exists():
         place = place.parent

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import google_crc32c
+import numcodecs.blosc  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 import zarr
-from numcodecs import BitRound  # type: ignore[import-untyped]
+from numcodecs import BitRound
 from zarr.abc.store import Store
 from zarr.core.buffer import Buffer
 from zarr.core.metadata.v3 import ArrayV3Metadata
@@ -23,26 +25,57 @@ import schema
 from grid import Chunk, Provenance
 from healpix import Runs
 from overview import STEP, make_overviews
-from schema import INNER, ArchiveError, Layout
-from shards import DamageError, Group
+from schema import EMPTY, ArchiveError, Layout
+from shards import DamageError, Group, fill_value, pool
+
+SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}  # as blosc numbers them
 
 
-def arrays_of(
+def shards_of(
     cells: xr.Dataset, group: Group, keep_bits: int | None
-) -> Iterator[tuple[str, npt.NDArray[Any], bool]]:
-    """The arrays that a record is stored as, by name; an overview without a value is left out.
-
-    The last of each says that no inner chunk is without a value, so that zarr need not look.
-    """
+) -> Iterator[tuple[str, bytes]]:
+    """The shards that a record is stored as, by array; one without a value is left out."""
     overviews = make_overviews(cells, group.coarser)
-    whole = _is_seen_throughout(cells["count"].values)
     for name in group.cell_arrays:
-        is_full = name not in overviews
-        values = cells[name].values if is_full else overviews[name]
-        if is_full or values.any():
-            if values.dtype == np.float32:
-                values = _rounded(values, keep_bits)
-            yield name, values, whole and is_full
+        values = overviews[name] if name in overviews else cells[name].values
+        if values.dtype == np.float32:
+            values = _rounded(values, keep_bits)
+        data = encode_shard(values, group.arrays[name])
+        if data:
+            yield name, data
+
+
+def encode_shard(values: npt.NDArray[Any], array: Mapping[str, Any]) -> bytes:
+    """The cells of a record as zarr-python would write them, in less than half the time.
+
+    ``array`` is the metadata of the shard's array.  Inner chunks of nothing but the fill value
+    are left out, and nothing is left where that are all.
+    """
+    sharding = array["codecs"][0]["configuration"]
+    inner = int(sharding["chunk_shape"][-1])
+    chunks = int(array["chunk_grid"]["configuration"]["chunk_shape"][-1]) // inner
+    how, fill = sharding["codecs"][1]["configuration"], fill_value(array)
+    options = how["cname"].encode(), how["clevel"], SHUFFLES[how["shuffle"]], how["blocksize"]
+
+    def encode(first: int) -> bytes:
+        part = values[first : first + inner]
+        if (np.isnan(part) if fill != fill else part == fill).all():
+            return b""
+        if len(part) < inner:
+            part = np.concatenate([part, np.full(inner - len(part), fill)])
+        raw = np.ascontiguousarray(part).view(np.uint8)
+        data = bytes(numcodecs.blosc.compress(raw, *options, how["typesize"]))
+        return data + _crc(data)
+
+    parts = list(pool().map(encode, range(0, len(values), inner)))
+    index = np.full((chunks, 2), EMPTY, "<u8")
+    sizes = np.array([len(part) for part in parts])
+    there = np.flatnonzero(sizes)
+    index[there, 0] = (np.cumsum(sizes) - sizes)[there]
+    index[there, 1] = sizes[there]
+    if not len(there):
+        return b""
+    return b"".join([*parts, index.tobytes(), _crc(index.tobytes())])
 
 
 def ids_of(group: Group, runs: Runs) -> Iterator[tuple[str, npt.NDArray[np.uint64]]]:
@@ -94,8 +127,7 @@ def add_overviews(group: Group, layout: Layout, runs: Runs) -> bool:
 def zarr_array(store: Store, group: Group, name: str, whole: bool = False) -> zarr.Array[Any]:
     """The array by the group's metadata, whatever its own metadata in the store says.
 
-    Inner chunks without a value are not written; ``whole`` says that there is none, so that
-    zarr need not look.
+    Chunks of nothing but the fill value are written only where ``whole`` says so.
     """
     place = StorePath(store, f"{group.tile.name}/{name}")
     metadata = ArrayV3Metadata.from_dict(copy.copy(group.arrays[name]))
@@ -135,9 +167,8 @@ def own_metadata(group: Group) -> dict[str, bytes]:
     }
 
 
-def _is_seen_throughout(count: npt.NDArray[np.uint16]) -> bool:
-    """Whether each inner chunk of a record has a cell that was seen."""
-    return bool(np.maximum.reduceat(count, np.arange(0, len(count), INNER)).all())
+def _crc(data: bytes) -> bytes:
+    return int(google_crc32c.value(data)).to_bytes(4, "little")
 
 
 def _rounded(values: npt.NDArray[np.float32], keep_bits: int | None) -> npt.NDArray[np.float32]:

@@ -1,13 +1,16 @@
 """The archive at a path and what is kept beside it: journal, raw files, last answers.
 
-They are in the folder `<archive>.downloads`, which appears with the first order: looking
-at an archive, or at a path where there is none, creates nothing.
+They are in the folder `<archive>.downloads`, or for an archive at a URL in one of the user's,
+which appears with the first order: looking at an archive, or where there is none, creates
+nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,8 +41,18 @@ def existing_archive(path: str) -> Archive:
 
 
 def downloads_folder(archive_path: str | Path) -> Path:
-    """Where the journal, the answers and the raw files of an archive are: beside it."""
-    path = Path(archive_path)
+    """Where the journal, the answers and the raw files of an archive are: beside it.
+
+    Those of an archive at a URL are in a folder of the user's.
+    """
+    name = str(archive_path)
+    if "://" in name and not name.startswith("file:"):
+        from platformdirs import user_data_path
+
+        safe = re.sub(r"[^A-Za-z0-9.-]+", "_", name.rstrip("/"))
+        digest = hashlib.sha256(name.rstrip("/").encode()).hexdigest()[:8]
+        return user_data_path("sentinel1-healpix") / "downloads" / f"{safe}.{digest}"
+    path = Path(name)
     return path.with_name(path.name + BESIDE)
 
 
@@ -55,6 +68,8 @@ def describe(archive_path: str) -> str:
     if "://" not in archive_path and not Path(archive_path).exists():
         return "new"
     archive = open_archive(archive_path)
+    if not archive.is_folder and archive.layout is None:
+        return "new"
     try:
         records = archive.records()
     except ValueError:

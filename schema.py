@@ -29,7 +29,6 @@ from storage import Storage
 FORMAT = "sentinel1-healpix archive"
 FORMAT_VERSION = 2  # to be raised when older programs could not read what is written
 INNER = 131_072  # cells in an inner chunk of a shard: the least that a box read fetches
-COARSE_INNER = 32_768  # the same in overviews
 OVERVIEWS = (2, 4, 6)  # levels by which a record's overviews are coarser
 ROWS = 1024  # records in one chunk of the arrays that hold a value per record
 EMPTY = int(np.iinfo(np.uint64).max)  # in a shard's index: all cells have the fill value
@@ -189,7 +188,7 @@ def _overview_metadata(
     group: zarr.Group, tile: Tile, layout: Layout, level: int, size: int
 ) -> dict[str, Any]:
     """The metadata of the group of an overview and of what is in it."""
-    inner = min(COARSE_INNER, size)
+    inner = min(INNER, size)
     grid = Grid(level, size, inner, -(-size // inner) * inner, f"cells_{level}")
     attributes = _group_attributes(tile, layout, level, grid.dim)
     within = group.create_group(str(level), attributes=attributes)

@@ -1,8 +1,8 @@
 """Reading a tile back from disk.
 
-zarr-python writes (`commit`); reading needs so little of Zarr that it is done here: look
-into the shards' indexes, fetch the inner chunks that are wanted, check their crc32c, let
-blosc decode them straight into the result, on all cores.  The numbers that say where to
+Reading needs so little of Zarr that it is done here: look into the shards' indexes, fetch
+the inner chunks that are wanted, check their crc32c, let blosc decode them straight into the
+result, on all cores.  The numbers that say where to
 look come from the metadata, so an archive made with other constants reads as well.  What is
 needed next of several files is asked for at once: far storage takes its time for each answer.
 
@@ -429,7 +429,7 @@ def read_shards(shards: Sequence[Shard], spans: Spans) -> list[Any]:
             else:
                 target[:] = fill_value(shard.array)
     work = [task for _, task in tasks]
-    results = map(_place, work) if len(work) < 4 else _pool().map(_place, work)
+    results = map(_place, work) if len(work) < 4 else pool().map(_place, work)
     for (i, _), damage in zip(tasks, results, strict=True):
         if damage is not None:
             outs[i] = damage
@@ -592,9 +592,10 @@ def _unpack(data: Bytes, out: npt.NDArray[Any] | None = None) -> Any:
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
+def pool() -> ThreadPoolExecutor:
+    """Threads to pack and unpack inner chunks on all cores."""
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="shards")
 
 
 if hasattr(os, "register_at_fork"):  # threads do not live on in a forked process
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=pool.cache_clear)

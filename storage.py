@@ -212,7 +212,19 @@ class Bucket(Storage):
                 obstore.put(self._store, key, bytes(data), mode=mode)
         except (AlreadyExistsError, PreconditionError):
             return False
+        except OSError as error:
+            if "409 Conflict" in str(error):  # another one is being put just now
+                return False
+            raise
         return True
+
+    def require_conditions(self, key: str, data: Any) -> None:
+        """Raise OSError if the store ignores conditions; the object must be there, and stays."""
+        if self.put_if(key, data, None) or self.put_if(key, data, '"none"'):
+            raise OSError(
+                f"{self.name}: this object store ignores the conditions of a put (If-None-Match, "
+                "If-Match), so nothing can be written there safely.  Choose another one."
+            )
 
     def discard(self, keys: Sequence[str]) -> None:
         """Remove objects; nothing there is fine."""

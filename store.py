@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from dataclasses import replace as changed
-from itertools import repeat
+from itertools import groupby, repeat
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -155,8 +155,8 @@ class Archive:
 
     def chunks(self, tile: Tile | None = None) -> list[Chunk]:
         """The records of one tile, or of all, sorted by tile and day."""
-        groups = map(self._load, self.tiles() if tile is None else [tile])
-        return [chunk for group in groups if group for chunk in group.records()]
+        groups = self._groups(self._named_tiles() if tile is None else [tile])
+        return [chunk for group in groups for chunk in group.records()]
 
     def has(self, chunk: Chunk) -> bool:
         """Whether there is a record of this chunk."""
@@ -170,11 +170,10 @@ class Archive:
         the record's shards on disk; what is not known of its origin is None.
         """
         rows: list[dict[str, Any]] = []
-        for group in map(self._load, self.tiles() if tiles is None else tiles):
-            if group is not None:
-                found = group.records()
-                about = group.about(found.values())
-                rows += map(_row, repeat(group), found, found.values(), about)
+        for group in self._groups(self._named_tiles() if tiles is None else tiles, "provenance"):
+            found = group.records()
+            about = group.about(found.values())
+            rows += map(_row, repeat(group), found, found.values(), about)
         return pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
 
     # --- reading ---
@@ -191,9 +190,7 @@ class Archive:
 
     def views(self, tiles: Iterable[Tile] | None = None) -> list[View]:
         """The tiles as they are now, of all or of those named that there are."""
-        tiles = self._named_tiles() if tiles is None else list(tiles)
-        with ThreadPoolExecutor(TILES if self._files.is_far else 1) as pool:
-            return [view for view in pool.map(self.view, tiles) if view is not None]
+        return self._each(self.view, self._named_tiles() if tiles is None else tiles)
 
     def read(
         self,
@@ -291,11 +288,22 @@ class Archive:
                 found.append(Tile.from_name(name, layout.chunk_size))
         return sorted(found)
 
-    def _load(self, tile: Tile) -> Group | None:
+    def _groups(self, tiles: Iterable[Tile], *also: str) -> list[Group]:
+        """Those of these tiles that there are, with what else is needed of them."""
+        return self._each(lambda tile: self._load(tile, *also), tiles)
+
+    def _each(self, open_: Callable[[Tile], Opened | None], tiles: Iterable[Tile]) -> list[Opened]:
+        """What there is of these tiles; several are opened at a time where that takes long."""
+        if not self._files.is_far:
+            return [found for found in map(open_, tiles) if found is not None]
+        with ThreadPoolExecutor(TILES) as pool:
+            return [found for found in pool.map(open_, tiles) if found is not None]
+
+    def _load(self, tile: Tile, *also: str) -> Group | None:
         layout = self.layout
         if layout is None or exact_size(tile.size) != layout.chunk_size:
             return None
-        return self._opened(tile, lambda: Group.load(self._files, tile))
+        return self._opened(tile, lambda: Group.load(self._files, tile, also))
 
     def _opened(self, tile: Tile, load: Callable[[], Opened]) -> Opened:
         try:
@@ -331,7 +339,9 @@ class Archive:
     def _create(self, layout: Layout) -> None:
         """Make the archive, unless another process just did."""
         if isinstance(self._files, Bucket):
-            self._files.put_if("zarr.json", encode_json(root_metadata(layout)), None)
+            data = encode_json(root_metadata(layout))
+            if self._files.put_if("zarr.json", data, None):
+                self._files.require_conditions("zarr.json", data)
             return
         make_folder(self.path)
         with FileLock(self.path / LOCK, timeout=LOCK_WAIT):
@@ -463,8 +473,11 @@ def _verify_tile(group: Group) -> Iterator[Damage]:
 def _verify_record(
     group: Group, chunk: Chunk, slot: int, about: dict[str, Any]
 ) -> Iterator[Damage]:
-    for name in group.written(about):
-        values = group.try_read([name], slot, Spans.whole(group.size(name)), about)[name]
+    found: dict[str, Any] = {}
+    for _, level in groupby(group.written(about), lambda name: name.rpartition("/")[0]):
+        names = list(level)  # all of one level at a time
+        found |= group.try_read(names, slot, Spans.whole(group.size(names[0])), about)
+    for name, values in found.items():
         if isinstance(values, DamageError):
             yield Damage(group.tile, chunk, name, values.reason)
         elif name == "count":

@@ -60,7 +60,7 @@ def coverage_map(archive: Archive) -> Figure:
     axes.set_ylabel("Latitude", fontsize=_TEXT)
     _draw_land(axes, box)
     _draw_tiles(figure, tiles, lefts, counts, width / (box[1] - box[0]))
-    title = f"{archive.name.rstrip('/').rpartition('/')[2]}: records by tile, {sum(counts)} in all"
+    title = f"{Path(archive.name).name}: records by tile, {sum(counts)} in all"
     axes.set_title(title, fontsize=_TEXT + 2, fontweight="bold", loc="left")
     return figure
 

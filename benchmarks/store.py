@@ -76,9 +76,12 @@ def records(folder: Path, cells: xr.Dataset) -> Iterator[Row]:
             "box": lambda turn: store.Archive(ours).read(day(turn), BOX),
         }
     )
-    size = size_of(plain) / TURNS
-    yield row("bytes of a record, lossless", 0.95, size_of(ours) / TURNS, size, "MB")
-    rounded = size_of(write_rounded(folder / "rounded", cells))
+    # The plain layout has no overviews: the first rows compare what both have.
+    size, (full, coarse) = size_of(plain) / TURNS, shard_sizes(ours)
+    yield row("bytes of a record, lossless", 0.95, full, size, "MB")
+    share = f"{coarse / full:.3g} ({coarse / 1e6:.3g} MB)"
+    yield "bytes of its overviews", "the record", "about 0.065", share
+    rounded, _ = shard_sizes(write_rounded(folder / "rounded", cells))
     yield row(f"bytes of a record, KEEP_BITS = {KEEP_BITS}", 0.45, rounded, size, "MB")
     for work, asked, name, other in (
         ("write a record", 1.3, "write", "plain write"),
@@ -187,6 +190,13 @@ def bytes_read(work: Callable[[], Any]) -> float:
 
 def size_of(path: Path) -> float:
     return float(sum(file.stat().st_size for file in path.rglob("*") if file.is_file()))
+
+
+def shard_sizes(path: Path) -> tuple[float, float]:
+    """Bytes of a record's shards and of those of its overviews."""
+    full = sum(file.stat().st_size for file in path.glob(f"{TILE.name}/*/c/0/0"))
+    coarse = sum(file.stat().st_size for file in path.glob(f"{TILE.name}/*/*/c/0/0"))
+    return float(full), float(coarse)
 
 
 def row(work: str, asked: float | None, ours: float, theirs: float, unit: str) -> Row:

@@ -12,6 +12,7 @@ import xarray as xr
 import zarr
 
 import healpix
+import pack
 import schema
 import store
 from grid import BBox, Chunk, Tile, tile_at
@@ -255,6 +256,26 @@ def test_bytes_and_removals_include_them(tmp_path):
 
 
 # --- for others ---
+
+
+@pytest.mark.parametrize("keep_bits", [None, 9])
+@pytest.mark.parametrize("inner", [131_072, 1000])
+def test_shards_are_those_that_zarr_python_writes(tmp_path, monkeypatch, keep_bits, inner):
+    monkeypatch.setattr(store, "KEEP_BITS", keep_bits)
+    monkeypatch.setattr(schema, "INNER", inner)
+    monkeypatch.setattr(store, "PIX_MAX", 10 * 131_072 if inner > 1000 else 8000)
+    archive, cells = Archive(tmp_path / "a"), cells_with_gaps(TILE, 3)
+    for name, fill in (("VV", np.nan), ("VH", np.nan), ("count", 0)):
+        cells[name].values[900:3100] = fill
+    archive.write(CHUNK, cells)
+    group = archive._load(TILE)
+    assert group is not None
+    for name in group.cell_arrays:
+        values = zarr.open_group(archive.path / TILE.name, mode="r")[name][0]  # type: ignore[index]
+        files = pack.packed(group, name, 0, values)
+        there = archive.path / group.shard(name, 0)
+        wanted = {group.shard(name, 0): there.read_bytes()} if there.exists() else {}
+        assert {key: bytes(data) for key, data in files.items()} == wanted
 
 
 def test_plain_xarray_zarr_and_xdggs_find_them(square):
