@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime as dt
+import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asking
 from asking import Period
@@ -16,12 +18,15 @@ from grid import BBox, Chunk, Tile
 from outcome import DONE, FAILED, NO_DATA
 from places import downloads_folder, open_archive, open_journal, remember, remembered
 from terminal import confirm, count, duration, size, somebody_is_there, tell
+from trouble import LimitReached
 
 if TYPE_CHECKING:
-    from download import Plan, Result, Summary
+    from download import Cover, Pace, Plan, Range, Result, Summary
     from store import Archive
 
 EMBEDDED_POLL = 1.0  # s between two questions to a back end that is ours alone
+TILES_SHOWN = 4  # of which a plan shows each, with what is covered of it
+ROWS_SHOWN = 8  # days and orbits that a plan shows
 CELL_BYTES = 6.3  # of a cell in the archive, until there are records to go by
 
 
@@ -34,11 +39,20 @@ def run_download(
     backend: str | None = None,
     retry_empty: bool = False,
     yes: bool = False,
+    catalogue: str | None = None,
+    no_catalogue: bool = False,
+    max_credits: float | None = None,
+    dry_run: bool = False,
+    as_json: bool = False,
 ) -> int:
     """Ask for what is missing, say what it will cost, then order, convert and store."""
     import convert
     import download
 
+    if catalogue and no_catalogue:
+        raise ValueError("--catalogue and --no-catalogue exclude each other.")
+    if as_json and not dry_run:
+        raise ValueError("--json prints the plan of a --dry-run.  Nothing was ordered.")
     if start and end:
         asking.require_order(start[0], end[1])
     archive = open_archive(archive_path)
@@ -52,8 +66,20 @@ def run_download(
     usual = before.get("bbox", str(asking.EXAMPLE_AREA))
     bbox = asking.area(bbox, usual, download.CHUNK_SIZE)
     days = asking.ask_period(start, end, asking.remembered_period(before, asking.EXAMPLE_DAY))
-    plan = make_plan(archive, bbox, days, orbit or "any", backend, retry_empty)
+    covers, go_on = None, True
+    if not no_catalogue:
+        patient = somebody_is_there() and not yes and not dry_run
+        covers, go_on = ask_catalogue(bbox, days, backend, catalogue, patient)
+    if not go_on:
+        tell("Nothing was started.")
+        return DONE
+    asked = None if covers is None else catalogue or ""
+    plan = make_plan(
+        archive, bbox, days, orbit, backend, retry_empty, covers, asked, max_credits
+    )  # fmt: skip
     describe_plan(plan, archive)
+    if dry_run:
+        return show_plan(plan, as_json)
     if not plan.missing and not plan.begun:
         tell("Nothing to order.")
         return DONE if plan.archived else NO_DATA
@@ -68,13 +94,61 @@ def run_download(
     return code
 
 
+def ask_catalogue(
+    bbox: BBox, days: Period, backend: str, named: str | None, patient: bool
+) -> tuple[dict[Chunk, Cover] | None, bool]:
+    """What the catalogue has, and whether to go on; None: order every day without it.
+
+    That is asked where it does not answer or has nothing, if there is a ``patient``
+    somebody to answer; otherwise CatalogueError is raised, or nothing is what there is.
+    """
+    import download
+
+    try:
+        covers = look_up(bbox, days, backend, named)
+    except download.CatalogueError as error:
+        if not patient:
+            raise
+        tell(f"  {error}")
+    else:
+        if covers:
+            return covers, True
+        tell(
+            f"  The catalogue has no image of {bbox} from {days[0]} to {days[1]}.  "
+            "--no-catalogue orders every day nevertheless."
+        )
+        if not patient:
+            return covers, True
+    return None, confirm("Order every day, image or not?", default=False)
+
+
+def look_up(bbox: BBox, days: Period, backend: str, named: str | None) -> dict[Chunk, Cover]:
+    """Ask the catalogue that was named, or the one of the back end."""
+    import catalogue
+    import download
+    from progress import working
+
+    address: contextlib.AbstractContextManager[str]
+    address = contextlib.nullcontext(download.BACKENDS.get(backend, backend))
+    if backend == "sandbox" and named is None:
+        import embedded
+
+        address = embedded.catalogue()
+    with working("asking the catalogue"), address as url:
+        where = named or catalogue.address(url)
+        return download.images(bbox, *days, where, download.CHUNK_SIZE, download.BANDS)
+
+
 def make_plan(
     archive: Archive,
     bbox: BBox,
     days: Period,
-    orbit: str,
+    orbit: str | None,
     backend: str,
     retry_empty: bool = False,
+    covers: dict[Chunk, Cover] | None = None,
+    asked: str | None = None,
+    max_credits: float | None = None,
 ) -> Plan:
     """What is missing; the archive is read once, not for every chunk."""
     import download
@@ -84,32 +158,154 @@ def make_plan(
     with working("planning"), contextlib.closing(open_journal(archive.path)) as journal:
         return download.plan(
             bbox, *days, orbit, lambda chunk: chunk.name in names, journal,
-            backend, chunk_size=download.CHUNK_SIZE, retry_empty=retry_empty,
+            backend, chunk_size=download.CHUNK_SIZE, retry_empty=retry_empty, covers=covers,
+            asked=asked, max_credits=max_credits, pace=pace_of(backend),
         )  # fmt: skip
+
+
+def pace_of(backend: str) -> Pace:
+    """How often a back end is asked: one that is ours alone more often."""
+    import download
+
+    pace = download.PACE
+    if backend == "sandbox":
+        return dataclasses.replace(pace, poll=min(EMBEDDED_POLL, pace.poll))
+    return pace
 
 
 def describe_plan(plan: Plan, archive: Archive) -> None:
     """What there is, what is missing, what it will cost."""
     import download
 
-    cost = plan.estimate
+    if plan.covers:
+        describe_images(plan)
     tell(
         f"  chunks {count_chunks(plan)}   already archived {len(plan.archived)}   "
         f"known empty {len(plan.empty)}   to order {len(plan.missing)}"
     )
-    if plan.begun:
-        tell(f"  begun by an earlier request, and paid for: {count(len(plan.begun), 'more chunk')}")
+    for line in remarks(plan):
+        tell(f"  {line}")
     if not plan.missing:
         return
+    cost = plan.estimate
     basis = f"from your last {count(cost.jobs, 'job')}" if cost.jobs else "a typical value"
-    credits = f", at least {cost.credits:.0f} credits" if cost.credits is not None else ""
     tell(
         f"  about {size(cost.bytes)} to download, {size(bytes_to_archive(plan, archive))} to "
-        f"archive, {duration(cost.seconds)} with {count(download.MAX_INFLIGHT, 'slot')} "
-        f"({basis}){credits if plan.backend != 'sandbox' else ''}"
+        f"archive, {within(cost.seconds, cost.seconds_range, duration)} with "
+        f"{count(download.MAX_INFLIGHT, 'slot')} ({basis}){credits_of(plan)}"
     )
     if plan.backend == "sandbox":
         tell(f"  {asking.SANDBOX}")
+
+
+def describe_images(plan: Plan) -> None:
+    """A table of what share of each tile there is, by day and orbit."""
+    assert plan.covers
+    tiles = list(dict.fromkeys(chunk.tile for chunk in plan.covers))
+    rows: dict[tuple[dt.date, str], dict[Tile, float]] = {}
+    for chunk, cover in plan.covers.items():
+        if chunk.orbit != "any":
+            rows.setdefault((chunk.day, chunk.orbit), {})[chunk.tile] = cover.share
+    days = len({day for day, _ in rows})
+    length = (plan.last - plan.first).days + 1
+    tell(f"  The catalogue has images of {count(days, 'day')}{f' of {length}' * (length > 1)}:")
+    few = len(tiles) <= TILES_SHOWN
+    head = [tile.name for tile in tiles] if few else ["tiles", "covered"]
+    lines = [("day", "orbit", *head)]
+    for (day, orbit), shares in sorted(rows.items())[:ROWS_SHOWN]:
+        mean = sum(shares.values()) / len(shares)
+        cells = (
+            [percent(shares.get(t)) for t in tiles] if few else [f"{len(shares)}", percent(mean)]
+        )
+        lines.append((str(day), orbit, *cells))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)]
+        tell(f"  {'  '.join(cells).rstrip()}")
+    if len(rows) > ROWS_SHOWN:
+        more = {day for day, _ in sorted(rows)[ROWS_SHOWN:]}
+        tell(f"  and {count(len(more), 'more day')}")
+
+
+def percent(share: float | None) -> str:
+    """A share in few characters; what is not all of it is never called 100 %."""
+    if share is None:
+        return "-"
+    if share >= 0.999999:
+        return "100 %"
+    return f"{100 * share:.0f} %" if 0.005 <= share < 0.995 else f"{100 * share:.1f} %"
+
+
+def remarks(plan: Plan) -> Iterator[str]:
+    """What is not plain about a plan."""
+    if plan.begun:
+        yield f"begun by an earlier request, and paid for: {count(len(plan.begun), 'more chunk')}"
+    days = sum(chunk.orbit == "any" for chunk in plan.archived)
+    if plan.covers and plan.orbit is None and days:
+        yield (
+            f"archived with all passes of a day in one: {count(days, 'record')}; --orbit "
+            "ascending or descending orders these apart"
+        )
+    if plan.renewed:
+        yield f"found empty before, but with newer images now: {count(len(plan.renewed), 'chunk')}"
+
+
+def within(value: float, spread: Range | None, words: Callable[[float], str]) -> str:
+    """A value and its range, if there is one that says more."""
+    if spread is None or words(spread[0]) == words(spread[1]):
+        return words(value)
+    return f"{words(value)} ({words(spread[0])} to {words(spread[1])})"
+
+
+def credits_of(plan: Plan) -> str:
+    """What a plan costs, and what of it a limit lets be done."""
+    cost = plan.estimate
+    if cost.credits is None or (plan.backend == "sandbox" and plan.max_credits is None):
+        return ""
+    amount = within(cost.credits, cost.credits_range, lambda credits: f"{credits:.0f}")
+    words = f", {'' if cost.jobs else 'at least '}{amount} credits"
+    if plan.max_credits is not None and cost.credits > plan.max_credits:
+        number = int(plan.max_credits * len(plan.missing) / cost.credits)
+        words += f"; the limit of {plan.max_credits:g} is enough for about {number}"
+    return words
+
+
+def show_plan(plan: Plan, as_json: bool) -> int:
+    """End a dry run: the plan was told, or is printed for programs."""
+    import click
+
+    if as_json:
+        click.echo(json.dumps(plan_document(plan)))
+    tell("A dry run: nothing was ordered.")
+    return DONE if count_chunks(plan) or plan.begun else NO_DATA
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """A plan for programs."""
+    kinds = {"archived": plan.archived, "known_empty": plan.empty, "to_order": plan.missing}
+    covers = plan.covers or {}
+    listed = [
+        {
+            "tile": chunk.tile.name,
+            "day": chunk.day.isoformat(),
+            "orbit_state": chunk.orbit,
+            "covered": covers[chunk].share if chunk in covers else None,
+            "state": kind,
+        }
+        for kind, chunks in kinds.items()
+        for chunk in chunks
+    ]
+    return {
+        "backend": plan.backend,
+        "catalogue": plan.covers is not None,
+        "bbox": str(plan.bbox),
+        "start": plan.first.isoformat(),
+        "end": plan.last.isoformat(),
+        "chunks": len(listed),
+        **{kind: len(chunks) for kind, chunks in kinds.items()},
+        "list": listed,
+        "estimate": dataclasses.asdict(plan.estimate),
+    }
 
 
 def count_chunks(plan: Plan) -> int:
@@ -141,12 +337,11 @@ def carry_out(plan: Plan, archive: Archive) -> Summary:
     from progress import DownloadProgress
 
     folder = downloads_folder(archive.path)
-    pace = download.PACE
+    pace = pace_of(plan.backend)
     address: contextlib.AbstractContextManager[str] = contextlib.nullcontext(plan.backend)
     if plan.backend == "sandbox":
         import embedded
 
-        pace = dataclasses.replace(pace, poll=min(EMBEDDED_POLL, pace.poll))
         address = embedded.back_end(folder / "sandbox", tell)
     with address as url:
         connection = download.connect(
@@ -199,6 +394,9 @@ def report(summary: Summary, plan: Plan, folder: Path) -> int:
     ]
     shown = [row for row in rows if row[1] != "0" or row[0] in ("archived", "no data")]
     print_table(["what", "how much", "remarks"], shown)
+    if isinstance(summary.stopped, LimitReached):
+        tell(str(summary.stopped))
+        return FAILED
     if summary.stopped is not None:
         raise summary.stopped
     if summary.failed:
