@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -202,12 +203,18 @@ def _windows(first: dt.date, last: dt.date, tiles: int) -> Iterator[tuple[dt.dat
 
 
 def _unusable(url: str, error: Exception) -> str:
-    words = " ".join(str(error).split())
-    words = words if len(words) <= 150 else words[:147] + "..."
+    """What is wrong with a catalogue, and the ways out."""
+    from pystac_client.exceptions import APIError
+
+    why = "its answer is not that of a catalogue of images"
+    if isinstance(error, APIError):
+        again = re.search(r"too many (\d+) error responses", str(error))
+        status = getattr(error, "status_code", None) or (again and again[1])
+        why = f"it answers with HTTP {status}" if status else "it does not answer"
     return (
-        f"The catalogue {url} cannot be asked which images there are "
-        f"({words or type(error).__name__}).  Nothing was ordered.  Try again later, name another "
-        "one with --catalogue, or order every day, image or not, with --no-catalogue."
+        f"The catalogue {url} cannot be asked which images there are: {why}.  Nothing was "
+        "ordered.  Try again later, name another one with --catalogue, or order every day, "
+        "image or not, with --no-catalogue."
     )
 
 

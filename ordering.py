@@ -259,15 +259,15 @@ def within(value: float, spread: Range | None, words: Callable[[float], str]) ->
 
 def credits_of(plan: Plan) -> str:
     """What a plan costs, and what of it a limit lets be done."""
-    cost = plan.estimate
-    if cost.credits is None or (plan.backend == "sandbox" and plan.max_credits is None):
-        return ""
-    amount = within(cost.credits, cost.credits_range, lambda credits: f"{credits:.0f}")
-    words = f", {'' if cost.jobs else 'at least '}{amount} credits"
-    if plan.max_credits is not None and cost.credits > plan.max_credits:
-        number = int(plan.max_credits * len(plan.missing) / cost.credits)
-        words += f"; the limit of {plan.max_credits:g} is enough for about {number}"
-    return words
+    cost, limit = plan.estimate, plan.max_credits
+    words = ""
+    if cost.credits is not None and (plan.backend != "sandbox" or limit is not None):
+        amount = within(cost.credits, cost.credits_range, lambda credits: f"{credits:.0f}")
+        words = f", {'' if cost.jobs else 'at least '}{amount} credits"
+    if limit is not None and cost.credits is not None and cost.credits > limit:
+        number = int(limit * len(plan.missing) / cost.credits)
+        return f"{words}; the limit of {limit:g} is enough for about {number} of them"
+    return words if limit is None else f"{words}; a limit of {limit:g} credits"
 
 
 def show_plan(plan: Plan, as_json: bool) -> int:

@@ -271,7 +271,9 @@ class Scheduler:
 
     def _turn(self) -> None:
         """Take in one report, or do one thing, or wait for either."""
-        self._mind_the_limit()
+        if self._at_the_limit():
+            self._halt(_limit_reached(self._purse), EVERYTHING - ORDERING)
+            return
         now = self._pace.clock()
         soonest = now + LONGEST_REST
         if self._inbox.empty():
@@ -619,11 +621,10 @@ class Scheduler:
     def _fail(self, attempt: _Attempt, reason: str) -> None:
         self._finish(attempt, State.FAILED, redact(reason))
 
-    def _mind_the_limit(self) -> None:
-        """End the ordering when not one more job may be started, whatever those cost that run."""
+    def _at_the_limit(self) -> bool:
+        """Whether not one more job may be started, whatever those cost that run now."""
         waiting = State.PLANNED in self._allowed and (self._todo or self._count(PENDING))
-        if waiting and not self._purse.allows() and not self._count(IN_PLACE):
-            self._halt(_limit_reached(self._purse), EVERYTHING - ORDERING)
+        return bool(waiting) and not self._purse.allows() and not self._count(IN_PLACE)
 
     def _halt(self, reason: Exception, allowed: frozenset[State]) -> None:
         """Go on only with attempts in the ``allowed`` states, then end the run."""
