@@ -195,7 +195,7 @@ def plan(
     history = journal.history(backend, HISTORY)
     return Plan(
         backend, bbox, start, end, orbit, missing, list(dict.fromkeys(archived)), empty,
-        estimate(missing, history, backend, pace), retry_empty, journal.now(), begun,
+        estimate(missing, history, backend, pace, covers or {}), retry_empty, journal.now(), begun,
         covers, [] if retry_empty else renewed, asked, max_credits,
     )  # fmt: skip
 
@@ -233,16 +233,21 @@ def _is_new(chunk: Chunk, nothing: list[Row], covers: Mapping[Chunk, Cover] | No
 
 
 def estimate(
-    chunks: Sequence[Chunk], history: Sequence[Row], backend: str, pace: Pace = PACE
+    chunks: Sequence[Chunk],
+    history: Sequence[Row],
+    backend: str,
+    pace: Pace = PACE,
+    covers: Mapping[Chunk, Cover] | None = None,
 ) -> Estimate:
     """Bytes, seconds and credits for these chunks: the median of jobs of our own, or typical.
 
-    The time is that of the turns in all places, but at least that of the starts, and what
-    the last result takes to get into the archive.
+    The bytes go by the area that is covered.  The time is that of the turns in all places,
+    but at least that of the starts, and what the last result takes to get into the archive.
     """
-    area, number = sum(_area(chunk.tile) for chunk in chunks), len(chunks)
+    number, known = len(chunks), covers or {}
+    area = sum(_area(c.tile) * (known[c].share if c in known else 1.0) for c in chunks)
     typical = EMBEDDED_SECONDS if backend == "sandbox" else TYPICAL_SECONDS
-    density = [(row.bytes or 0) / _area(row.chunk.tile) for row in history]
+    density = [(row.bytes or 0) / (_area(row.chunk.tile) * _covered(row)) for row in history]
     held = [(row.noticed or row.finished or 0) - (row.started or 0) for row in history]
     behind = [(row.ended or row.noticed) - row.noticed for row in history if row.noticed]
     costs = [row.credits for row in history if row.credits is not None]
@@ -264,6 +269,11 @@ def estimate(
         _spread(held, seconds),
         _spread(costs, lambda each: each * number),
     )
+
+
+def _covered(row: Row) -> float:
+    """What share of the tile the images cover; all of it where the catalogue was not asked."""
+    return float(json.loads(row.images)["covered"]) if row.images else 1.0
 
 
 def _median(values: Sequence[float], otherwise: float) -> float:
@@ -392,6 +402,7 @@ def _about(covers: Mapping[Chunk, Cover], chunk: Chunk) -> str:
     cover = covers[chunk]
     return json.dumps(
         {
+            "covered": cover.share,
             "relative_orbits": cover.relative_orbits,
             "platforms": cover.platforms,
             "acquired": cover.times,

@@ -727,7 +727,9 @@ def _login_needed(trouble: Trouble) -> LoginNeeded:
 
 def _images(row: Row) -> dict[str, tuple[Any, ...]]:
     """What the catalogue said of the images of an attempt."""
-    return {name: tuple(values) for name, values in json.loads(row.images or "{}").items()}
+    known = json.loads(row.images or "{}")
+    names = ("relative_orbits", "platforms", "acquired")
+    return {name: tuple(known[name]) for name in names if name in known}
 
 
 def _limit_reached(purse: Purse) -> LimitReached:

@@ -365,7 +365,7 @@ def test_the_estimate_of_the_second_run_is_within_a_fifth_of_what_it_takes(
     sandboxes, archive, covers
 ):
     own = sandboxes("--job-seconds", "1.5")
-    chunks = [c for c in covers if c.orbit != "any"]
+    chunks = [c for c in covers if c.orbit != "any" and covers[c].share == 1]
     warm = store.Archive(archive.path.with_name("warm.zarr"))  # compiled loops are no part of a job
     run(own, warm, plan(warm, {chunks[0]: covers[chunks[0]]}))
     part = {c: covers[c] for c in chunks[:4]}
@@ -379,7 +379,7 @@ def test_the_estimate_of_the_second_run_is_within_a_fifth_of_what_it_takes(
     assert summary.seconds == pytest.approx(second.estimate.seconds, rel=0.2)
     low, high = second.estimate.seconds_range or (0, 0)
     assert low <= second.estimate.seconds <= high
-    assert summary.bytes == pytest.approx(second.estimate.bytes, rel=0.6), "coverage varies"
+    assert summary.bytes == pytest.approx(second.estimate.bytes, rel=0.2)
     paid = [row.credits for row in journal_of(archive).rows()][:10]
     assert sum(c or 0 for c in paid) == pytest.approx(second.estimate.credits, rel=0.05)
 

@@ -514,7 +514,7 @@ def test_stopped_twice_it_goes_on_with_the_same_jobs(tmp_path):
     with start() as running:
         running.wait_for("An earlier download stopped with 0 of 3 chunks done.  Continue it? [Y/n]")
         running.answer("")
-        running.wait_for("on 2026-01-20 archived")
+        running.wait_for("on 2026-01-20 (descending) archived")
         os.kill(running.pid, signal.SIGTERM)
         assert running.end() == INTERRUPTED
         assert "Run the same command to continue." in " ".join(running.screen.split())
