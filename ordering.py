@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime as dt
-import json
-import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import asking
 from asking import Period
-from grid import BBox, Chunk, Tile
+from grid import BBox, Chunk
 from outcome import DONE, FAILED, NO_DATA
 from places import downloads_folder, open_archive, open_journal, remember, remembered
-from terminal import confirm, count, duration, size, somebody_is_there, tell
+from planning import describe_plan, show_plan
+from terminal import confirm, duration, size, somebody_is_there, tell
 from trouble import LimitReached
 
 if TYPE_CHECKING:
-    from download import Cover, Pace, Plan, Range, Result, Summary
+    from download import Cover, Pace, Plan, Result, Summary
     from store import Archive
 
 EMBEDDED_POLL = 1.0  # s between two questions to a back end that is ours alone
-TILES_SHOWN = 4  # of which a plan shows each, with what is covered of it
-ROWS_SHOWN = 8  # days and orbits that a plan shows
-CELL_BYTES = 6.3  # of a cell in the archive, until there are records to go by
 
 
 def run_download(
@@ -49,10 +44,7 @@ def run_download(
     import convert
     import download
 
-    if catalogue and no_catalogue:
-        raise ValueError("--catalogue and --no-catalogue exclude each other.")
-    if as_json and not dry_run:
-        raise ValueError("--json prints the plan of a --dry-run.  Nothing was ordered.")
+    require_sense(catalogue and no_catalogue, as_json and not dry_run)
     if start and end:
         asking.require_order(start[0], end[1])
     archive = open_archive(archive_path)
@@ -92,6 +84,14 @@ def run_download(
     if code == DONE:
         remember(folder, bbox=bbox, start=days[0], end=days[1], backend=backend)
     return code
+
+
+def require_sense(both: object, no_plan: bool) -> None:
+    """Refuse flags that exclude each other."""
+    if both:
+        raise ValueError("--catalogue and --no-catalogue exclude each other.  Nothing was ordered.")
+    if no_plan:
+        raise ValueError("--json prints the plan of a --dry-run.  Nothing was ordered.")
 
 
 def ask_catalogue(
@@ -171,164 +171,6 @@ def pace_of(backend: str) -> Pace:
     if backend == "sandbox":
         return dataclasses.replace(pace, poll=min(EMBEDDED_POLL, pace.poll))
     return pace
-
-
-def describe_plan(plan: Plan, archive: Archive) -> None:
-    """What there is, what is missing, what it will cost."""
-    import download
-
-    if plan.covers:
-        describe_images(plan)
-    tell(
-        f"  chunks {count_chunks(plan)}   already archived {len(plan.archived)}   "
-        f"known empty {len(plan.empty)}   to order {len(plan.missing)}"
-    )
-    for line in remarks(plan):
-        tell(f"  {line}")
-    if not plan.missing:
-        return
-    cost = plan.estimate
-    basis = f"from your last {count(cost.jobs, 'job')}" if cost.jobs else "a typical value"
-    tell(
-        f"  about {size(cost.bytes)} to download, {size(bytes_to_archive(plan, archive))} to "
-        f"archive, {within(cost.seconds, cost.seconds_range, duration)} with "
-        f"{count(download.MAX_INFLIGHT, 'slot')} ({basis}){credits_of(plan)}"
-    )
-    if plan.backend == "sandbox":
-        tell(f"  {asking.SANDBOX}")
-
-
-def describe_images(plan: Plan) -> None:
-    """A table of what share of each tile there is, by day and orbit."""
-    assert plan.covers
-    tiles = list(dict.fromkeys(chunk.tile for chunk in plan.covers))
-    rows: dict[tuple[dt.date, str], dict[Tile, float]] = {}
-    for chunk, cover in plan.covers.items():
-        if chunk.orbit != "any":
-            rows.setdefault((chunk.day, chunk.orbit), {})[chunk.tile] = cover.share
-    days = len({day for day, _ in rows})
-    length = (plan.last - plan.first).days + 1
-    tell(f"  The catalogue has images of {count(days, 'day')}{f' of {length}' * (length > 1)}:")
-    few = len(tiles) <= TILES_SHOWN
-    head = [tile.name for tile in tiles] if few else ["tiles", "covered"]
-    lines = [("day", "orbit", *head)]
-    for (day, orbit), shares in sorted(rows.items())[:ROWS_SHOWN]:
-        mean = sum(shares.values()) / len(shares)
-        cells = (
-            [percent(shares.get(t)) for t in tiles] if few else [f"{len(shares)}", percent(mean)]
-        )
-        lines.append((str(day), orbit, *cells))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = [f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)]
-        tell(f"  {'  '.join(cells).rstrip()}")
-    if len(rows) > ROWS_SHOWN:
-        more = {day for day, _ in sorted(rows)[ROWS_SHOWN:]}
-        tell(f"  and {count(len(more), 'more day')}")
-
-
-def percent(share: float | None) -> str:
-    """A share in few characters; what is not all of it is never called 100 %."""
-    if share is None:
-        return "-"
-    if share >= 0.999999:
-        return "100 %"
-    return f"{100 * share:.0f} %" if 0.005 <= share < 0.995 else f"{100 * share:.1f} %"
-
-
-def remarks(plan: Plan) -> Iterator[str]:
-    """What is not plain about a plan."""
-    if plan.begun:
-        yield f"begun by an earlier request, and paid for: {count(len(plan.begun), 'more chunk')}"
-    days = sum(chunk.orbit == "any" for chunk in plan.archived)
-    if plan.covers and plan.orbit is None and days:
-        yield (
-            f"archived with all passes of a day in one: {count(days, 'record')}; --orbit "
-            "ascending or descending orders these apart"
-        )
-    if plan.renewed:
-        yield f"found empty before, but with newer images now: {count(len(plan.renewed), 'chunk')}"
-
-
-def within(value: float, spread: Range | None, words: Callable[[float], str]) -> str:
-    """A value and its range, if there is one that says more."""
-    if spread is None or words(spread[0]) == words(spread[1]):
-        return words(value)
-    return f"{words(value)} ({words(spread[0])} to {words(spread[1])})"
-
-
-def credits_of(plan: Plan) -> str:
-    """What a plan costs, and what of it a limit lets be done."""
-    cost, limit = plan.estimate, plan.max_credits
-    words = ""
-    if cost.credits is not None and (plan.backend != "sandbox" or limit is not None):
-        amount = within(cost.credits, cost.credits_range, lambda credits: f"{credits:.0f}")
-        words = f", {'' if cost.jobs else 'at least '}{amount} credits"
-    if limit is not None and cost.credits is not None and cost.credits > limit:
-        number = int(limit * len(plan.missing) / cost.credits)
-        return f"{words}; the limit of {limit:g} is enough for about {number} of them"
-    return words if limit is None else f"{words}; a limit of {limit:g} credits"
-
-
-def show_plan(plan: Plan, as_json: bool) -> int:
-    """End a dry run: the plan was told, or is printed for programs."""
-    import click
-
-    if as_json:
-        click.echo(json.dumps(plan_document(plan)))
-    tell("A dry run: nothing was ordered.")
-    return DONE if count_chunks(plan) or plan.begun else NO_DATA
-
-
-def plan_document(plan: Plan) -> dict[str, Any]:
-    """A plan for programs."""
-    kinds = {"archived": plan.archived, "known_empty": plan.empty, "to_order": plan.missing}
-    covers = plan.covers or {}
-    listed = [
-        {
-            "tile": chunk.tile.name,
-            "day": chunk.day.isoformat(),
-            "orbit_state": chunk.orbit,
-            "covered": covers[chunk].share if chunk in covers else None,
-            "state": kind,
-        }
-        for kind, chunks in kinds.items()
-        for chunk in chunks
-    ]
-    return {
-        "backend": plan.backend,
-        "catalogue": plan.covers is not None,
-        "bbox": str(plan.bbox),
-        "start": plan.first.isoformat(),
-        "end": plan.last.isoformat(),
-        "chunks": len(listed),
-        **{kind: len(chunks) for kind, chunks in kinds.items()},
-        "list": listed,
-        "estimate": dataclasses.asdict(plan.estimate),
-    }
-
-
-def count_chunks(plan: Plan) -> int:
-    """How many chunks were asked for."""
-    return len(plan.missing) + len(plan.archived) + len(plan.empty)
-
-
-def bytes_to_archive(plan: Plan, archive: Archive) -> float:
-    """Bytes that the missing chunks will take, by the records there are, or a typical value."""
-    import convert
-
-    records = archive.records()
-    share = sum(map(share_of_sphere, (chunk.tile for chunk in plan.missing)))
-    if records.empty:
-        return share * 12 * convert.NSIDE**2 * CELL_BYTES
-    tiles = {tile.name: share_of_sphere(tile) for tile in archive.tiles()}
-    return float(share * records["bytes"].sum() / records["tile"].map(tiles).sum())
-
-
-def share_of_sphere(tile: Tile) -> float:
-    """The area of a tile, of that of the sphere."""
-    height = math.sin(math.radians(tile.north)) - math.sin(math.radians(tile.south))
-    return (tile.east - tile.west) / 360 * height / 2
 
 
 def carry_out(plan: Plan, archive: Archive) -> Summary:
