@@ -83,7 +83,10 @@ def ask_to_continue(archive_path: str) -> Request | None:
         if request is None:
             return None
         left, spent = journal.left_of(request), journal.spent(request.backend, request.asked)
-    there = set(open_archive(archive_path).chunks())
+    try:
+        there = set(open_archive(archive_path).chunks())
+    except ValueError:  # damaged: the menu has the command for that
+        return None
     left = [chunk for chunk in left if chunk not in there]
     if not left:
         return None
