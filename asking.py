@@ -85,6 +85,27 @@ def back_end(text: str) -> str:
     return require_safe(name)
 
 
+def catalogue_address(text: str) -> str:
+    """The address of a STAC API."""
+    name = text.strip()
+    if not re.search(r"://", name) or re.search(r"\s", name):
+        raise ValueError(f"{name!r} is no address like https://...")
+    from login import require_safe
+
+    return require_safe(name)
+
+
+def credits_limit(text: str) -> float:
+    """A number of credits, not negative."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{text.strip()!r} is no number of credits.")
+    return number
+
+
 def file_names(text: str) -> tuple[str, ...]:
     """Names that end in .png, .nc, .tif or .gif, with commas or blanks between and in them."""
     if text.strip().lower() in ("", "-", "none"):

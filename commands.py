@@ -9,6 +9,7 @@ question is on the screen at once.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import json
 from pathlib import Path
@@ -18,7 +19,7 @@ import click
 
 import asking
 from asking import EXAMPLE_AREA, EXAMPLE_DAY
-from ordering import count_chunks, make_plan, run_download
+from ordering import run_download
 from outcome import DONE, FAILED
 from places import (
     describe,
@@ -33,7 +34,7 @@ from viewing import run_retrieve
 if TYPE_CHECKING:
     import pandas as pd
 
-    from journal import Request
+    from journal import Request, Row
     from store import Archive
 
 DEMO_FOLDER = "demo"
@@ -54,6 +55,8 @@ def run_menu(archive_path: str) -> int:
         return run_download(
             archive_path, request.bbox, (request.first, request.first),
             (request.last, request.last), request.orbit, request.backend, yes=True,
+            catalogue=request.catalogue or None, no_catalogue=request.catalogue is None,
+            max_credits=request.max_credits,
         )  # fmt: skip
     options = {"1": "download", "2": "retrieve", "3": "list", "4": "verify", "q": "quit"}
     match choose("What do you want to do?", options, default="1"):
@@ -74,17 +77,22 @@ def ask_to_continue(archive_path: str) -> Request | None:
         return None
     with contextlib.closing(open_journal(archive_path)) as journal:
         request = journal.unfinished_request()
-    if request is None:
-        return None
-    archive, days = open_archive(archive_path), (request.first, request.last)
+        if request is None:
+            return None
+        left, spent = journal.left_of(request), journal.spent(request.backend, request.asked)
     try:
-        plan = make_plan(archive, request.bbox, days, request.orbit, request.backend)
+        there = set(open_archive(archive_path).chunks())
     except ValueError:  # damaged: the menu has the command for that
         return None
-    if not plan.missing:
+    left = [chunk for chunk in left if chunk not in there]
+    if not left:
         return None
-    done, total = len(plan.archived) + len(plan.empty), count_chunks(plan)
-    stopped = f"An earlier download stopped with {done} of {count(total, 'chunk')} done.  "
+    if request.max_credits is not None:
+        request = dataclasses.replace(request, max_credits=max(0, request.max_credits - spent))
+    total = request.done + max(request.chunks, len(left))
+    stopped = (
+        f"An earlier download stopped with {total - len(left)} of {count(total, 'chunk')} done.  "
+    )
     return request if confirm("Continue it?", True, stopped) else None
 
 
@@ -105,7 +113,7 @@ def run_list(
     if as_json:
         for row in records.to_dict("records"):
             known = {k: None if v != v else v for k, v in row.items()}  # pandas' NaN for None
-            click.echo(json.dumps(known, default=str))
+            click.echo(json.dumps(known | {"orbit_state": row["orbit"]}, default=str))
         return DONE
     print_records(records)
     tell(describe(archive_path))
@@ -189,12 +197,23 @@ def list_jobs(archive_path: str) -> int:
     with contextlib.closing(open_journal(archive_path)) as journal:
         found = journal.rows()
     rows = [
-        [row.chunk.name, str(row.tries), str(row.state), when(row.changed), row.job_id or "",
-         row.reason]
+        [row.chunk.name, str(row.tries), str(row.state), when(row.changed), *used(row),
+         row.job_id or "", row.reason]
         for row in found
     ]  # fmt: skip
-    print_table(["chunk", "try", "state", "changed (UTC)", "job", "reason"], rows)
+    head = ["chunk", "try", "state", "changed (UTC)", "minutes", "size", "credits", "job", "reason"]
+    print_table(head, rows)
     return DONE
+
+
+def used(row: Row) -> tuple[str, str, str]:
+    """What a job took, as far as it is known."""
+    minutes = (row.finished - row.started) / 60 if row.finished and row.started else None
+    return (
+        "" if minutes is None else f"{minutes:.1f}",
+        "" if row.bytes is None else size(row.bytes),
+        "" if row.credits is None else f"{row.credits:.2f}",
+    )
 
 
 def print_records(records: pd.DataFrame) -> None:

@@ -1,9 +1,10 @@
 """From an area and days to archived chunks: what is missing, what it will cost, and doing it.
 
-`plan` compares the chunks of a request with the archive and the journal.  `run` orders the
-missing ones at the back end and hands every checked result file to a function of the
-caller's; it knows nothing of rasters, cells or archives.  What an earlier run has left, at
-the back end or on disk, is picked up first.  How that is done is in `scheduler.py`.
+`images` asks the catalogue what there is to order.  `plan` compares the chunks of a request
+with that, with the archive and with the journal.  `run` orders the missing ones at the back
+end and hands every checked result file to a function of the caller's; it knows nothing of
+rasters, cells or archives.  What an earlier run has left, at the back end or on disk, is
+picked up first.  How that is done is in `scheduler.py`.
 
 One process at a time downloads for an archive; a second one waits, and then finds done
 what the first has done.
@@ -22,18 +23,20 @@ import queue
 import statistics
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import filelock
 
+import catalogue
 import remote
-from grid import BBox, Chunk, Tile, days, iter_tiles_covering
+from catalogue import CatalogueError, Cover
+from grid import ORBITS, BBox, Chunk, Tile, days, iter_tiles_covering
 from journal import Journal, Request, Row, State
-from scheduler import Event, Pace, Result, Scheduler, Summary
-from trouble import CreditsNeeded, LoginNeeded, Unwanted
+from scheduler import Event, Pace, Purse, Result, Scheduler, Summary
+from trouble import CreditsNeeded, LimitReached, LoginNeeded, Unwanted
 
 if TYPE_CHECKING:
     from remote import Remote
@@ -80,14 +83,20 @@ PACE = Pace(
 )
 
 
+Range = tuple[float, float]
+
+
 @dataclass(frozen=True)
 class Estimate:
-    """What the missing chunks will cost."""
+    """What the missing chunks will cost, and in which range by the middle half of our jobs."""
 
     bytes: int  # to download
     seconds: float
-    credits: float | None  # at least; None where nothing is known
+    credits: float | None  # None where nothing is known; at least, where there is no history
     jobs: int  # how many jobs of our own this rests on; 0: on typical values
+    bytes_range: Range | None = None  # None: one job or none says nothing of it
+    seconds_range: Range | None = None
+    credits_range: Range | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ class Plan:
     bbox: BBox
     first: dt.date
     last: dt.date
-    orbit: str
+    orbit: str | None  # None: of each orbit, or of the day where the catalogue was not asked
     missing: list[Chunk]
     archived: list[Chunk]
     empty: list[Chunk]  # known to have no data
@@ -106,6 +115,10 @@ class Plan:
     retry_empty: bool
     made: float  # seconds since 1970-01-01 UTC
     begun: list[Chunk]  # of other requests: `run` brings them to their end, too
+    covers: Mapping[Chunk, Cover] | None = None  # by the catalogue; None if it was not asked
+    renewed: list[Chunk] = field(default_factory=list)  # missing, with images that came later
+    catalogue: str | None = None  # of the request, see `journal.Request`
+    max_credits: float | None = None
 
 
 class Interrupted(KeyboardInterrupt):
@@ -121,60 +134,158 @@ class Interrupted(KeyboardInterrupt):
         )
 
 
+def images(
+    bbox: BBox,
+    start: dt.date,
+    end: dt.date,
+    address: str,
+    chunk_size: Sequence[float] = CHUNK_SIZE,
+    bands: Sequence[str] = BANDS,
+) -> dict[Chunk, Cover]:
+    """What the catalogue at an address has of the tiles of an area; raises CatalogueError."""
+    tiles, number = catalogue.whole_tiles(bbox, chunk_size)
+    found = catalogue.search(address, tiles, start, end, bands, number)
+    return catalogue.covers(found, iter_tiles_covering(bbox, chunk_size))
+
+
 def plan(
     bbox: BBox,
     start: dt.date,
     end: dt.date,
-    orbit: str,
+    orbit: str | None,
     archive_has: Callable[[Chunk], bool],
     journal: Journal,
     backend: str = BACKEND,
     *,
     chunk_size: Sequence[float] = CHUNK_SIZE,
     retry_empty: bool = False,
+    covers: Mapping[Chunk, Cover] | None = None,
+    asked: str | None = None,
+    max_credits: float | None = None,
+    pace: Pace = PACE,
 ) -> Plan:
     """What is missing of an area and its days (``end`` included), and what it will cost.
 
-    ``archive_has`` is asked about every chunk.  Nothing is created, neither on disk nor
-    at the back end.
+    With the ``covers`` of the catalogue (which was named as ``asked`` says, see
+    `journal.Request`) only what an image touches is missing; ``orbit`` None then means a
+    chunk for each orbit, otherwise one for the day.  Of a tile and day with a record of
+    another kind, None orders nothing more.  ``archive_has`` is asked about every chunk.
+    Nothing is created, neither on disk nor at the back end.
     """
     latest = journal.latest(backend)
     missing: list[Chunk] = []
     archived: list[Chunk] = []
     empty: list[Chunk] = []
+    renewed: list[Chunk] = []
     for tile in iter_tiles_covering(bbox, chunk_size):
         for day in days(start, end):
-            chunk = Chunk(tile, day, orbit)
-            row = latest.get((chunk.name, _digest(chunk))) if latest else None
-            if archive_has(chunk):
-                archived.append(chunk)
-            elif row and row.state is State.EMPTY and not retry_empty:
-                empty.append(chunk)
-            else:
-                missing.append(chunk)
+            for chunk in _wanted(tile, day, orbit, covers):
+                instead = _instead(chunk, archive_has) if orbit is None else None
+                rows = _rows(chunk, latest, orbit is None)
+                nothing = [row for row in rows if row.state is State.EMPTY]
+                if instead or archive_has(chunk):
+                    archived.append(instead or chunk)
+                elif nothing and not retry_empty and not _is_new(chunk, nothing, covers):
+                    empty.append(chunk)
+                elif not any(_is_under_way(row) and row.chunk != chunk for row in rows):
+                    missing.append(chunk)
+                    renewed += [chunk] * bool(nothing)
     wanted = set(missing)
     begun = [r.chunk for r in latest.values() if _is_under_way(r) and r.chunk not in wanted]
     history = journal.history(backend, HISTORY)
     return Plan(
-        backend, bbox, start, end, orbit, missing, archived, empty,
-        estimate(missing, history, backend), retry_empty, journal.now(), begun,
+        backend, bbox, start, end, orbit, missing, list(dict.fromkeys(archived)), empty,
+        estimate(missing, history, backend, pace, covers or {}), retry_empty, journal.now(), begun,
+        covers, [] if retry_empty else renewed, asked, max_credits,
     )  # fmt: skip
 
 
-def estimate(chunks: Sequence[Chunk], history: Sequence[Row], backend: str) -> Estimate:
-    """Bytes, seconds and credits for these chunks, from jobs of our own or typical ones."""
-    area = sum(_area(chunk.tile) for chunk in chunks)
-    per_area = TYPICAL_BYTES * len(BANDS) / PIXEL**2
-    seconds = EMBEDDED_SECONDS if backend == "sandbox" else TYPICAL_SECONDS
-    credits = MIN_CREDITS if backend in BACKENDS else None
-    if history:
-        per_area = statistics.median((row.bytes or 0) / _area(row.chunk.tile) for row in history)
-        seconds = statistics.median((r.finished or 0) - (r.started or 0) for r in history)
-        known = [row.credits for row in history if row.credits is not None]
-        credits = statistics.median(known) if known else credits
-    turns = math.ceil(len(chunks) / MAX_INFLIGHT)
-    total = None if credits is None else credits * len(chunks)
-    return Estimate(round(area * per_area), turns * seconds, total, len(history))
+def _wanted(
+    tile: Tile, day: dt.date, orbit: str | None, covers: Mapping[Chunk, Cover] | None
+) -> Iterator[Chunk]:
+    """The chunks to be had of a tile and day."""
+    if covers is None:
+        yield Chunk(tile, day, orbit or ORBITS[0])
+        return
+    for state in ORBITS[1:] if orbit is None else (orbit,):
+        if (chunk := Chunk(tile, day, state)) in covers:
+            yield chunk
+
+
+def _instead(chunk: Chunk, archive_has: Callable[[Chunk], bool]) -> Chunk | None:
+    """A record that makes this chunk needless: of the whole day, or parts of it."""
+    others = ORBITS[1:] if chunk.orbit == ORBITS[0] else ORBITS[:1]
+    records = (Chunk(chunk.tile, chunk.day, orbit) for orbit in others)
+    return next(filter(archive_has, records), None)
+
+
+def _rows(chunk: Chunk, latest: Mapping[tuple[str, str], Row], or_day: bool) -> list[Row]:
+    """The last attempts at a chunk, and at its whole day if that would do as well."""
+    chunks = {chunk, Chunk(chunk.tile, chunk.day)} if or_day else {chunk}
+    found = (latest.get((c.name, _digest(c))) for c in chunks) if latest else ()
+    return [row for row in found if row]
+
+
+def _is_new(chunk: Chunk, nothing: list[Row], covers: Mapping[Chunk, Cover] | None) -> bool:
+    """Whether an image was published after the chunk was found to have no data."""
+    created = covers[chunk].created if covers else None
+    return created is not None and created.timestamp() > max(row.ended or 0.0 for row in nothing)
+
+
+def estimate(
+    chunks: Sequence[Chunk],
+    history: Sequence[Row],
+    backend: str,
+    pace: Pace = PACE,
+    covers: Mapping[Chunk, Cover] | None = None,
+) -> Estimate:
+    """Bytes, seconds and credits for these chunks: the median of jobs of our own, or typical.
+
+    The bytes go by the area that is covered.  The time is that of the turns in all places,
+    but at least that of the starts, and what the last result takes to get into the archive.
+    """
+    number, known = len(chunks), covers or {}
+    area = sum(_area(c.tile) * (known[c].share if c in known else 1.0) for c in chunks)
+    typical = EMBEDDED_SECONDS if backend == "sandbox" else TYPICAL_SECONDS
+    density = [(row.bytes or 0) / (_area(row.chunk.tile) * _covered(row)) for row in history]
+    held = [(row.noticed or row.finished or 0) - (row.started or 0) for row in history]
+    behind = [(row.ended or row.noticed) - row.noticed for row in history if row.noticed]
+    costs = [row.credits for row in history if row.credits is not None]
+    last = statistics.median(behind) if behind else 0.0
+    turns = math.ceil(number / pace.max_inflight)
+
+    def seconds(each: float) -> float:
+        starts = (number - 1) * pace.start_interval + each
+        return max(turns * each, starts) + last if number else 0.0
+
+    least = MIN_CREDITS if backend in BACKENDS else None
+    credits = statistics.median(costs) if costs else least
+    return Estimate(
+        round(area * _median(density, TYPICAL_BYTES * len(BANDS) / PIXEL**2)),
+        seconds(_median(held, typical)),
+        None if credits is None else credits * number,
+        len(history),
+        _spread(density, lambda each: each * area),
+        _spread(held, seconds),
+        _spread(costs, lambda each: each * number),
+    )
+
+
+def _covered(row: Row) -> float:
+    """What share of the tile the images cover; all of it where the catalogue was not asked."""
+    return float(json.loads(row.images)["covered"]) if row.images else 1.0
+
+
+def _median(values: Sequence[float], otherwise: float) -> float:
+    return statistics.median(values) if values else otherwise
+
+
+def _spread(values: Sequence[float], total: Callable[[float], float]) -> Range | None:
+    """The total by the lower and by the upper quartile of what one took."""
+    if len(values) < 2:
+        return None
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return total(low), total(high)
 
 
 def connect(
@@ -221,7 +332,7 @@ def run(
         scheduler = Scheduler(
             connection, journal, _order, handle, archive_has, events.put, pace,
             label=plan.backend, collection=COLLECTION, bands=BANDS,
-            folder=folder / "raw", keep_raw=keep_raw,
+            folder=folder / "raw", keep_raw=keep_raw, purse=_purse(plan),
         )  # fmt: skip
         number = _take_on(scheduler, plan, journal, archive_has)
         deciding = threading.Thread(target=scheduler.run, daemon=True)
@@ -237,7 +348,8 @@ def run(
         deciding.join()
         if scheduler.error:
             raise scheduler.error
-        if not scheduler.summary.left:
+        # One that came to its limit is done as far as was wanted.
+        if not scheduler.summary.left or isinstance(scheduler.summary.stopped, LimitReached):
             journal.close_request(number)
         journal.close()
     return scheduler.summary
@@ -249,8 +361,8 @@ def _take_on(
     """Give the scheduler what is to be done: first what an earlier run has begun."""
     number = journal.open_request(
         Request(
-            plan.backend, plan.bbox, plan.first, plan.last, plan.orbit,
-            len(plan.missing), plan.made,
+            plan.backend, plan.bbox, plan.first, plan.last, plan.orbit, len(plan.missing),
+            plan.made, len(plan.archived) + len(plan.empty), plan.catalogue, plan.max_credits,
         )
     )  # fmt: skip
     latest = journal.latest(plan.backend)
@@ -277,9 +389,33 @@ def _take_on(
             scheduler.summary.already.append(chunk)
         else:
             fresh.append((chunk, key[1]))
-    for row in journal.plan(plan.backend, fresh):
+    about = functools.partial(_about, plan.covers or {})
+    for row in journal.plan(plan.backend, fresh, images=about):
         scheduler.add(row)
     return number
+
+
+def _about(covers: Mapping[Chunk, Cover], chunk: Chunk) -> str:
+    """What the catalogue has of a chunk, for the journal and for the record's provenance."""
+    if chunk not in covers:
+        return ""
+    cover = covers[chunk]
+    return json.dumps(
+        {
+            "covered": cover.share,
+            "relative_orbits": cover.relative_orbits,
+            "platforms": cover.platforms,
+            "acquired": cover.times,
+        }
+    )
+
+
+def _purse(plan: Plan) -> Purse:
+    """What may be spent, and what a job will take of it by what is known before."""
+    cost, number = plan.estimate.credits, len(plan.missing)
+    known = bool(plan.estimate.jobs and cost and number)
+    price = cost / number if cost and number else MIN_CREDITS
+    return Purse(plan.max_credits, price, known)
 
 
 def _is_under_way(row: Row) -> bool:
@@ -355,6 +491,7 @@ def _area(tile: Tile) -> float:
 
 
 __all__ = [
-    "BACKENDS", "CreditsNeeded", "Estimate", "Event", "Interrupted", "LoginNeeded", "Pace", "Plan",
-    "Result", "Summary", "Unwanted", "connect", "estimate", "plan", "run",
+    "BACKENDS", "CatalogueError", "Cover", "CreditsNeeded", "Estimate", "Event", "Interrupted",
+    "LimitReached", "LoginNeeded", "Pace", "Plan", "Result", "Summary", "Unwanted", "connect",
+    "estimate", "images", "plan", "run",
 ]  # fmt: skip

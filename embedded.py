@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock, Timeout
 
@@ -28,7 +29,19 @@ def back_end(state: Path, tell: Callable[[str], None]) -> Iterator[str]:
     ConnectionError if it does not start.
     """
     state.mkdir(parents=True, exist_ok=True)
-    with _alone(state / "lock", tell), _child(state) as address:
+    log = state / LOG
+    with (
+        _alone(state / "lock", tell),
+        log.open("ab") as errors,
+        _child(errors, f"{log} says why.", "--state", str(state.resolve())) as address,
+    ):
+        yield address
+
+
+@contextlib.contextmanager
+def catalogue() -> Iterator[str]:
+    """The address of a sandbox that keeps nothing, to look into its catalogue."""
+    with _child(subprocess.DEVNULL, "`python -m sandbox` says why.") as address:
         yield address
 
 
@@ -48,23 +61,20 @@ def _alone(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _child(state: Path) -> Iterator[str]:
-    log = state / LOG
-    with log.open("ab") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sandbox", "--port", "0", "--parent-watch",
-             "--state", str(state.resolve())],
-            cwd=Path(__file__).parent, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-            start_new_session=True, creationflags=NEW_GROUP,
-        )  # fmt: skip
+def _child(errors: IO[bytes] | int, help_: str, *flags: str) -> Iterator[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sandbox", "--port", "0", "--parent-watch", *flags],
+        cwd=Path(__file__).parent, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+        start_new_session=True, creationflags=NEW_GROUP,
+    )  # fmt: skip
     assert process.stdin is not None
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
         if " at http://" not in line:
             raise ConnectionError(
-                f"The built-in back end did not start; {log} says why.  Nothing was ordered."
+                f"The built-in back end did not start; {help_}  Nothing was ordered."
             )
         yield line.split()[-1]
     finally:

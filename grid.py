@@ -183,6 +183,10 @@ class Provenance:
     job_id: str
     processed: str  # when the back end finished the job, ISO 8601, UTC
     synthetic: bool  # made up by the sandbox, not measured
+    # By the catalogue; empty where it was not asked, and in records of before.
+    relative_orbits: tuple[int, ...] = ()
+    platforms: tuple[str, ...] = ()
+    acquired: tuple[str, ...] = ()  # begin/end of each image, ISO 8601, UTC
 
 
 def tile_at(lon: float, lat: float, chunk_size: Sequence[float]) -> Tile:

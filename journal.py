@@ -26,7 +26,7 @@ from typing import Any
 
 from grid import BBox, Chunk, Tile
 
-VERSION = 1  # of the tables; a journal of a newer program is refused
+VERSION = 2  # of the tables; an older journal is brought up to it, a newer one is refused
 BUSY_TIMEOUT = 30.0  # s to wait while another process writes
 DATABASE = "journal.sqlite"
 LOG = "download.log"
@@ -77,6 +77,8 @@ class Row:
     ended: float | None
     bytes: int | None
     credits: float | None
+    noticed: float | None  # when we learned that it had finished; ``finished`` is their clock
+    images: str  # what the catalogue said of them, as `download` writes it; "" if not asked
 
     @property
     def key(self) -> tuple[str, str]:
@@ -92,9 +94,12 @@ class Request:
     bbox: BBox
     first: dt.date
     last: dt.date
-    orbit: str
+    orbit: str | None  # None: each that there is
     chunks: int
     asked: float  # seconds since 1970-01-01 UTC
+    done: int = 0  # chunks of it that were not missing
+    catalogue: str | None = None  # its address if one was named, "" for the usual; None: not asked
+    max_credits: float | None = None
 
 
 _TABLES = """
@@ -117,11 +122,23 @@ CREATE TABLE requests (
     orbit TEXT NOT NULL, chunks INTEGER NOT NULL, asked REAL NOT NULL, closed REAL
 );
 """
+# What each version has brought; an older journal gets them one after the other.
+_CHANGES = {
+    2: """
+ALTER TABLE attempts ADD COLUMN noticed REAL;
+ALTER TABLE attempts ADD COLUMN images TEXT NOT NULL DEFAULT '';
+ALTER TABLE requests ADD COLUMN done INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE requests ADD COLUMN catalogue TEXT;
+ALTER TABLE requests ADD COLUMN max_credits REAL
+""",
+}
 _COLUMNS = (
     "id, backend, west, south, east, north, day, orbit, digest, attempt, tries, title, state, "
-    "job_id, reason, changed, started, finished, ended, bytes, credits"
+    "job_id, reason, changed, started, finished, ended, bytes, credits, noticed, images"
 )
-_NOTED = frozenset({"job_id", "reason", "started", "finished", "ended", "bytes", "credits"})
+_NOTED = frozenset(
+    {"job_id", "reason", "started", "finished", "ended", "bytes", "credits", "noticed"}
+)
 _LATEST = (
     "SELECT max(attempt) FROM attempts AS other WHERE other.backend = attempts.backend "
     "AND other.name = attempts.name AND other.digest = attempts.digest"
@@ -153,8 +170,17 @@ class Journal:
             database.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", (uuid.uuid4().hex[:8],))
             return str(database.execute("SELECT value FROM meta WHERE name = 'id'").fetchone()[0])
 
-    def plan(self, backend: str, orders: Iterable[tuple[Chunk, str]], tries: int = 1) -> list[Row]:
-        """A new attempt, `State.PLANNED`, for each chunk and digest, in one transaction."""
+    def plan(
+        self,
+        backend: str,
+        orders: Iterable[tuple[Chunk, str]],
+        tries: int = 1,
+        images: Callable[[Chunk], str] = lambda _: "",
+    ) -> list[Row]:
+        """A new attempt, `State.PLANNED`, for each chunk and digest, in one transaction.
+
+        ``images`` says of each chunk what the catalogue has.
+        """
         archive_id = self.id
         ids = []
         with self._writing() as database:
@@ -172,12 +198,12 @@ class Journal:
                 values = (
                     *key, tile.west, tile.south, tile.east, tile.north, chunk.day.isoformat(),
                     chunk.orbit, attempt, tries, f"{chunk.name} {digest}-{attempt} {archive_id}",
-                    State.PLANNED, self.now(),
+                    State.PLANNED, self.now(), images(chunk),
                 )  # fmt: skip
                 ids.append(
                     database.execute(
                         "INSERT INTO attempts (backend, name, digest, west, south, east, north, "
-                        "day, orbit, attempt, tries, title, state, changed) "
+                        "day, orbit, attempt, tries, title, state, changed, images) "
                         f"VALUES ({', '.join('?' * len(values))})",
                         values,
                     ).lastrowid
@@ -206,7 +232,9 @@ class Journal:
         """End an attempt as failed and plan the next one, both or neither."""
         with self._writing():
             self.note(row, State.FAILED, reason=reason)
-            return self.plan(row.backend, [(row.chunk, row.digest)], tries)[0]
+            return self.plan(
+                row.backend, [(row.chunk, row.digest)], tries, lambda _: row.images
+            )[0]  # fmt: skip
 
     def latest(self, backend: str) -> dict[tuple[str, str], Row]:
         """The last attempt at each chunk, by `Row.key`."""
@@ -221,6 +249,11 @@ class Journal:
             backend, State.ARCHIVED, limit,
         )  # fmt: skip
 
+    def spent(self, backend: str, since: float) -> float:
+        """Credits of the jobs that were started since then, as far as they are known."""
+        rows = self._rows("WHERE backend = ? AND started >= ?", backend, since)
+        return sum(row.credits or 0.0 for row in rows)
+
     def rows(self, limit: int = -1) -> list[Row]:
         """Every attempt, or the last ``limit`` of them, the one that changed last first."""
         return self._rows("ORDER BY changed DESC, id DESC LIMIT ?", limit)
@@ -229,11 +262,12 @@ class Journal:
         """Remember what was asked for; the number closes it."""
         with self._writing() as database:
             cursor = database.execute(
-                "INSERT INTO requests (backend, bbox, first, last, orbit, chunks, asked) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO requests (backend, bbox, first, last, orbit, chunks, asked, done, "
+                "catalogue, max_credits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     request.backend, str(request.bbox), request.first.isoformat(),
-                    request.last.isoformat(), request.orbit, request.chunks, request.asked,
+                    request.last.isoformat(), request.orbit or "", request.chunks, request.asked,
+                    request.done, request.catalogue, request.max_credits,
                 ),
             )  # fmt: skip
         return int(cursor.lastrowid or 0)
@@ -249,15 +283,26 @@ class Journal:
             found = (
                 database
                 and database.execute(
-                    "SELECT backend, bbox, first, last, orbit, chunks, asked, closed "
-                    "FROM requests ORDER BY id DESC LIMIT 1"
+                    "SELECT closed, backend, bbox, first, last, orbit, chunks, asked, done, "
+                    "catalogue, max_credits FROM requests ORDER BY id DESC LIMIT 1"
                 ).fetchone()
             )
-        if not found or found[7] is not None:
+        if not found or found[0] is not None:
             return None
-        backend, bbox, first, last, orbit, chunks, asked, _ = found
+        backend, bbox, first, last, orbit, *more = found[1:]
         dates = dt.date.fromisoformat(first), dt.date.fromisoformat(last)
-        return Request(backend, BBox.parse(bbox), *dates, orbit, chunks, asked)
+        return Request(backend, BBox.parse(bbox), *dates, orbit or None, *more)
+
+    def left_of(self, request: Request) -> list[Chunk]:
+        """The chunks of a request that have not come to their end."""
+        return [
+            row.chunk
+            for row in self.latest(request.backend).values()
+            if row.state not in ENDS
+            and request.first <= row.chunk.day <= request.last
+            and request.orbit in (None, row.chunk.orbit)
+            and row.chunk.tile.bbox.intersects(request.bbox)
+        ]
 
     def log(self, text: str, chunk: Chunk | None = None, job_id: str | None = None) -> None:
         """One line in the log: time, chunk, job, and the words on a single line."""
@@ -339,10 +384,12 @@ class Journal:
             return
         # executescript would commit by itself: two processes may get here at once.
         database.execute("BEGIN IMMEDIATE")
-        if database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-            for statement in _TABLES.split(";"):
-                database.execute(statement)
-            database.execute(f"PRAGMA user_version = {VERSION}")
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        tables = [_TABLES] if version == 0 else []
+        changes = [_CHANGES[number] for number in range(max(version, 1) + 1, VERSION + 1)]
+        for statement in ";".join((*tables, *changes)).split(";"):
+            database.execute(statement)
+        database.execute(f"PRAGMA user_version = {VERSION}")
         database.execute("COMMIT")
 
     @contextlib.contextmanager

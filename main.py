@@ -94,25 +94,42 @@ def cli(context: click.Context, archive_path: str) -> None:
 @bbox_option
 @click.option("--start", type=period_type, help="First day; a month, year or A/B is all its days.")
 @click.option("--end", type=period_type, help="Last day, included.")
-@orbit_option
+@click.option(
+    "--orbit", type=click.Choice(ORBITS),
+    help="Only passes of this direction; any: all of a day in one record.",
+)  # fmt: skip
 @click.option(
     "--backend", metavar="cdse|sandbox|URL", type=Parsed("cdse|sandbox|URL", asking.back_end),
     help="Where to order: Copernicus, the built-in SYNTHETIC sandbox, or an address.",
 )  # fmt: skip
+@click.option(
+    "--catalogue", metavar="URL", type=Parsed("URL", asking.catalogue_address),
+    help="The STAC API that is asked which images there are; else the back end's own.",
+)  # fmt: skip
+@click.option("--no-catalogue", is_flag=True, help="Order every day, image or not.")
 @click.option("--retry-empty", is_flag=True, help="Order again what was found to have no data.")
+@click.option(
+    "--max-credits", metavar="N", type=Parsed("N", asking.credits_limit),
+    help="Start no job that could take the run beyond so many credits.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Say what would be ordered, and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan of a dry run as JSON.")
 @click.option("--yes", is_flag=True, help="Start without asking.")
 @archive_option
 @debug_option
 def download(archive_path: str, **answers: Any) -> int:
     """Order what the archive lacks, and store it.
 
-    Says first what it will cost in bytes, time and credits.  It can be stopped at any
-    moment; the same command goes on.  Days are UTC, as 2026-01-20, 2026-01, 2026 or A/B.
+    Asks a catalogue which images there are, and says what they will cost in bytes, time and
+    credits.  Ascending and descending passes become records of their own, unless --orbit
+    any makes one of both.  It can be stopped at any moment; the same command goes on.  Days
+    are UTC, as 2026-01-20, 2026-01, 2026 or A/B.
 
     \b
     Examples:
       main.py download --bbox 7,50,8,50.5 --start 2026-01-20 --end 2026-01-26
-      main.py download --bbox area.geojson --start 2026-01 --backend cdse --yes
+      main.py download --bbox area.geojson --start 2026-01 --backend cdse --dry-run
+      main.py download --bbox area.geojson --start 2026-01 --max-credits 200 --yes
     """
     return ordering.run_download(archive_path, **answers)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,17 +11,18 @@ from typing import TYPE_CHECKING
 
 import asking
 from asking import Period
-from grid import BBox, Chunk, Tile
+from grid import BBox, Chunk
 from outcome import DONE, FAILED, NO_DATA
 from places import downloads_folder, open_archive, open_journal, remember, remembered
-from terminal import confirm, count, duration, size, somebody_is_there, tell
+from planning import describe_plan, show_plan
+from terminal import confirm, duration, size, somebody_is_there, tell
+from trouble import LimitReached
 
 if TYPE_CHECKING:
-    from download import Plan, Result, Summary
+    from download import Cover, Pace, Plan, Result, Summary
     from store import Archive
 
 EMBEDDED_POLL = 1.0  # s between two questions to a back end that is ours alone
-CELL_BYTES = 6.3  # of a cell in the archive, until there are records to go by
 
 
 def run_download(
@@ -34,11 +34,17 @@ def run_download(
     backend: str | None = None,
     retry_empty: bool = False,
     yes: bool = False,
+    catalogue: str | None = None,
+    no_catalogue: bool = False,
+    max_credits: float | None = None,
+    dry_run: bool = False,
+    as_json: bool = False,
 ) -> int:
     """Ask for what is missing, say what it will cost, then order, convert and store."""
     import convert
     import download
 
+    require_sense(catalogue and no_catalogue, as_json and not dry_run)
     if start and end:
         asking.require_order(start[0], end[1])
     archive = open_archive(archive_path)
@@ -52,8 +58,20 @@ def run_download(
     usual = before.get("bbox", str(asking.EXAMPLE_AREA))
     bbox = asking.area(bbox, usual, download.CHUNK_SIZE)
     days = asking.ask_period(start, end, asking.remembered_period(before, asking.EXAMPLE_DAY))
-    plan = make_plan(archive, bbox, days, orbit or "any", backend, retry_empty)
+    covers, go_on = None, True
+    if not no_catalogue:
+        patient = somebody_is_there() and not yes and not dry_run
+        covers, go_on = ask_catalogue(bbox, days, backend, catalogue, patient)
+    if not go_on:
+        tell("Nothing was started.")
+        return DONE
+    asked = None if covers is None else catalogue or ""
+    plan = make_plan(
+        archive, bbox, days, orbit, backend, retry_empty, covers, asked, max_credits
+    )  # fmt: skip
     describe_plan(plan, archive)
+    if dry_run:
+        return show_plan(plan, as_json)
     if not plan.missing and not plan.begun:
         tell("Nothing to order.")
         return DONE if plan.archived else NO_DATA
@@ -68,13 +86,69 @@ def run_download(
     return code
 
 
+def require_sense(both: object, no_plan: bool) -> None:
+    """Refuse flags that exclude each other."""
+    if both:
+        raise ValueError("--catalogue and --no-catalogue exclude each other.  Nothing was ordered.")
+    if no_plan:
+        raise ValueError("--json prints the plan of a --dry-run.  Nothing was ordered.")
+
+
+def ask_catalogue(
+    bbox: BBox, days: Period, backend: str, named: str | None, patient: bool
+) -> tuple[dict[Chunk, Cover] | None, bool]:
+    """What the catalogue has, and whether to go on; None: order every day without it.
+
+    That is asked where it does not answer or has nothing, if there is a ``patient``
+    somebody to answer; otherwise CatalogueError is raised, or nothing is what there is.
+    """
+    import download
+
+    try:
+        covers = look_up(bbox, days, backend, named)
+    except download.CatalogueError as error:
+        if not patient:
+            raise
+        tell(f"  {error}")
+    else:
+        if covers:
+            return covers, True
+        tell(
+            f"  The catalogue has no image of {bbox} from {days[0]} to {days[1]}.  "
+            "--no-catalogue orders every day nevertheless."
+        )
+        if not patient:
+            return covers, True
+    return None, confirm("Order every day, image or not?", default=False)
+
+
+def look_up(bbox: BBox, days: Period, backend: str, named: str | None) -> dict[Chunk, Cover]:
+    """Ask the catalogue that was named, or the one of the back end."""
+    import catalogue
+    import download
+    from progress import working
+
+    address: contextlib.AbstractContextManager[str]
+    address = contextlib.nullcontext(download.BACKENDS.get(backend, backend))
+    if backend == "sandbox" and named is None:
+        import embedded
+
+        address = embedded.catalogue()
+    with working("asking the catalogue"), address as url:
+        where = named or catalogue.address(url)
+        return download.images(bbox, *days, where, download.CHUNK_SIZE, download.BANDS)
+
+
 def make_plan(
     archive: Archive,
     bbox: BBox,
     days: Period,
-    orbit: str,
+    orbit: str | None,
     backend: str,
     retry_empty: bool = False,
+    covers: dict[Chunk, Cover] | None = None,
+    asked: str | None = None,
+    max_credits: float | None = None,
 ) -> Plan:
     """What is missing; the archive is read once, not for every chunk."""
     import download
@@ -84,55 +158,19 @@ def make_plan(
     with working("planning"), contextlib.closing(open_journal(archive.name)) as journal:
         return download.plan(
             bbox, *days, orbit, lambda chunk: chunk.name in names, journal,
-            backend, chunk_size=download.CHUNK_SIZE, retry_empty=retry_empty,
+            backend, chunk_size=download.CHUNK_SIZE, retry_empty=retry_empty, covers=covers,
+            asked=asked, max_credits=max_credits, pace=pace_of(backend),
         )  # fmt: skip
 
 
-def describe_plan(plan: Plan, archive: Archive) -> None:
-    """What there is, what is missing, what it will cost."""
+def pace_of(backend: str) -> Pace:
+    """How often a back end is asked: one that is ours alone more often."""
     import download
 
-    cost = plan.estimate
-    tell(
-        f"  chunks {count_chunks(plan)}   already archived {len(plan.archived)}   "
-        f"known empty {len(plan.empty)}   to order {len(plan.missing)}"
-    )
-    if plan.begun:
-        tell(f"  begun by an earlier request, and paid for: {count(len(plan.begun), 'more chunk')}")
-    if not plan.missing:
-        return
-    basis = f"from your last {count(cost.jobs, 'job')}" if cost.jobs else "a typical value"
-    credits = f", at least {cost.credits:.0f} credits" if cost.credits is not None else ""
-    tell(
-        f"  about {size(cost.bytes)} to download, {size(bytes_to_archive(plan, archive))} to "
-        f"archive, {duration(cost.seconds)} with {count(download.MAX_INFLIGHT, 'slot')} "
-        f"({basis}){credits if plan.backend != 'sandbox' else ''}"
-    )
-    if plan.backend == "sandbox":
-        tell(f"  {asking.SANDBOX}")
-
-
-def count_chunks(plan: Plan) -> int:
-    """How many chunks were asked for."""
-    return len(plan.missing) + len(plan.archived) + len(plan.empty)
-
-
-def bytes_to_archive(plan: Plan, archive: Archive) -> float:
-    """Bytes that the missing chunks will take, by the records there are, or a typical value."""
-    import convert
-
-    records = archive.records()
-    share = sum(map(share_of_sphere, (chunk.tile for chunk in plan.missing)))
-    if records.empty:
-        return share * 12 * convert.NSIDE**2 * CELL_BYTES
-    tiles = {tile.name: share_of_sphere(tile) for tile in archive.tiles()}
-    return float(share * records["bytes"].sum() / records["tile"].map(tiles).sum())
-
-
-def share_of_sphere(tile: Tile) -> float:
-    """The area of a tile, of that of the sphere."""
-    height = math.sin(math.radians(tile.north)) - math.sin(math.radians(tile.south))
-    return (tile.east - tile.west) / 360 * height / 2
+    pace = download.PACE
+    if backend == "sandbox":
+        return dataclasses.replace(pace, poll=min(EMBEDDED_POLL, pace.poll))
+    return pace
 
 
 def carry_out(plan: Plan, archive: Archive) -> Summary:
@@ -141,12 +179,11 @@ def carry_out(plan: Plan, archive: Archive) -> Summary:
     from progress import DownloadProgress
 
     folder = downloads_folder(archive.name)
-    pace = download.PACE
+    pace = pace_of(plan.backend)
     address: contextlib.AbstractContextManager[str] = contextlib.nullcontext(plan.backend)
     if plan.backend == "sandbox":
         import embedded
 
-        pace = dataclasses.replace(pace, poll=min(EMBEDDED_POLL, pace.poll))
         address = embedded.back_end(folder / "sandbox", tell)
     with address as url:
         connection = download.connect(
@@ -199,6 +236,9 @@ def report(summary: Summary, plan: Plan, folder: Path) -> int:
     ]
     shown = [row for row in rows if row[1] != "0" or row[0] in ("archived", "no data")]
     print_table(["what", "how much", "remarks"], shown)
+    if isinstance(summary.stopped, LimitReached):
+        tell(str(summary.stopped))
+        return FAILED
     if summary.stopped is not None:
         raise summary.stopped
     if summary.failed:

@@ -19,6 +19,7 @@ import collections
 import contextlib
 import datetime as dt
 import functools
+import json
 import queue
 import random
 import threading
@@ -34,12 +35,22 @@ from files import is_disk_full
 from grid import Chunk, Provenance
 from journal import ENDS, Journal, JournalError, Row, State
 from remote import Asset, Json, Remote, Status
-from trouble import CreditsNeeded, Kind, LoginNeeded, Trouble, Unwanted, backoff, redact
+from trouble import (
+    CreditsNeeded,
+    Kind,
+    LimitReached,
+    LoginNeeded,
+    Trouble,
+    Unwanted,
+    backoff,
+    redact,
+)
 
 POLL_SHARE = 0.02  # of the time without a change that may pass between two polls
 POLL_SLOWEST = 4  # times the usual wait
 LONGEST_REST = 60.0  # s
 BYTES_INTERVAL = 0.2  # s between two reports of a transfer's progress
+CENT = 1e-6  # credits that are none
 
 IN_PLACE = frozenset({State.STARTING, State.QUEUED, State.RUNNING})
 PENDING = frozenset({State.CREATING, State.CREATED})
@@ -113,6 +124,43 @@ class Summary:
 
 
 @dataclass
+class Purse:
+    """What the jobs that a run starts may cost together, and what they have cost so far.
+
+    A job takes the price until the back end says what it cost.  While no price is known,
+    there is one job at a time; once a job was dearer than the price, that is the price.
+    """
+
+    limit: float | None  # None: no limit
+    price: float  # of a job, in credits
+    known: bool  # whether the price is one that we have paid before
+    open: set[int] = field(default_factory=set)  # jobs that cost we do not know what
+    paid: dict[int, float] = field(default_factory=dict)
+
+    def allows(self, number: int = 1) -> bool:
+        """Whether so many more jobs may be started."""
+        if self.limit is None:
+            return True
+        if not self.known and (self.open or number > 1):
+            return False
+        return self.spent + (len(self.open) + number) * self.price <= self.limit + CENT
+
+    @property
+    def spent(self) -> float:
+        """Credits that were paid for sure."""
+        return sum(self.paid.values())
+
+    def pay(self, number: int, credits: float | None) -> None:
+        """Job ``number`` has ended; a back end that names no costs took the price."""
+        if number not in self.open:
+            return  # an earlier run started it
+        self.open.discard(number)
+        self.paid[number] = self.price if credits is None else credits
+        self.price = max(self.price, self.paid[number]) if self.known else self.paid[number]
+        self.known = True
+
+
+@dataclass
 class _Attempt:
     """A row of the journal and what only this run knows of it."""
 
@@ -154,13 +202,14 @@ class Scheduler:
         bands: tuple[str, ...],
         folder: Path,
         keep_raw: bool,
+        purse: Purse,
     ) -> None:
         self.summary = Summary()
         self.error: Exception | None = None  # what ended the deciding thread, if not its work
         self._remote, self._journal, self._order = remote, journal, order
         self._handle, self._archive_has, self._emit = handle, archive_has, emit
         self._pace, self._label, self._collection = pace, label, collection
-        self._bands, self._folder, self._keep_raw = bands, folder, keep_raw
+        self._bands, self._folder, self._keep_raw, self._purse = bands, folder, keep_raw, purse
         self._todo: collections.deque[_Attempt] = collections.deque()
         self._live: dict[int, _Attempt] = {}
         self._allowed = EVERYTHING
@@ -222,6 +271,9 @@ class Scheduler:
 
     def _turn(self) -> None:
         """Take in one report, or do one thing, or wait for either."""
+        if self._at_the_limit():
+            self._halt(_limit_reached(self._purse), EVERYTHING - ORDERING)
+            return
         now = self._pace.clock()
         soonest = now + LONGEST_REST
         if self._inbox.empty():
@@ -243,7 +295,7 @@ class Scheduler:
         def after(due: float) -> float:
             return max(due, self._quiet_until)
 
-        if self._count(IN_PLACE) < self._pace.max_inflight:
+        if self._count(IN_PLACE) < self._pace.max_inflight and self._purse.allows():
             for attempt in sorted(are(State.CREATED), key=lambda a: a.due)[:1]:
                 yield after(max(attempt.due, self._next_start)), self._start, attempt
         for attempt in are(*IN_PLACE):
@@ -251,7 +303,9 @@ class Scheduler:
         for attempt in are(State.CREATING):
             yield after(attempt.due), self._find, attempt
         # One that is being started may still be pending at the back end.
-        room = self._count(PENDING | {State.STARTING}) < self._pace.max_pending
+        pending = self._count(PENDING)
+        room = pending + self._count(frozenset({State.STARTING})) < self._pace.max_pending
+        room = room and self._purse.allows(pending + 1)
         if room and self._todo and State.PLANNED in self._allowed:
             yield after(self._todo[0].due), self._create, self._todo[0]
         for attempt in are(State.ERROR):
@@ -316,10 +370,12 @@ class Scheduler:
     def _start(self, attempt: _Attempt) -> None:
         attempt.slot = self._free_slot()
         self._note(attempt, State.STARTING, started=self._journal.now())
+        self._purse.open.add(attempt.row.id)
         try:
             self._remote.start(attempt.job_id)
         except Trouble as trouble:
             if trouble.kind in (Kind.LIMIT, Kind.CREDITS):
+                self._purse.open.discard(attempt.row.id)
                 self._note(attempt, State.CREATED, started=None)
             raise
         finally:
@@ -335,20 +391,23 @@ class Scheduler:
 
     def _apply(self, attempt: _Attempt, status: Status) -> None:
         """Follow what the back end says of a job that was started."""
+        if status.status in ("finished", "error", "canceled"):
+            self._purse.pay(attempt.row.id, status.credits)
         if status.status == "finished":
             self._note(
                 attempt, State.FINISHED, finished=self._ended_at(attempt, status),
-                credits=status.credits,
+                credits=status.credits, noticed=self._journal.now(),
             )  # fmt: skip
             attempt.due = self._pace.clock()
             self._tell("finished", attempt)
         elif status.status == "error":
-            self._note(attempt, State.ERROR)
+            self._note(attempt, State.ERROR, credits=status.credits)
             attempt.due = self._pace.clock()
         elif status.status == "canceled":
             self._replace(attempt, "the job was canceled at the back end")
         elif status.status == "created":
             # The start was lost. It is safe to repeat: the status was asked for first.
+            self._purse.open.discard(attempt.row.id)
             self._note(attempt, State.CREATED)
         else:
             self._wait_for_job(attempt, status.status)
@@ -438,7 +497,8 @@ class Scheduler:
                 Result(
                     row.chunk, path,
                     Provenance(
-                        self._label, self._collection, attempt.job_id, processed, synthetic
+                        self._label, self._collection, attempt.job_id, processed, synthetic,
+                        **_images(row),
                     ),
                 )
             )  # fmt: skip
@@ -551,6 +611,7 @@ class Scheduler:
         if tries >= self._pace.max_trys:
             self._fail(attempt, f"{reason} (tried {tries} times)")
             return
+        self._purse.pay(row.id, None)
         self._remove_files(row)
         self._log(attempt, f"attempt {row.attempt} failed: {reason}")
         del self._live[row.id]
@@ -559,6 +620,11 @@ class Scheduler:
 
     def _fail(self, attempt: _Attempt, reason: str) -> None:
         self._finish(attempt, State.FAILED, redact(reason))
+
+    def _at_the_limit(self) -> bool:
+        """Whether not one more job may be started, whatever those cost that run now."""
+        waiting = State.PLANNED in self._allowed and (self._todo or self._count(PENDING))
+        return bool(waiting) and not self._purse.allows() and not self._count(IN_PLACE)
 
     def _halt(self, reason: Exception, allowed: frozenset[State]) -> None:
         """Go on only with attempts in the ``allowed`` states, then end the run."""
@@ -571,6 +637,7 @@ class Scheduler:
 
     def _finish(self, attempt: _Attempt, state: State, reason: str = "") -> None:
         self._note(attempt, state, reason=reason)
+        self._purse.pay(attempt.row.id, None)
         del self._live[attempt.row.id]
         chunk = attempt.row.chunk
         if state is State.FAILED:
@@ -655,6 +722,21 @@ def _login_needed(trouble: Trouble) -> LoginNeeded:
     return LoginNeeded(
         f"The login has expired ({trouble}). Jobs at the back end go on, and everything is kept. "
         "Log in again by running the same command."
+    )
+
+
+def _images(row: Row) -> dict[str, tuple[Any, ...]]:
+    """What the catalogue said of the images of an attempt."""
+    known = json.loads(row.images or "{}")
+    names = ("relative_orbits", "platforms", "acquired")
+    return {name: tuple(known[name]) for name in names if name in known}
+
+
+def _limit_reached(purse: Purse) -> LimitReached:
+    return LimitReached(
+        f"The limit of {purse.limit:g} credits: {purse.spent:g} are spent, and the next job would "
+        f"take about {purse.price:g}. What was ordered is in the archive. Run the same command "
+        "with a higher --max-credits to go on."
     )
 
 

@@ -50,6 +50,10 @@ class CreditsNeeded(Exception):
     """The account has no credits left; everything that was ordered is kept."""
 
 
+class LimitReached(Exception):
+    """The next job could pass the limit of credits; everything that was ordered is kept."""
+
+
 class Unwanted(Exception):
     """Raised by who handles a result: no result of this back end will do, so order no more."""
 

@@ -9,8 +9,9 @@ Accounts: user ``sandbox``, password ``sandbox``; client ``sandbox-client``, sec
 ``sandbox-secret``; or the device code flow, whose page asks for no password.
 
 Rooms: `server` (the wire), `api` (addresses), `auth`, `jobs`, `graph` (what was ordered),
-`raster` (the file), `scene` and `orbit` (what Sentinel-1 would see), `land`, `catalogue`,
-`errors`, `faults` and `control` (for tests).
+`raster` (the file), `scene` and `orbit` (what Sentinel-1 would see), `land`, `catalogue`
+(the documents of the back end), `stac` (a STAC API of the images, at ``/stac``), `errors`,
+`faults` and `control` (for tests).
 
 Faults
 ======

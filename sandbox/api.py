@@ -1,9 +1,10 @@
 """The HTTP side: openEO routes, the login provider's, the result files', and the control's.
 
-Four groups of addresses, as they would be four servers in the real world:
+Five groups of addresses, as they would be five servers in the real world:
 
 * ``/openeo/1.2``: the openEO API, and ``/.well-known/openeo`` that leads to it;
 * ``/oidc``: the OpenID Connect provider;
+* ``/stac``: the catalogue of the images (see `stac.py`);
 * ``/files``: the object store, whose signed links expire and refuse HEAD;
 * ``/_sandbox``: for tests; no fault ever reaches it (see `control.py`).
 """
@@ -23,7 +24,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.utils import secure_filename
 
 from sandbox import auth as login
-from sandbox import catalogue, graph
+from sandbox import catalogue, graph, stac
 from sandbox.errors import ApiError
 from sandbox.faults import Faults
 from sandbox.jobs import FILE_NAME, LOG_LEVELS, Job, Jobs
@@ -49,6 +50,7 @@ def create(auth: login.Auth, jobs: Jobs, faults: Faults, link_seconds: float) ->
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.register_blueprint(_openeo(auth, jobs, faults, link_seconds))
     app.register_blueprint(_provider(auth))
+    app.register_blueprint(stac.routes(jobs.published))
     app.register_blueprint(_files(auth, jobs, faults))
     app.add_url_rule("/.well-known/openeo", view_func=_well_known)
     app.register_error_handler(ApiError, _api_error)

@@ -5,11 +5,14 @@
 ``POST /_sandbox/faults``   ``{"add": ["500=3", ...]}``: turn switches on
 ``DELETE /_sandbox/faults`` turn all of them off
 ``POST /_sandbox/settings`` ``{"job_seconds": 2, "slots": 2}``
+``POST /_sandbox/publish``  ``{"day": "2026-01-20", "at": "2026-01-25T12:00:00Z"}``: the images of
+                            that day appear then, rather than some hours after their pass
 ``POST /_sandbox/device``   ``{"user_code": "...", "approve": true}``: answer a device login
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from typing import Any
 
@@ -52,6 +55,13 @@ def routes(auth: Auth, jobs: Jobs, faults: Faults, requests: Counter[str]) -> Bl
         jobs.job_seconds = float(body.get("job_seconds", jobs.job_seconds))
         jobs.slots = int(body.get("slots", jobs.slots))
         return jsonify(job_seconds=jobs.job_seconds, slots=jobs.slots)
+
+    @control.post("/publish")
+    def publish() -> Response:
+        body = request.get_json()
+        day, at = dt.date.fromisoformat(body["day"]), dt.datetime.fromisoformat(body["at"])
+        jobs.late[day] = at.astimezone(dt.UTC)
+        return jsonify(late={str(day): str(at) for day, at in jobs.late.items()})
 
     @control.post("/device")
     def device() -> Response:

@@ -17,6 +17,7 @@ Everything that happens is also written to a list of events, for tests.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import logging
 import secrets
@@ -30,7 +31,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sandbox import catalogue, graph
+from sandbox import catalogue, graph, orbit
 from sandbox.errors import NO_DATA, NO_DATA_MESSAGE, ApiError, Cancelled, NoData
 from sandbox.faults import Faults, Switch
 
@@ -169,9 +170,14 @@ class Jobs:
         self.faults = faults
         self.job_seconds = job_seconds
         self.slots = slots
+        self.late: dict[dt.date, dt.datetime] = {}  # days whose images appear at another time
         for job in self._select(f"status IN {ACTIVE} AND deleted = 0"):
             self.state.event("resumed", job)
             self._spawn(job)
+
+    def published(self, view: orbit.Pass) -> dt.datetime:
+        """When the images of a pass appear, in the catalogue and for jobs."""
+        return self.late.get(view.time.date()) or orbit.published(view)
 
     def create(self, owner: str, request: Mapping[str, Any]) -> Job:
         """Store a job; raises ApiError when its process cannot be executed here."""
@@ -368,7 +374,7 @@ class Jobs:
         for left_over in path.parent.glob(".*.partial.*"):  # by a sandbox that was killed
             left_over.unlink()
         order = graph.read(json.loads(job.process))
-        return raster.write(order, path, lambda: self._alive(job))
+        return raster.write(order, path, lambda: self._alive(job), self.published)
 
     def _finish(
         self, job: Job, fate: str, result: dict[str, Any] | None, *, no_pass: bool, cpu: float

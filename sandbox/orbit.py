@@ -34,7 +34,9 @@ EARTH_RADIUS = 6371.0  # km
 SOUTH_LIMIT, NORTH_LIMIT = -76.0, 78.0  # degrees; nothing is imaged beyond
 NODE_LONGITUDE = 5.3  # degrees, of revolution 0: places all tracks
 NODE_HOUR = 18  # local solar time of the ascending node
-FOOTPRINT_MARGIN = 0.08  # share of the swath by which a catalogue footprint exceeds the image
+FOOTPRINT_MARGIN = 0.08  # share of the swath by which the back end's own footprints are larger
+SLICE = 2.0  # degrees of latitude: an image of the catalogue is so much of a pass
+PUBLISHED_AFTER = dt.timedelta(hours=3)  # from the pass until its images can be found and loaded
 
 STATES = ("ASCENDING", "DESCENDING")
 FIRST_DAY = dt.date(2014, 10, 3)  # day 0 of the cycle, and the first in the catalogue
@@ -69,6 +71,33 @@ class Pass:
         # Descending passes look westwards, so their width is negative.
         inside = (lat >= SOUTH_LIMIT) & (lat < NORTH_LIMIT)
         return np.where(inside, east_of / width, np.nan)
+
+    def outline(self, south: float, north: float) -> NDArray[np.float64]:
+        """The image between two latitudes: (longitude, latitude) around it, counterclockwise.
+
+        This is exactly where `across` is in [0, 1), since its tables are linear between the
+        vertices.  The latitudes are multiples of `STEP`; longitudes run on beyond 180.
+        """
+        near, far = _edges(self.orbit)
+        rows = slice(round((south - SOUTH_LIMIT) / STEP), round((north - SOUTH_LIMIT) / STEP) + 1)
+        lat = SOUTH_LIMIT + STEP * np.arange(rows.start, rows.stop)
+        east, west = (far, near) if self.orbit == "ASCENDING" else (near, far)
+        lon = np.concatenate([east[rows], west[rows][::-1]]) + self.node
+        return np.stack([lon, np.concatenate([lat, lat[::-1]])], axis=1)
+
+    def time_at(self, lat: float) -> dt.datetime:
+        """When the satellite crosses a latitude, kept within the day that the pass belongs to."""
+        turn = np.arcsin(np.sin(np.deg2rad(lat)) / np.sin(np.deg2rad(INCLINATION))) / (2 * np.pi)
+        seconds = float(turn) * 86400 * CYCLE / REVOLUTIONS
+        sign = 1 if self.orbit == "ASCENDING" else -1
+        midnight = self.time.replace(hour=0, minute=0, second=0)
+        latest = midnight + dt.timedelta(days=1, seconds=-1)
+        return min(max(self.time + dt.timedelta(seconds=round(sign * seconds)), midnight), latest)
+
+
+def published(view: Pass) -> dt.datetime:
+    """When the images of a pass appear in the catalogue, and for the jobs."""
+    return view.time + PUBLISHED_AFTER
 
 
 def passes(day: dt.date) -> list[Pass]:

@@ -36,6 +36,7 @@ _FIRST_T = dt.date(1990, 1, 1)  # day 0 of the time coordinate
 _netcdf_lock = threading.Lock()  # the netCDF library is not safe to use from several threads
 
 Array = NDArray[Any]
+Published = Callable[[orbit.Pass], dt.datetime]  # when the images of a pass appear
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Step:
     passes: tuple[orbit.Pass, ...]
 
 
-def steps(cube: Cube) -> list[Step]:
+def steps(cube: Cube, published: Published = orbit.published) -> list[Step]:
     """The days of a cube that have a pass in the catalogue, in order."""
     west, south, east, north = cube.bbox
     lon, lat = np.meshgrid(np.linspace(west, east, 33), np.linspace(south, north, 17))
@@ -91,7 +92,7 @@ def steps(cube: Cube) -> list[Step]:
         for view in orbit.passes(day):
             if cube.orbit not in (None, view.orbit):
                 continue
-            if not cube.start <= view.time < cube.end:
+            if not cube.start <= view.time < cube.end or published(view) > now:
                 continue
             across = view.across(lon, lat)
             margin = orbit.FOOTPRINT_MARGIN
@@ -103,14 +104,19 @@ def steps(cube: Cube) -> list[Step]:
     return found
 
 
-def write(order: Order, path: Path, alive: Callable[[], bool] = lambda: True) -> dict[str, Any]:
+def write(
+    order: Order,
+    path: Path,
+    alive: Callable[[], bool] = lambda: True,
+    published: Published = orbit.published,
+) -> dict[str, Any]:
     """Compute an order and write its file; returns what the result's metadata need.
 
     Raises NoData when there is nothing to write and Cancelled as soon as ``alive()``
     is false.
     """
     cube = order.cube
-    days = steps(cube)
+    days = steps(cube, published)
     if not days:
         raise NoData(catalogued=False)
     pixels = grid(cube.bbox)

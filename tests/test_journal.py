@@ -6,6 +6,7 @@ import datetime as dt
 import errno
 import itertools
 import multiprocessing
+import shutil
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 from download import plan
 from grid import BBox, Chunk, tile_at
 from journal import Journal, JournalError, Request, State
+from tests.conftest import ROOT
 
 DAY = dt.date(2026, 1, 20)
 
@@ -131,6 +133,45 @@ def test_a_journal_of_a_newer_program_is_refused_and_left_alone(journal):
     with pytest.raises(JournalError, match="newer version"):
         journal.rows()
     assert journal.path.read_bytes() == before
+
+
+def test_a_journal_of_before_the_catalogue_is_brought_up_and_keeps_all_it_knew(journal):
+    journal.folder.mkdir()
+    shutil.copy(ROOT / "tests" / "journals" / "version1.sqlite", journal.path)
+    rows = journal.rows()
+    assert [(r.chunk.orbit, r.state, r.bytes, r.credits) for r in rows] == [
+        ("any", State.RUNNING, None, None), ("any", State.ARCHIVED, 260_000_000, 6.08),
+    ]  # fmt: skip
+    assert {(row.noticed, row.images) for row in rows} == {(None, "")}
+    [request] = [journal.unfinished_request()]
+    assert request is not None
+    assert (request.orbit, request.chunks, request.done) == ("any", 2, 0)
+    assert (request.catalogue, request.max_credits) == (None, None), "it was asked by day"
+    assert journal.left_of(request) == [rows[0].chunk]
+    noted = journal.note(rows[0], State.FINISHED, noticed=5.0)
+    assert Journal(journal.folder).latest("cdse")[noted.key] == noted
+    assert journal._database.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_a_request_is_kept_with_how_it_was_asked(journal):
+    request = Request("cdse", BBox(7, 50, 8, 51), DAY, DAY, None, 4, 12.5, 3, "", 20.0)
+    journal.open_request(request)
+    assert Journal(journal.folder).unfinished_request() == request
+
+
+def test_what_the_catalogue_said_of_a_chunk_goes_with_each_attempt_at_it(journal):
+    (row,) = journal.plan("cdse", [(chunk(), "d")], images=lambda c: f"about {c.tile.name}")
+    assert row.images == f"about {chunk().tile.name}"
+    assert journal.replace(row, "out of memory", 2).images == row.images
+
+
+def test_what_was_spent_is_of_jobs_started_since(journal):
+    rows = journal.plan("cdse", [(chunk(i), "d") for i in range(4)])
+    for number, (row, credits) in enumerate(zip(rows, (2.0, 3.5, None, 4.0), strict=True)):
+        journal.note(row, State.ARCHIVED, started=10.0 * number, credits=credits)
+    journal.note(rows[3], State.PLANNED, started=None)
+    assert journal.spent("cdse", 10.0) == 3.5
+    assert journal.spent("sandbox", 0.0) == 0
 
 
 def test_a_damaged_journal_is_named(journal):

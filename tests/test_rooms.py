@@ -9,7 +9,9 @@ from tests.conftest import ROOT
 
 LIST = (ROOT / "docs" / "decisions" / "001-rooms.md").read_text(encoding="utf-8")
 ROOMS = re.findall(r"^\| [a-z]* ?\| `(\w+)` \|", LIST, re.MULTILINE)
-DOWNLOADING = {"download", "scheduler", "transfer", "login", "remote", "trouble", "journal"}
+DOWNLOADING = {
+    "download", "catalogue", "scheduler", "transfer", "login", "remote", "trouble", "journal",
+}  # fmt: skip
 STORING = {
     "store", "view", "commit", "objects", "pack", "shards", "schema", "overview", "storage",
 }  # fmt: skip

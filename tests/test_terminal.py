@@ -25,7 +25,7 @@ import main
 import terminal
 from grid import BBox, Chunk, Provenance, tiles_covering
 from healpix import runs_to_ids
-from journal import Journal, Request, State
+from journal import Journal, Request
 from outcome import DONE, FAILED, INTERRUPTED, USAGE
 from store import Archive
 from tests.conftest import ROOT
@@ -67,9 +67,9 @@ def archives(tmp_path_factory):
     shard.write_bytes(data)
     journal = Journal(folder / "stopped.zarr.downloads")
     days = DAY, dt.date(2026, 1, 21)
-    journal.open_request(Request(NOWHERE, BBox.parse(BOX), *days, "any", 4, 0.0))
-    [row] = journal.plan(NOWHERE, [(Chunk(tiles_covering(BBox.parse(BOX), (1, 0.5))[0], DAY), "x")])
-    journal.note(row, State.PLANNED)
+    journal.open_request(Request(NOWHERE, BBox.parse(BOX), *days, "any", 2, 0.0, done=2))
+    tiles = tiles_covering(BBox.parse(BOX), (1, 0.5))
+    journal.plan(NOWHERE, [(Chunk(tile, day), "x") for tile in tiles for day in days])
     journal.close()
     return folder
 
@@ -189,6 +189,7 @@ def typed(folder, monkeypatch):
     """Start `main.py` on a pseudo-terminal, in the folder of archives."""
     terminals = pytest.importorskip("tests.terminals", reason="needs a pseudo-terminal")
     settings = {"convert.NSIDE": NSIDE, "login.CONNECT_TRIES": 1, "figure.DPI": 40}
+    settings["catalogue.TRYS"] = 0
     settings["progress.PATIENCE"] = 60
     environ = dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND"), "")
 
@@ -306,6 +307,11 @@ def test_a_tile_that_cannot_be_read_can_still_be_removed(piped, folder):
 
 SESSIONS = {
     "download": ([], ["1", "", "51,3,51.5,4", "n", BOX, "", "2026-13-31", "2026-01", "n"], DONE),
+    "catalogue": (
+        ["download", "--backend", NOWHERE, "--bbox", BOX, "--start", "2026-01", "--archive", "x"],
+        ["n"],
+        DONE,
+    ),
     "retrieve": (WHOLE, ["", "n", BOX, "", "2026-01-08", "2", "", "there.png", "n", "x.nc"], DONE),
     "continue": (["--archive", "stopped.zarr"], ["n", "q"], DONE),
     "list": (["list", "--archive", "whole.zarr"], [], DONE),

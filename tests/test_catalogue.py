@@ -1,0 +1,509 @@
+"""What there is is what is ordered: the catalogue, orbit-pure records, limits and estimates.
+
+The catalogue is the sandbox's, asked over HTTP; what its jobs return is the truth.  Tiles
+of 0.05 x 0.01 degrees make small rasters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import io
+import json
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import shapely
+
+import catalogue
+import download
+import main
+import store
+from catalogue import CatalogueError
+from grid import ORBITS, BBox, Chunk, Provenance, days, tiles_covering
+from journal import State
+from outcome import DONE, FAILED, NO_DATA
+from sandbox import orbit
+from tests.downloading import QUICK, connect, created_for, folder_of, into, journal_of
+
+SIZE = (0.05, 0.01)
+BOX = BBox(1.5, 1.0, 1.7, 1.01)  # four tiles, where passes are rare and a swath ends within one
+FIRST, LAST = dt.date(2026, 1, 1), dt.date(2026, 1, 30)
+MANY = dataclasses.replace(QUICK, max_inflight=6, max_pending=6, poll=0.1)
+LABEL = "sandbox"
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return store.Archive(tmp_path / "a.zarr")
+
+
+@pytest.fixture(scope="module")
+def covers(request):
+    """What the catalogue has of the box, asked for once."""
+    sandbox = request.getfixturevalue("sandbox")
+    return look_up(sandbox, BOX)
+
+
+def look_up(sandbox, bbox, first=FIRST, last=LAST, size=SIZE):
+    return download.images(bbox, first, last, catalogue.address(sandbox.url), size)
+
+
+def plan(archive, covers, bbox=BOX, first=FIRST, last=LAST, orbit=None, **more):
+    asked = None if covers is None else ""
+    return download.plan(
+        bbox, first, last, orbit, archive.has, journal_of(archive), LABEL,
+        chunk_size=SIZE, covers=covers, asked=asked, **{"pace": QUICK, **more},
+    )  # fmt: skip
+
+
+def run(sandbox, archive, made, pace=MANY, handle=None):
+    return download.run(
+        made, connect(sandbox.url), folder_of(archive), handle or into(archive), archive.has,
+        pace=pace,
+    )  # fmt: skip
+
+
+def truth(first=FIRST, last=LAST, bbox=BOX, size=SIZE):
+    """The chunks of which a pass sees something, by the geometry of the passes alone."""
+    found: dict[Chunk, np.ndarray] = {}
+    for tile in tiles_covering(bbox, size):
+        x = np.linspace(tile.west, tile.east, 501)[:-1] + (tile.east - tile.west) / 1000
+        lon, lat = np.meshgrid(x, np.linspace(tile.south, tile.north, 12)[1:-1])
+        for day in days(first, last):
+            for view in orbit.passes(day):
+                with np.errstate(invalid="ignore"):
+                    across = view.across(lon, lat)
+                    seen = (across >= 0) & (across < 1)
+                if seen.any():
+                    chunk = Chunk(tile, day, view.orbit.lower())
+                    found[chunk] = found.get(chunk, np.zeros(seen.shape, bool)) | seen
+    return {chunk: seen.mean() for chunk, seen in found.items()}
+
+
+# --- what the catalogue says ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bbox", [BBox(3.0, 1.0, 4.0, 1.01), BBox(178.5, 60.0, -178.5, 60.01)])
+def test_the_covers_are_what_the_passes_see(sandbox, bbox):
+    last, size = FIRST + dt.timedelta(days=6), (0.25, 0.01)
+    covers = look_up(sandbox, bbox, FIRST, last, size)
+    pure = {chunk: cover.share for chunk, cover in covers.items() if chunk.orbit != "any"}
+    expected = truth(FIRST, last, bbox, size)
+    assert pure.keys() == expected.keys()
+    assert len({round(share, 2) for share in pure.values()}) > 2, "some are covered in part"
+    for chunk, share in expected.items():
+        assert pure[chunk] == pytest.approx(share, abs=0.01)
+    whole_days = {(c.tile, c.day) for c in pure}
+    assert {(c.tile, c.day) for c in covers if c.orbit == "any"} == whole_days
+
+
+def test_an_image_is_counted_once_however_many_products_there_are(sandbox):
+    found = catalogue.search(
+        catalogue.address(sandbox.url), BOX, FIRST, LAST, download.BANDS, tiles=4
+    )
+    assert len({(i.begin, i.relative_orbit) for i in found}) == len(found) > 10
+    assert found == sorted(found, key=lambda image: image.begin)
+    day = dt.date(2026, 1, 20)
+    place = BBox(3.0, 51.0, 5.0, 51.5)
+    found = catalogue.search(catalogue.address(sandbox.url), place, day, day, ("VV", "VH"), 1)
+    [image] = found
+    assert (image.orbit, image.relative_orbit, image.platform) == (
+        "descending",
+        154,
+        "synthetic-1a",
+    )
+    none = catalogue.search(catalogue.address(sandbox.url), place, day, day, ("HH", "HV"), 1)
+    assert none == []
+
+
+def test_a_long_search_is_cut_into_pieces_and_pages(sandbox, monkeypatch):
+    whole = look_up(sandbox, BOX)
+    monkeypatch.setattr(catalogue, "MOST_ITEMS", 24 * 7)  # a week of four tiles
+    monkeypatch.setattr(catalogue, "PAGE", 3)
+    before = sandbox.events()["requests"]
+    assert look_up(sandbox, BOX) == whole
+    after = sandbox.events()["requests"]
+    searches = after["POST /stac/search"] - before["POST /stac/search"]
+    assert searches > 10
+
+
+def test_both_sides_of_180_degrees_are_searched(sandbox):
+    box = BBox(179.5, 10.0, -179.5, 10.01)
+    found = look_up(sandbox, box, last=dt.date(2026, 1, 12))
+    assert {chunk.tile.west > 0 for chunk in found} == {True, False}
+    assert len({chunk.tile for chunk in found}) == 20
+    assert catalogue.whole_tiles(box, SIZE) == (box, 20)
+    assert catalogue.whole_tiles(BBox(-180, 0, 180, 1), (1, 0.5)) == (BBox(-180, 0, 180, 1), 720)
+
+
+@pytest.mark.parametrize(
+    "ring",
+    [
+        [[170, 0], [190, 0], [190, 10], [170, 10], [170, 0]],
+        [[170, 0], [-170, 0], [-170, 10], [170, 10], [170, 0]],
+        [[-190, 0], [-170, 0], [-170, 10], [-190, 10], [-190, 0]],
+    ],
+)
+def test_a_footprint_across_180_degrees_is_cut_however_it_is_written(ring):
+    shape = catalogue.cut({"type": "Polygon", "coordinates": [ring]})
+    expected = shapely.MultiPolygon([shapely.box(170, 0, 180, 10), shapely.box(-180, 0, -170, 10)])
+    assert shapely.normalize(shape).equals_exact(shapely.normalize(expected), 1e-9)
+    already = catalogue.cut(shapely.geometry.mapping(expected))
+    assert already.symmetric_difference(expected).area == 0
+
+
+def test_what_the_back_end_cannot_make_the_order_from_does_not_count():
+    square = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]}
+    about = {"datetime": "2026-01-20T05:50:00.5Z", "sat:orbit_state": "descending"}
+
+    def images(**more):
+        properties = {**about, **more}
+        return list(
+            catalogue._image(
+                {"id": "x", "geometry": square, "properties": properties}, ("VV", "VH")
+            )
+        )
+
+    [image] = images(**{"created": "2026-01-20T09:00:00Z", "published": "2026-01-21T09:00:00Z"})
+    assert image.created == dt.datetime(2026, 1, 21, 9, tzinfo=dt.UTC)
+    assert image.begin.microsecond == 500_000
+    assert images(**{"sar:polarizations": ["VV", "VH"], "sar:instrument_mode": "IW"}) != []
+    assert images(**{"sar:polarizations": ["HH", "HV"]}) == []
+    assert images(**{"sar:polarizations": ["VV"]}) == []
+    assert images(**{"sar:instrument_mode": "EW"}) == []
+    with pytest.raises(ValueError, match="orbit state"):
+        images(**{"sat:orbit_state": "sideways"})
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("500=1,path=/stac", "it answers with HTTP 500"),
+        ("502-html=1,path=/stac", "it answers with HTTP 502"),
+        ("html=1,path=/stac", "its answer is not that of a catalogue"),
+        ("html=1,path=/stac/search", "its answer is not that of a catalogue"),
+        ("reset=1,path=/stac/search", "it does not answer"),
+    ],
+)
+def test_a_catalogue_that_fails_is_said_with_the_ways_out(sandboxes, monkeypatch, fault, words):
+    monkeypatch.setattr(catalogue, "TRYS", 1)
+    own = sandboxes("--fault", fault)
+    with pytest.raises(CatalogueError, match=f"{words}.*--catalogue.*--no-catalogue"):
+        look_up(own, BOX)
+
+
+def test_a_passing_trouble_of_the_catalogue_is_not_noticed(sandboxes):
+    own = sandboxes("--fault", "503=2,path=/stac", "--fault", "429=5,path=/stac,seconds=0.1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(look_up(own, BOX)) > 10
+
+
+def test_the_catalogue_of_a_back_end_is_its_own_or_that_of_copernicus():
+    assert catalogue.address("https://openeo.dataspace.copernicus.eu") == catalogue.CATALOGUE
+    assert catalogue.address("https://openeofed.dataspace.copernicus.eu/x") == catalogue.CATALOGUE
+    assert catalogue.address("http://127.0.0.1:80/openeo/1.2") == "http://127.0.0.1:80/stac"
+
+
+# --- what is ordered --------------------------------------------------------------------
+
+
+def test_in_30_days_of_4_tiles_just_the_chunks_with_data_are_ordered(sandboxes, covers, tmp_path):
+    own = sandboxes("--job-seconds", "0.05", "--slots", "6")
+    pure, mixed = store.Archive(tmp_path / "pure.zarr"), store.Archive(tmp_path / "mixed.zarr")
+    summary = run(own, pure, plan(pure, covers))
+    assert (summary.empty, summary.failed) == ([], [])
+    assert set(summary.archived) == truth().keys()
+    assert sum(created_for(own.events(), pure).values()) == len(summary.archived)
+    assert plan(pure, covers).missing == []
+
+    every_day = plan(mixed, None)
+    assert len(every_day.missing) == 120
+    summary = run(own, mixed, every_day)
+    assert sum(created_for(own.events(), mixed).values()) == 120
+    assert len(summary.empty) > 30, "what the catalogue saves"
+
+    whole_days = {Chunk(c.tile, c.day): c for c in pure.chunks()}
+    assert len(whole_days) == len(pure.chunks()), "no day here has passes of both orbits"
+    assert set(mixed.chunks()) == whole_days.keys()
+    for day, chunk in whole_days.items():
+        assert pure.read(chunk).equals(mixed.read(day)), chunk
+
+
+def check_mixture(both, apart, upper, lower):
+    """The back end puts the first pass of a day on top, so that is what a mixed cell holds."""
+    count = {name: cells["count"].values for name, cells in apart.items()}
+    whole = both["count"].values
+    assert (whole >= np.maximum(count[upper], count[lower])).all()
+    for name, other in ((upper, lower), (lower, upper)):
+        only = (count[name] == whole) & ((count[other] == 0) | (name == upper)) & (whole > 0)
+        np.testing.assert_array_equal(both["VV"].values[only], apart[name]["VV"].values[only], name)
+        assert only.sum() > 1000
+
+
+def test_two_passes_of_a_day_differ_where_both_see_and_a_mixture_is_neither(sandbox, archive):
+    day, box = two_passes(sandbox)
+    covers = look_up(sandbox, box, day, day)
+    for state in (None, "any"):
+        made = plan(archive, covers, box, day, day, state)
+        run(sandbox, archive, made)
+    [tile] = tiles_covering(box, SIZE)
+    cells = {state: archive.read(Chunk(tile, day, state)) for state in ORBITS}
+    seen = {state: cells[state]["count"].values > 0 for state in ORBITS}
+    np.testing.assert_array_equal(seen["any"], seen["ascending"] | seen["descending"])
+    both = seen["ascending"] & seen["descending"]
+    assert 0.2 < both.mean() < 0.999, "one of them ends within the tile"
+    up, down = (cells[state]["VV"].values for state in ORBITS[1:])
+    assert (up[both] != down[both]).mean() > 0.99
+    order = sorted(ORBITS[1:], key=lambda s: covers[Chunk(tile, day, s)].times)
+    check_mixture(cells["any"], {s: cells[s] for s in ORBITS[1:]}, *order)
+    part = {s: covers[Chunk(tile, day, s)].share for s in ORBITS}
+    for state in ORBITS:
+        assert seen[state].mean() == pytest.approx(part[state], abs=0.02)
+
+
+def two_passes(sandbox):
+    """A day and a tile of which the first pass sees a part and the other orbit's sees all."""
+    for west in range(0, 40, 10):
+        area = BBox(float(west), 60.0, west + 10.0, 60.01)
+        covers = look_up(sandbox, area, FIRST, FIRST + dt.timedelta(days=5))
+        for chunk, cover in covers.items():
+            other = covers.get(dataclasses.replace(chunk, orbit="descending"))
+            if chunk.orbit == "ascending" and other:
+                first, second = sorted((cover, other), key=lambda c: c.times)
+                if 0.3 < first.share < 0.7 and second.share == 1:
+                    return chunk.day, BBox(*dataclasses.astuple(chunk.tile))
+    raise AssertionError("the sandbox's calendar has no such day any more")
+
+
+def test_a_record_says_whose_images_it_is_made_of(sandbox, archive, covers):
+    results: list[download.Result] = []
+
+    def handle(result):
+        results.append(result)
+        return into(archive)(result)
+
+    first = next(chunk for chunk in covers if chunk.orbit != "any")
+    box = BBox(*dataclasses.astuple(first.tile))
+    made = plan(archive, covers, box, first.day, first.day, first.orbit)
+    run(sandbox, archive, made, handle=handle)
+    [result] = results
+    cover, about = covers[result.chunk], result.provenance
+    assert about.relative_orbits == cover.relative_orbits != ()
+    assert about.platforms == cover.platforms != ()
+    assert about.acquired == cover.times
+    begin, end = (dt.datetime.fromisoformat(time) for time in about.acquired[0].split("/"))
+    assert begin.date() == first.day
+    assert begin < end
+    assert Provenance("cdse", "SENTINEL1_GRD", "job", "", False).acquired == (), "as before"
+
+
+def test_only_what_an_image_touches_is_wanted_of_each_kind(archive, covers):
+    made = plan(archive, covers)
+    assert {c.orbit for c in made.missing} == {"ascending", "descending"}
+    up = plan(archive, covers, orbit="ascending").missing
+    assert up == [c for c in made.missing if c.orbit == "ascending"]
+    mixed = plan(archive, covers, orbit="any").missing
+    assert {(c.tile, c.day) for c in mixed} == {(c.tile, c.day) for c in made.missing}
+    assert {c.orbit for c in mixed} == {"any"}
+    assert len(plan(archive, None).missing) == 120
+    assert plan(archive, {}).missing == []
+
+
+def test_a_record_of_the_whole_day_is_not_ordered_again_unless_asked(archive, covers):
+    chunk = next(c for c in covers if c.orbit == "ascending")
+    day = Chunk(chunk.tile, chunk.day)
+
+    def wanted(there, orbit, known=covers):
+        made = download.plan(
+            BOX, FIRST, LAST, orbit, lambda c: c in there, journal_of(archive), LABEL,
+            chunk_size=SIZE, covers=known,
+        )  # fmt: skip
+        return chunk in made.missing, day in made.missing, made.archived
+
+    assert wanted({day}, None) == (False, False, [day])
+    assert wanted({day}, "ascending") == (True, False, [])
+    assert wanted({day}, "any") == (False, False, [day])
+    assert wanted({chunk}, None) == (False, False, [chunk])
+    assert wanted({chunk}, "any")[1] is True
+    assert wanted({chunk}, None, known=None) == (False, False, [chunk])
+    assert wanted({chunk}, "any", known=None)[1] is True
+
+
+def test_images_that_came_after_a_day_was_found_empty_are_noticed(sandboxes, archive):
+    own = sandboxes("--job-seconds", "0.05")
+    chunk = next(c for c in look_up(own, BOX) if c.orbit != "any")
+    box, day = BBox(*dataclasses.astuple(chunk.tile)), chunk.day
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+    own.control("publish", "POST", day=str(day), at=later.isoformat())
+    assert look_up(own, box, day, day) == {}
+    summary = run(own, archive, plan(archive, None, box, day, day))
+    assert len(summary.empty) == 1
+    assert len(plan(archive, None, box, day, day).empty) == 1
+
+    own.control("publish", "POST", day=str(day), at="2026-02-01T00:00:00Z")
+    old = plan(archive, look_up(own, box, day, day), box, day, day)
+    assert (old.missing, len(old.empty)) == ([], 1), "it was there when nothing was found"
+    now = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1)
+    own.control("publish", "POST", day=str(day), at=now.isoformat())
+    while not (covers := look_up(own, box, day, day)):
+        pass
+    new = plan(archive, covers, box, day, day)
+    assert new.renewed == new.missing == [chunk]
+    assert run(own, archive, new).archived == [chunk]
+    assert plan(archive, covers, box, day, day).missing == []
+
+
+# --- what it costs ----------------------------------------------------------------------
+
+
+@pytest.mark.alone
+def test_the_estimate_of_the_second_run_is_within_a_fifth_of_what_it_takes(
+    sandboxes, archive, covers
+):
+    own = sandboxes("--job-seconds", "1.5")
+    chunks = [c for c in covers if c.orbit != "any" and covers[c].share == 1]
+    warm = store.Archive(archive.path.with_name("warm.zarr"))  # compiled loops are no part of a job
+    run(own, warm, plan(warm, {chunks[0]: covers[chunks[0]]}))
+    part = {c: covers[c] for c in chunks[:4]}
+    first = plan(archive, part)
+    assert first.estimate.jobs == 0
+    run(own, archive, first, pace=QUICK)
+    part = {c: covers[c] for c in chunks[:10]}
+    second = plan(archive, part)
+    assert (second.estimate.jobs, len(second.missing)) == (4, 6)
+    summary = run(own, archive, second, pace=QUICK)
+    assert summary.seconds == pytest.approx(second.estimate.seconds, rel=0.2)
+    low, high = second.estimate.seconds_range or (0, 0)
+    assert low <= second.estimate.seconds <= high
+    assert summary.bytes == pytest.approx(second.estimate.bytes, rel=0.2)
+    paid = [row.credits for row in journal_of(archive).rows()][:6]
+    assert sum(c or 0 for c in paid) == pytest.approx(second.estimate.credits, rel=0.05)
+
+
+def test_a_limit_of_credits_stops_the_ordering_before_it_is_passed(sandboxes, archive, covers):
+    own = sandboxes("--job-seconds", "0.05")
+    part = {c: covers[c] for c in [c for c in covers if c.orbit != "any"][:9]}
+    journal = journal_of(archive)
+    limited = run(own, archive, plan(archive, part, max_credits=7.0))
+    assert isinstance(limited.stopped, download.LimitReached)
+    assert "--max-credits" in str(limited.stopped)
+    assert (len(limited.archived), len(limited.left)) == (3, 6), "of 2 credits and a little each"
+    assert journal.unfinished_request() is None, "it was done as far as was wanted"
+    assert run(own, archive, plan(archive, part, max_credits=1.0)).archived == []
+    more = run(own, archive, plan(archive, part, max_credits=4.5))
+    assert (len(more.archived), len(more.left)) == (2, 4)
+    assert own.events()["counts"]["started"] == 5
+    assert len(run(own, archive, plan(archive, part, max_credits=100.0)).archived) == 4
+    created = created_for(own.events(), archive)
+    assert (len(created), set(created.values())) == (9, {1})
+    assert 18 < journal.spent(LABEL, 0) < 19
+
+
+def test_jobs_that_fail_count_towards_the_limit(sandboxes, archive, covers):
+    own = sandboxes("--job-seconds", "0.05", "--fault", "job-error,title=_1")
+    part = {c: covers[c] for c in [c for c in covers if c.orbit != "any"][:3]}
+    own.fault("job-error")
+    limited = run(own, archive, plan(archive, part, max_credits=5.0))
+    assert isinstance(limited.stopped, download.LimitReached)
+    assert own.events()["counts"]["started"] == 2
+    rows = [row for row in journal_of(archive).rows() if row.state is State.FAILED]
+    assert all(row.credits and row.credits >= 2 for row in rows)
+
+
+# --- through the program ----------------------------------------------------------------
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch, capsys):
+    """Run `main.py download` with more flags; exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(download, "CHUNK_SIZE", list(SIZE))
+    monkeypatch.setattr(download, "PACE", MANY)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    for name, value in {
+        "METHOD": "client_credentials", "PROVIDER_ID": "sandbox",
+        "CLIENT_ID": "sandbox-client", "CLIENT_SECRET": "sandbox-secret",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"OPENEO_AUTH_{name}", value)
+
+    def start(*flags, bbox=BOX, command="download"):
+        period = ["--bbox", str(bbox), "--start", "2026-01-01/2026-01-08"]
+        code = main.main([command, *(period if command == "download" else []), *flags])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return start
+
+
+def test_a_dry_run_prints_what_would_be_ordered_and_orders_nothing(
+    sandbox, program, covers, tmp_path
+):
+    code, out, said = program("--backend", sandbox.url, "--dry-run", "--json")
+    made = json.loads(out)
+    wanted = [c for c in covers if c.orbit != "any" and c.day <= dt.date(2026, 1, 8)]
+    assert (code, made["chunks"], made["to_order"]) == (DONE, len(wanted), len(wanted))
+    assert (made["archived"], made["known_empty"], made["catalogue"]) == (0, 0, True)
+    listed = {(c["tile"], c["day"], c["orbit_state"]): c["covered"] for c in made["list"]}
+    assert listed == {
+        (c.tile.name, str(c.day), c.orbit): covers[c].share for c in wanted
+    }  # fmt: skip
+    assert made["estimate"]["jobs"] == 0
+    assert made["estimate"]["seconds"] > 0
+    assert "The catalogue has images of" in said
+    assert "A dry run: nothing was ordered." in said
+    assert list(tmp_path.iterdir()) == []
+    code, out, _ = program("--backend", sandbox.url, "--dry-run", "--json", "--no-catalogue")
+    assert (json.loads(out)["to_order"], json.loads(out)["catalogue"]) == (32, False)
+    assert program("--json")[0] == 2
+    assert program("--catalogue", sandbox.url, "--no-catalogue")[0] == 2
+    assert program("--max-credits", "-1")[0] == 2
+
+
+def test_what_was_ordered_is_listed_with_its_orbit_and_the_limit_is_kept(sandbox, program):
+    flags = ["--backend", sandbox.url, "--yes"]
+    code, out, said = program(*flags, "--max-credits", "5")
+    assert code == FAILED
+    assert "The limit of 5 credits" in said
+    assert "; a limit of 5 credits" in said
+    assert "not finished" in out
+    code, out, _ = program("--json", command="list")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert len(rows) == 2
+    assert all(row["orbit_state"] in ORBITS[1:] for row in rows)
+    assert program(*flags)[0] == DONE
+    code, out, said = program(*flags, "--dry-run", "--json")
+    made = json.loads(out)
+    assert made["archived"] == made["chunks"] > 2
+    assert (made["to_order"], made["estimate"]["jobs"]) == (0, made["chunks"])
+
+
+def test_without_a_catalogue_nothing_is_ordered_unless_told_to(sandboxes, program, monkeypatch):
+    monkeypatch.setattr(catalogue, "TRYS", 0)
+    own = sandboxes("--job-seconds", "0.05", "--slots", "6", "--fault", "500=1,path=/stac")
+    for flags in (["--yes"], [], ["--dry-run"]):
+        code, out, said = program("--backend", own.url, *flags)
+        assert (code, out) == (FAILED, "")
+        assert "--no-catalogue" in said
+    assert own.events()["counts"].get("created", 0) == 0
+    code, out, said = program(
+        "--backend", own.url, "--no-catalogue", "--yes", bbox="1.5,1,1.51,1.01"
+    )
+    assert (code, "to order 8" in said) == (DONE, True)
+
+
+def test_where_the_catalogue_has_nothing_there_is_no_data(sandbox, program):
+    code, _, said = program("--backend", sandbox.url, "--yes", bbox="3,85,3.2,85.01")
+    assert code == NO_DATA
+    assert "The catalogue has no image of 3,85,3.2,85.01" in said
+    assert "--no-catalogue" in said
+
+
+def test_another_catalogue_can_be_named(sandboxes, sandbox, program):
+    own = sandboxes("--fault", "500=1,path=/stac")
+    named = f"{sandbox.url}/stac"
+    code, out, _ = program("--backend", own.url, "--catalogue", named, "--dry-run", "--json")
+    assert (code, json.loads(out)["catalogue"]) == (DONE, True)
