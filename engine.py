@@ -63,12 +63,12 @@ def each(pieces: Iterable[Any]) -> Iterator[Any]:
         yield from dask.compute(*some)
 
 
-def call(function: Callable[..., Any], *arguments: Any) -> Any:
+def call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """What a function returns: run by a worker of the cluster, or here if there is none."""
     client = _client()
     if client is None:
-        return function(*arguments)
-    return client.submit(function, *arguments, pure=False).result()
+        return function(*arguments, **options)
+    return client.submit(function, *arguments, pure=False, **options).result()
 
 
 def _client() -> Any:

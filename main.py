@@ -69,6 +69,9 @@ bbox_option = click.option(
 orbit_option = click.option(
     "--orbit", type=click.Choice(ORBITS), help="Only passes of this direction."
 )
+scheduler_option = click.option(
+    "--scheduler", metavar="tcp://...", help="Compute on the workers of this dask cluster."
+)
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 
 
@@ -112,6 +115,7 @@ def cli(context: click.Context, archive_path: str) -> None:
     "--max-credits", metavar="N", type=Parsed("N", asking.credits_limit),
     help="Start no job that could take the run beyond so many credits.",
 )  # fmt: skip
+@scheduler_option
 @click.option("--dry-run", is_flag=True, help="Say what would be ordered, and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan of a dry run as JSON.")
 @click.option("--yes", is_flag=True, help="Start without asking.")
@@ -162,7 +166,7 @@ def download(archive_path: str, **answers: Any) -> int:
 )  # fmt: skip
 @overwrite_option
 @click.option("--no-show", is_flag=True, help="Open no window.")
-@click.option("--scheduler", metavar="tcp://...", help="Compute on this dask cluster.")
+@scheduler_option
 @archive_option
 @debug_option
 def retrieve(archive_path: str, **answers: Any) -> int:

@@ -39,10 +39,12 @@ def run_download(
     max_credits: float | None = None,
     dry_run: bool = False,
     as_json: bool = False,
+    scheduler: str | None = None,
 ) -> int:
     """Ask for what is missing, say what it will cost, then order, convert and store."""
     import convert
     import download
+    import engine
 
     require_sense(catalogue and no_catalogue, as_json and not dry_run)
     if start and end:
@@ -79,7 +81,8 @@ def run_download(
     if not yes and not confirm("Start?", default=False):
         tell("Nothing was started.")
         return DONE
-    summary = carry_out(plan, archive)
+    with engine.cluster(scheduler):
+        summary = carry_out(plan, archive)
     code = report(summary, plan, folder)
     if code == DONE:
         remember(folder, bbox=bbox, start=days[0], end=days[1], backend=backend)
@@ -200,12 +203,14 @@ def archiver(archive: Archive, step: Callable[[Chunk, str], None]) -> Callable[[
     """The function that turns a result into a record: True, or False if there is nothing in it."""
     import convert
     import download
+    import engine
 
     kinds = set(archive.records()["synthetic"])
 
     def handle(result: Result) -> bool:
         step(result.chunk, "converting")
-        cells = convert.raster_to_cells(result.path, result.chunk.tile, bands=download.BANDS)
+        raster, tile = result.path.absolute(), result.chunk.tile
+        cells = engine.call(convert.raster_to_cells, raster, tile, bands=download.BANDS)
         if not cells["count"].values.any():
             return False
         if (not result.provenance.synthetic) in kinds:

@@ -171,13 +171,14 @@ def retrieve(
 
 
 def spacing(
-    bbox: BBox, dlat: float = DLAT, dlon: float = DLON, most: int = PICTURE_MAX
+    bbox: BBox, dlat: float = DLAT, dlon: float = DLON, most: int | None = None
 ) -> tuple[float, float]:
     """dlat and dlon of a grid of the box with less than ``most`` pixels a side.
 
-    They are the given ones, or the next multiple of both, of two digits, that is large enough.
+    They are the given ones, or the next multiple of both, of two digits, that is large
+    enough.  ``most`` is `PICTURE_MAX` if it is not given.
     """
-    factor = max(bbox.height / dlat, bbox.width / dlon) / (most - 1)
+    factor = max(bbox.height / dlat, bbox.width / dlon) / ((most or PICTURE_MAX) - 1)
     if factor <= 1:
         return dlat, dlon
     digits = 1 - math.floor(math.log10(factor))

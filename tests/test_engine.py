@@ -9,12 +9,14 @@ import pytest
 import xarray as xr
 from distributed import LocalCluster
 
+import convert
 import engine
 import mosaic
 import retrieve as room
 from export import export
-from grid import BBox
+from grid import BBox, Tile
 from tests.test_mosaic import filled
+from tests.test_retrieve import scene
 
 DAY = dt.date(2026, 1, 20)
 BOX = BBox(7.3, 50.1, 8.6, 50.9)
@@ -51,6 +53,18 @@ def test_an_export_by_a_cluster_is_the_same_file(rhine, address, tmp_path):
         export(cube, tmp_path / "b.nc")
     with xr.open_dataset(tmp_path / "a.nc") as one, xr.open_dataset(tmp_path / "b.nc") as other:
         xr.testing.assert_equal(one, other)
+
+
+def test_a_worker_converts_a_result_as_it_is_done_here(address, tmp_path):
+    tile = Tile(8, 50, 8.05, 50.05)
+    path = tmp_path / "openEO.nc"
+    scene(tile.bbox.pad(0.002), 20.0).to_netcdf(path)
+    work = convert.raster_to_cells, path, tile
+    here = engine.call(*work, nside=65536)
+    with engine.cluster(address):
+        there = engine.call(*work, nside=65536)
+    assert here["count"].values.any()
+    xr.testing.assert_identical(here, there)
 
 
 def test_a_single_call_runs_in_a_worker_if_there_is_one(address):
