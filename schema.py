@@ -71,6 +71,9 @@ def read_layout(storage: Storage) -> Layout | None:
             left = [entry for entry in storage.entries() if not _is_ours(entry)]
         except NotADirectoryError:
             raise ArchiveError(f"{name} is a file, not an archive.  Choose another path.") from None
+        if "zarr.json" in left:  # another process has made it since
+            data = storage.get("zarr.json")
+    if data is None:
         if left:
             raise ArchiveError(
                 f"{name} is no archive, and it is not empty: it holds {sorted(left)[0]}.  "

@@ -24,7 +24,7 @@ Bytes = npt.NDArray[np.uint8]
 BUCKETS = ("s3", "gs", "az", "memory")  # kinds of object stores
 FETCHES = 16  # requests that are under way at a time, where each takes long
 RETRIES = 4  # of a request that an object store did not answer, or not well
-CONNECT = dt.timedelta(seconds=10)
+CONNECT = dt.timedelta(seconds=10)  # for an object store to answer at all
 
 
 class Part(NamedTuple):

@@ -373,7 +373,7 @@ for seed in map(int, seeds):
 def writer(url: str, seeds: list[int]) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, url, *map(str, seeds)],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -381,8 +381,8 @@ def writer(url: str, seeds: list[int]) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> list[int]:
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
     return [int(line) for line in output.split()]
 
 
@@ -507,3 +507,16 @@ def test_a_store_that_ignores_conditions_is_refused(memory, monkeypatch):
     monkeypatch.setattr(obstore, "put", careless)
     with pytest.raises(OSError, match="ignores the conditions of a put"):
         Archive(memory).write(CHUNK, cells_of())
+
+
+def test_an_archive_that_is_made_while_one_looks_is_found(memory, monkeypatch):
+    """Between asking for its ``zarr.json`` and listing what else there is."""
+    real = Bucket.entries
+
+    def late(self: Bucket) -> list[str]:
+        monkeypatch.setattr(Bucket, "entries", real)
+        begin(memory, 1)
+        return real(self)
+
+    monkeypatch.setattr(Bucket, "entries", late)
+    assert Archive(memory).chunks() == days(1)
