@@ -22,6 +22,7 @@ import convert
 import figure
 import login
 import main
+import planning
 import terminal
 from grid import BBox, Chunk, Provenance, tiles_covering
 from healpix import runs_to_ids
@@ -309,7 +310,7 @@ SESSIONS = {
     "download": ([], ["1", "", "51,3,51.5,4", "n", BOX, "", "2026-13-31", "2026-01", "n"], DONE),
     "catalogue": (
         ["download", "--backend", NOWHERE, "--bbox", BOX, "--start", "2026-01", "--archive", "x"],
-        ["n"],
+        ["y", "n"],
         DONE,
     ),
     "retrieve": (WHOLE, ["", "n", BOX, "", "2026-01-08", "2", "", "there.png", "n", "x.nc"], DONE),
@@ -384,6 +385,15 @@ def test_sizes_are_short(number, words):
 def test_times_are_short(seconds, words, short):
     assert terminal.duration(seconds) == words
     assert terminal.duration(seconds, short=True) == short
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(None, "-"), (1.0, "100 %"), (0.9997, "99.9 %"), (0.994, "99 %"), (0.004, "0.4 %"),
+     (0.0001, "0.1 %"), (0.46, "46 %")],
+)  # fmt: skip
+def test_a_share_that_is_not_whole_is_never_said_to_be(share, words):
+    assert planning.percent(share) == words
 
 
 def test_a_period_holds_only_days_that_can_have_images():
