@@ -86,15 +86,18 @@ class ObjectWriter:
             self._set_row(group, "orbit", slot, shards.key(chunk)[1], missing=NOTHING)
             if time.time() - began > GIVE_UP:
                 raise TimeoutError(f"{chunk}: writing took more than {GIVE_UP // 3600} hours.")
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._discard_shards(group, [slot])
+            raise
+        # From here on the record may count although the answer that says so was lost: an error
+        # leaves its files where they are.
+        try:
             self._set_time(group, slot, chunk, replace)
         except _TakenError as taken:
             self._lengthen(group, int(taken.args[0]) + 1)
             self._forget(group, [slot])
             return False
-        except BaseException:
-            with contextlib.suppress(OSError):
-                self._discard_shards(group, [slot])
-            raise
         self._lengthen(group, slot + 1)
         with contextlib.suppress(OSError):  # the next writer makes up for it
             self._tidy(chunk, slot, replace)

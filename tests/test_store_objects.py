@@ -279,6 +279,34 @@ def test_a_writer_killed_at_any_change_leaves_whole_records(at_change, old):
     assert seen == {old, old + 1}
 
 
+def test_a_change_whose_answer_is_lost_leaves_whole_records(monkeypatch):
+    """The store has done it, the writer sees an error and gives up."""
+    start = begin(f"memory://{next(NUMBER)}")
+    real, new, cells = Bucket.put_if, days(3)[2], cells_of(seed=2)
+    for at in itertools.count(1):
+        archive, number = copy_of(start), itertools.count(1)
+
+        def put_if(*arguments: Any, at: int = at, number: Any = number) -> bool:
+            done = real(*arguments)
+            if next(number) == at:
+                raise ConnectionResetError("no answer")
+            return done
+
+        with monkeypatch.context() as unlucky:
+            unlucky.setattr(Bucket, "put_if", put_if)
+            try:
+                archive.write(new, cells, ORIGIN)
+                break
+            except ConnectionResetError:
+                pass
+        later = Archive(archive.name)
+        later.write(days(4)[-1], cells_of(seed=3), ORIGIN)
+        assert later.verify() == []
+        later.write(new, cells, ORIGIN)
+        assert_whole(archive.name, days(4), list(range(4)))
+    assert at > 4
+
+
 def test_a_removal_and_a_replacement_killed_at_any_change(at_change):
     start = begin(f"memory://{next(NUMBER)}")
     make = lambda: copy_of(start)  # noqa: E731
