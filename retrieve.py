@@ -46,6 +46,7 @@ ORBIT_FLAGS = {
     "flag_values": np.arange(len(ORBITS) + 1, dtype=np.int8),
     "flag_meanings": " ".join((*ORBITS, "mixed")),
 }
+SEVERAL = ("relative_orbits", "platforms", "acquired")  # of a record, as the catalogue has them
 MEASURED = "contains modified Copernicus Sentinel data {year}"
 SYNTHETIC = "synthetic data (sandbox), not a measurement"
 
@@ -280,8 +281,9 @@ def _origin(views: Sequence[View], images: Sequence[Image]) -> dict[str, Any]:
     taken = sorted({chunk.day.isoformat() for chunk in chunks})
     if taken != [image.day.isoformat() for image in images]:
         attrs["days_used"] = " ".join(taken)
-    for name in ("backend", "collection", "job_id", "processed"):
-        known = sorted({str(row[name]) for row in about if row.get(name)})
+    for name in ("backend", "collection", "job_id", "processed", *SEVERAL):
+        found = [row.get(name) or [] for row in about]
+        known = sorted({str(v) for has in found for v in (has if name in SEVERAL else [has]) if v})
         if known:
             attrs[name] = " ".join(known)
     return attrs

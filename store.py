@@ -53,6 +53,7 @@ Opened = TypeVar("Opened")
 RECORD_COLUMNS = (
     "tile", "day", "orbit", "bands", "seen", "bytes",
     "backend", "collection", "job_id", "processed", "synthetic",
+    "relative_orbits", "platforms", "acquired",
 )  # fmt: skip
 
 
@@ -167,7 +168,8 @@ class Archive:
         """One row per record, of all tiles or of some: `RECORD_COLUMNS`.  Reads no pixel.
 
         ``seen`` is the share of the tile's cells that hold a value, ``bytes`` the size of
-        the record's shards on disk; what is not known of its origin is None.
+        the record's shards on disk; what is not known of its origin is None.  The last three
+        are lists: what the catalogue said of the images that the record was made of.
         """
         rows: list[dict[str, Any]] = []
         for group in self._groups(self._named_tiles() if tiles is None else tiles, "provenance"):
@@ -457,7 +459,7 @@ def _row(group: Group, chunk: Chunk, slot: int, about: dict[str, Any]) -> dict[s
         "seen": about["seen"] / group.pix_len if "seen" in about else None,
         "bytes": sum(sizes.values()),
         "synthetic": about.get("synthetic", made_up),
-    } | {name: about.get(name) for name in ("backend", "collection", "job_id", "processed")}
+    } | {name: about.get(name) for name in RECORD_COLUMNS[6:] if name != "synthetic"}
 
 
 def _verify_tile(group: Group) -> Iterator[Damage]:

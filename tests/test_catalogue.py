@@ -13,16 +13,20 @@ import json
 import sys
 import warnings
 
+import healpy
 import numpy as np
 import pytest
 import shapely
 
 import catalogue
+import convert
 import download
 import main
+import retrieve
 import store
 from catalogue import CatalogueError
 from grid import ORBITS, BBox, Chunk, Provenance, days, tiles_covering
+from healpix import runs_to_ids
 from journal import State
 from outcome import DONE, FAILED, NO_DATA
 from sandbox import orbit
@@ -263,6 +267,33 @@ def test_two_passes_of_a_day_differ_where_both_see_and_a_mixture_is_neither(sand
     part = {s: covers[Chunk(tile, day, s)].share for s in ORBITS}
     for state in ORBITS:
         assert seen[state].mean() == pytest.approx(part[state], abs=0.02)
+    archive.remove(Chunk(tile, day))
+    check_retrievals(archive, box, day)
+
+
+def check_retrievals(archive, box, day):
+    """Grids of one direction, and of both by their counts; ``orbit`` "any" is not archived."""
+    grids = {s: retrieve.retrieve(archive, box, day, dlat=1e-4, dlon=2e-4, orbit=s) for s in ORBITS}
+    assert grids["any"].attrs["orbit"] == "ascending+descending"
+    lon, lat = np.meshgrid(grids["any"]["lon"], grids["any"]["lat"])
+    ids = healpy.ang2pix(convert.NSIDE, lon, lat, nest=True, lonlat=True)
+    power, count = {}, {}
+    for state in ORBITS[1:]:
+        cells = retrieve.select(archive, box.pad(0.001), day, state)
+        known = runs_to_ids(cells["start_ipix"].values, cells["run_len"].values).astype(int)
+        place = np.searchsorted(known, ids).clip(max=len(known) - 1)
+        inside = known[place] == ids
+        count[state] = np.where(inside, cells["count"].values[place], 0).astype(int)
+        power[state] = np.where(count[state] > 0, cells["VV"].values[place], 0.0)
+        expected = np.where(count[state] > 0, power[state], np.nan)
+        np.testing.assert_array_equal(grids[state]["VV"], expected.astype(np.float32))
+    total = sum(count.values())
+    with np.errstate(invalid="ignore"):
+        mean = sum(power[s] * count[s] for s in ORBITS[1:]) / total
+    np.testing.assert_allclose(grids["any"]["VV"], mean, rtol=1e-6)
+    both = (count["ascending"] > 0) & (count["descending"] > 0)
+    for state in ORBITS[1:]:
+        assert (grids["any"]["VV"].values[both] != grids[state]["VV"].values[both]).mean() > 0.99
 
 
 def two_passes(sandbox):

@@ -260,8 +260,8 @@ def test_records_say_where_they_come_from(tmp_path):
     assert list(records.day) == [unknown.day, known.day]
     row = records.iloc[1].to_dict()
     origin = asdict(ORIGIN)
-    for name in ("backend", "collection", "job_id", "processed", "synthetic"):
-        assert row[name] == origin[name]
+    for name, value in origin.items():
+        assert row[name] == (list(value) if isinstance(value, tuple) else value)
     assert row["tile"] == TILE.name
     assert row["orbit"] == "any"
     assert row["bands"] == "VV,VH"
