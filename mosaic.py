@@ -107,7 +107,7 @@ class Cube:
         for view, chunk in self._near(image, padded(reach, 1 << level)):
             there = min(has for has in view.levels(chunk) if has >= level)
             wishes.append((view, chunk, padded(reach, 1 << there), there, names))
-        for part in _read_all(wishes):
+        for part in read_all(wishes):
             means.add(part)
         return means.values()
 
@@ -116,7 +116,7 @@ class Cube:
         mixed = len({view.tile for view, _ in near}) < len(near)
         names = (*self.bands, "count") if mixed else self.bands
         level = healpix.level_of(self.nside)
-        parts = list(_read_all([(view, chunk, reach, level, names) for view, chunk in near]))
+        parts = list(read_all([(view, chunk, reach, level, names) for view, chunk in near]))
         if not parts:
             shape = self.frame.lat[rows].size, self.frame.lon[columns].size
             return np.full((len(self.bands), *shape), np.nan, np.float32)
@@ -137,7 +137,7 @@ class Cube:
         return _box(west, max(-90.0, south), width, min(90.0, north))
 
 
-def _read_all(wishes: Sequence[Wish]) -> Iterator[xr.Dataset]:
+def read_all(wishes: Sequence[Wish]) -> Iterator[xr.Dataset]:
     """What is to be read, in its order; from far away all at once, else one after the other."""
     if len(wishes) < 2 or not wishes[0][0].is_far:
         yield from (_read(wish) for wish in wishes)

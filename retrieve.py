@@ -27,7 +27,7 @@ from export import export, georeferenced, save_figure
 from figure import plot_ranges, show
 from grid import ORBITS, BBox
 from images import Image, NoData, newest, on_days, views_of, with_border
-from mosaic import Cube, block_of, merge, padded
+from mosaic import Cube, block_of, merge, padded, read_all
 from series import animate, plot, plot_line, statistics
 from tilemap import coverage_map
 
@@ -73,9 +73,12 @@ def select(archive: Archive, bbox: BBox, day: dt.date, orbit: str | None = None)
     uint64, ``run_len(runs)`` uint32.  Tiles without a record are left out.  ``orbit`` as of
     `open`.  Raises NoData, or ValueError when the orbit has to be named.
     """
+    layout = _layout(archive)
     views = {view.tile: view for view in views_of(archive, bbox)}
     (image,) = on_days(archive, list(views.values()), bbox, day, day, orbit)
-    return merge([views[chunk.tile].read(chunk, bbox) for chunk in image.chunks])
+    level, names = layout.level, (*layout.bands, "count")
+    wishes = [(views[chunk.tile], chunk, bbox, level, names) for chunk in image.chunks]
+    return merge(list(read_all(wishes)))
 
 
 def open(  # the name that the house gives it

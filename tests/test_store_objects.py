@@ -27,6 +27,7 @@ import xarray as xr
 import zarr.storage
 
 import objects
+import retrieve
 import storage
 from grid import BBox, Chunk, tile_at
 from storage import Bucket
@@ -477,6 +478,21 @@ def test_a_box_over_several_tiles_is_read_in_six_round_trips(s3, server):
     assert {asked.method for asked in server.asked} == {"GET"}
     assert len(server.asked) == 2 * (3 + 3)
     assert not [asked for asked in server.asked if "/c/1/0" not in asked.path]
+
+
+@pytest.mark.parametrize("step", [1e-4, 2e-3])
+def test_a_grid_over_several_tiles_takes_as_few_round_trips(s3, server, step):
+    for tile in (TILE, EAST):
+        Archive(s3).write(replace(CHUNK, tile=tile), cells_of(tile), ORIGIN)
+    box = BBox(7.012, 50.003, 7.03, 50.012)
+    server.latency = 0.03
+    for work in (
+        lambda: retrieve.retrieve(Archive(s3), box, CHUNK.day, dlat=step, dlon=step),
+        lambda: retrieve.select(Archive(s3), box, CHUNK.day),
+    ):
+        server.asked.clear()
+        assert work()["VV"].notnull().any()
+        assert max(asked.depth for asked in server.asked) <= 8
 
 
 def test_a_whole_record_is_one_request_a_shard(s3, server):
