@@ -238,7 +238,7 @@ def ask_days(found: Sequence[Coverage], box: str) -> Period:
 def ask_orbit(orbits: Sequence[str]) -> str:
     """Ask which of the orbits that an archive has apart."""
     options = {str(number): orbit for number, orbit in enumerate((*orbits, "any"), 1)}
-    return options[choose("Passes of which orbit?  (any mixes them)", options, "1")]
+    return options[choose("Passes of which orbit?", options, "1")]
 
 
 def ask_bands(there: Sequence[str]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from openeo.rest.connection import connect
 
 from sandbox import graph
 from sandbox.errors import ApiError
+from tests.conftest import start_sandbox
 
 SPECIFICATION = Path(__file__).parent.parent.parent / "shared" / "openeo" / "openapi.yaml"
 BOX = {"west": 3.0, "south": 51.2, "east": 3.01, "north": 51.21}
@@ -62,6 +63,13 @@ class Recorder(requests.Session):
         )
         path = re.sub(r"/j-\w+", "/{id}", url.removeprefix(self.root).partition("?")[0])
         self.seen.add((str(response.request.method), path, response.status_code))
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory):
+    """A sandbox of these tests' own: others leave jobs with faults behind."""
+    with start_sandbox(tmp_path_factory.mktemp("api"), "--job-seconds", "0.1") as running:
+        yield running
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ def test_everything_says_what_it_is(tile):
 
 def test_the_provenance_of_a_record_is_in_the_tile(tile):
     about = json.loads(tile.provenance.values[1])
-    assert {name: about[name] for name in asdict(ORIGIN)} == asdict(ORIGIN)
+    assert {name: about[name] for name in asdict(ORIGIN)} == json.loads(json.dumps(asdict(ORIGIN)))
     assert (about["day"], about["orbit"]) == (days(2)[1].day.isoformat(), "any")
     assert about["seen"] == int((tile["count"][1] > 0).sum())
     assert about["source"].startswith("synthetic")

@@ -151,13 +151,13 @@ QUESTIONS = [
         BOX, "14 x 2.2 km, 2 tiles", WHOLE,
     ),
     Question(
-        "Day", "Day [2026-01-20]: ", [BOX, ""], "Bands",
+        "Day", "Day or days A/B [2026-01-20]: ", [BOX, ""], "Bands",
         "2026-01-19", f"The archive has nothing of {BOX} on 2026-01-19.",
         "2026-01-14", "Bands", WHOLE,
     ),
     Question(
-        "Passes of which orbit?", "1 ascending  2 descending [1]: ", [BOX, "", "2026-01-08"],
-        "Bands", "3", "'3' is not one of 1, 2.", "descending", "Bands", WHOLE,
+        "Passes of which orbit?", "1 ascending  2 descending  3 any [1]: ",
+        [BOX, "", "2026-01-08"], "Bands", "4", "'4' is not one of 1, 2, 3.", "any", "Bands", WHOLE,
     ),
     Question(
         "Bands", "Bands [VV,VH]: ", [BOX, "", ""], "Files",
@@ -165,7 +165,7 @@ QUESTIONS = [
     ),
     Question(
         "Files", "_51.22.png]: ", [BOX, "", "", "VV"], "dB (2nd to 98th percentile)",
-        "a.jpg", "'a.jpg': a name must end in .png, .nc or .tif.",
+        "a.jpg", "'a.jpg': a name must end in .png, .nc, .tif or .gif.",
         "none", "There is no display to open a window on", WHOLE[:-1],
     ),
     Question(
