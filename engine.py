@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
@@ -58,9 +60,31 @@ def workers() -> int:
 
 def each(pieces: Iterable[Any]) -> Iterator[Any]:
     """The results of delayed pieces, in their order; a few at a time, so that they fit memory."""
-    waiting = iter(pieces)
-    while some := list(islice(waiting, AHEAD * workers())):
-        yield from dask.compute(*some)
+    with _starter() as start:
+        waiting, begun = iter(pieces), deque[Any]()
+        begun += [start(piece) for piece in islice(waiting, AHEAD * workers())]
+        while begun:
+            result = begun.popleft().result()
+            begun += [start(piece) for piece in islice(waiting, 1)]
+            yield result
+
+
+@contextlib.contextmanager
+def _starter() -> Iterator[Callable[[Any], Any]]:
+    """What begins a delayed piece, on the cluster or on a thread, and gives its future."""
+    client = _client()
+    if client is not None:
+        yield client.compute
+        return
+    pool = ThreadPoolExecutor(workers(), thread_name_prefix="engine")
+    try:
+        yield lambda piece: pool.submit(_compute, piece)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _compute(piece: Any) -> Any:
+    return dask.compute(piece, scheduler="sync")[0]
 
 
 def call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

@@ -156,14 +156,16 @@ def write_netcdf(dataset: xr.Dataset, path: Path, progress: Progress | None = No
     _write_outline(described, large, path)
     checksums: dict[tuple[str, Place], int] = {}
     with h5py.File(path, "r+") as file:
+        targets = {name: file[name].id for name in large}
         for place, packed in _each_block(described, large, _packed, progress):
-            for name, within, data in packed:
+            for name, within, data, checksum in packed:
                 at = tuple(a + b for a, b in zip(place, within, strict=True))
-                file[name].id.write_direct_chunk(at, data)
-                checksums[name, at] = google_crc32c.value(data)
+                targets[name].write_direct_chunk(at, data)
+                checksums[name, at] = checksum
     with h5py.File(path) as file:
+        targets = {name: file[name].id for name in large}
         for (name, at), checksum in checksums.items():
-            if google_crc32c.value(file[name].id.read_direct_chunk(at)[1]) != checksum:
+            if google_crc32c.value(targets[name].read_direct_chunk(at)[1]) != checksum:
                 raise OSError(errno.EIO, "the file does not read back as it was written")
 
 
@@ -187,8 +189,8 @@ def _nc_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _packed(
     names: list[str], arrays: list[Vector], whole: tuple[int, ...]
-) -> list[tuple[str, Place, bytes]]:
-    """The compressed chunks of a block: variable, place within the block, bytes.
+) -> list[tuple[str, Place, bytes, int]]:
+    """The compressed chunks of a block: variable, place within the block, bytes, their crc32c.
 
     ``whole`` is the shape of the whole variable, which the chunks' shape depends on.  A
     chunk without a value is left out.
@@ -202,7 +204,8 @@ def _packed(
                 full = np.full(shape, np.nan, "<f4")  # a chunk on the border is padded
                 full[tuple(slice(0, n) for n in part.shape)] = part
                 shuffled = full.view(np.uint8).reshape(-1, 4).T  # first bytes first, as HDF5 has it
-                found.append((name, at, isal_zlib.compress(shuffled.tobytes(), NC_LEVEL)))
+                data = isal_zlib.compress(np.ascontiguousarray(shuffled), NC_LEVEL)
+                found.append((name, at, data, google_crc32c.value(data)))
     return found
 
 

@@ -32,6 +32,7 @@ import healpix
 from convert import Frame
 from grid import BBox, Chunk, wrap
 from images import Image
+from shards import one_of_many
 
 if TYPE_CHECKING:
     from view import View
@@ -157,7 +158,8 @@ def block_of(cube: Cube, block_id: tuple[int, int, int, int]) -> Any:
     height, width = cube.frame.lat.size, cube.frame.lon.size
     rows = slice(i * cube.side, min((i + 1) * cube.side, height))
     columns = slice(j * cube.side, min((j + 1) * cube.side, width))
-    return cube.read(time, rows, columns)[np.newaxis]
+    with one_of_many():
+        return cube.read(time, rows, columns)[np.newaxis]
 
 
 def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -168,6 +170,8 @@ def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     values, weighted by their counts, and the sum of their counts (of uint16, at most
     65535).  ``count`` may be missing if no cell is in common.
     """
+    if len(parts) == 1:
+        return parts[0]
     start = np.concatenate([part["start_ipix"].values for part in parts]).astype(np.int64)
     length = np.concatenate([part["run_len"].values for part in parts]).astype(np.int64)
     joined, place, shared = _united(start, length)

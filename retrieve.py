@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -127,8 +129,8 @@ def open(  # the name that the house gives it
     read = tuple(with_border(image, beside) for image in images)
     cube = Cube(tuple(views), read, tuple(bands), frame, layout.nside, method)
     values = dask.array.map_blocks(
-        block_of, chunks=cube.chunks, dtype=np.float32, meta=np.empty((0,) * 4, np.float32),
-        cube=cube,
+        partial(block_of, cube), chunks=cube.chunks, dtype=np.float32,
+        meta=np.empty((0,) * 4, np.float32), name=f"sentinel1-{uuid.uuid4().hex}",
     )  # fmt: skip
     grid = xr.Dataset(
         {band: (("time", "lat", "lon"), values[:, i]) for i, band in enumerate(bands)},

@@ -18,6 +18,7 @@ import contextlib
 import datetime as dt
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -409,6 +410,19 @@ class Shard(NamedTuple):
         return 16 * self.chunks + 4
 
 
+_thread = threading.local()
+
+
+@contextlib.contextmanager
+def one_of_many() -> Iterator[None]:
+    """Read with this thread alone: its caller has as many of them as there are cores."""
+    _thread.is_one_of_many = True
+    try:
+        yield
+    finally:
+        _thread.is_one_of_many = False
+
+
 def read_shards(shards: Sequence[Shard], spans: Spans) -> list[Any]:
     """The cells of these spans, one span after the other, from each of some shards.
 
@@ -429,7 +443,8 @@ def read_shards(shards: Sequence[Shard], spans: Spans) -> list[Any]:
             else:
                 target[:] = fill_value(shard.array)
     work = [task for _, task in tasks]
-    results = map(_place, work) if len(work) < 4 else pool().map(_place, work)
+    alone = len(work) < 4 or getattr(_thread, "is_one_of_many", False)
+    results = map(_place, work) if alone else pool().map(_place, work)
     for (i, _), damage in zip(tasks, results, strict=True):
         if damage is not None:
             outs[i] = damage
