@@ -19,6 +19,7 @@ from typing import Any
 import dask
 from dask.system import CPU_COUNT
 
+CONNECT_WAIT = 10  # s for the scheduler of a cluster to answer
 AHEAD = 2  # pieces for each worker that are computed before any is taken
 
 
@@ -34,7 +35,7 @@ def cluster(address: str | None) -> Iterator[None]:
     from distributed import Client
 
     try:
-        client = Client(address, timeout=10)
+        client = Client(address, timeout=CONNECT_WAIT)
     except (OSError, ValueError) as error:
         raise ConnectionError(
             f"There is no dask scheduler at {address} ({error}).  Nothing was done.  Start one "

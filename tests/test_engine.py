@@ -89,7 +89,8 @@ def test_results_come_in_order_a_few_at_a_time():
     assert [*results] == [*range(1, 50)]
 
 
-def test_a_scheduler_that_is_not_there_is_one_sentence():
+def test_a_scheduler_that_is_not_there_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(engine, "CONNECT_WAIT", 1)
     with (
         pytest.raises(ConnectionError, match=r"no dask scheduler at tcp://127.0.0.1:9 .*Nothing"),
         engine.cluster("tcp://127.0.0.1:9"),

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from PIL import GifImagePlugin
 
+import engine
 import figure
 import main
 import retrieve
@@ -131,7 +132,8 @@ def test_days_may_be_typed_as_a_period(archive, capsys, monkeypatch):
     assert "1 day, 2026-01-20" in err
 
 
-def test_a_cluster_that_is_not_there_is_one_line(archive, capsys):
+def test_a_cluster_that_is_not_there_is_one_line(archive, capsys, monkeypatch):
+    monkeypatch.setattr(engine, "CONNECT_WAIT", 1)
     day = ("--day", "2026-01-20", "--output", "a.png")
     assert run(*day, "--scheduler", "tcp://127.0.0.1:9") == FAILED
     assert "There is no dask scheduler at tcp://127.0.0.1:9" in capsys.readouterr().err
