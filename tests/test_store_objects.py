@@ -454,6 +454,7 @@ def test_a_process_killed_at_a_random_moment_leaves_whole_records(s3):
 # --- how often, and how deep ---
 
 
+@pytest.mark.alone  # on a busy machine requests begun together look like a chain
 def test_a_box_over_several_tiles_is_read_in_six_round_trips(s3, server):
     for tile in (TILE, EAST):
         for seed, chunk in enumerate(days(2)):
@@ -480,6 +481,7 @@ def test_a_box_over_several_tiles_is_read_in_six_round_trips(s3, server):
     assert not [asked for asked in server.asked if "/c/1/0" not in asked.path]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("step", [1e-4, 2e-3])
 def test_a_grid_over_several_tiles_takes_as_few_round_trips(s3, server, step):
     for tile in (TILE, EAST):
