@@ -84,8 +84,8 @@ class Folder(Storage):
         return [path.name for path in self.path.iterdir()] if self.path.exists() else []
 
 
-class Site(Storage):
-    """A folder on a web server that knows byte ranges and lists folders; for reading."""
+class Far(Storage):
+    """A folder at a URL; what it is reached by is made anew in another process."""
 
     is_far = True
 
@@ -94,6 +94,10 @@ class Site(Storage):
 
     def __getstate__(self) -> dict[str, Any]:
         return {"name": self.name}
+
+
+class Site(Far):
+    """A folder on a web server that knows byte ranges and lists folders; for reading."""
 
     @cached_property
     def _files(self) -> Any:
@@ -134,20 +138,12 @@ class Site(Storage):
             return None
 
 
-class Bucket(Storage):
+class Bucket(Far):
     """A folder of an object store, read and written; credentials are those of the environment.
 
     Objects appear wholly or not at all.  What several writers share is changed by `put_if`,
     which fails if somebody else was faster.
     """
-
-    is_far = True
-
-    def __init__(self, url: str) -> None:
-        self.name = url.rstrip("/")
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"name": self.name}
 
     @cached_property
     def _store(self) -> Any:
