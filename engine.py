@@ -9,17 +9,21 @@ program's folder on their path and see the same files.
 from __future__ import annotations
 
 import contextlib
+import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any
 
+import cloudpickle
 import dask
 from dask.system import CPU_COUNT
 
 CONNECT_WAIT = 10  # s for the scheduler of a cluster to answer
+REACH_WAIT = 2  # s for a worker to answer, else its results come through the scheduler
 AHEAD = 2  # pieces for each worker that are computed before any is taken
 
 
@@ -60,32 +64,65 @@ def workers() -> int:
 
 
 def each(pieces: Iterable[Any]) -> Iterator[Any]:
-    """The results of delayed pieces, in their order; a few at a time, so that they fit memory."""
-    with _starter() as start:
+    """The results of delayed pieces, in their order; a few at a time, so that they fit memory.
+
+    A piece is done as a whole by one thread or worker.
+    """
+    with _hands() as (start, take):
         waiting, begun = iter(pieces), deque[Any]()
         begun += [start(piece) for piece in islice(waiting, AHEAD * workers())]
         while begun:
-            result = begun.popleft().result()
+            result = take(begun.popleft())
             begun += [start(piece) for piece in islice(waiting, 1)]
             yield result
 
 
 @contextlib.contextmanager
-def _starter() -> Iterator[Callable[[Any], Any]]:
-    """What begins a delayed piece, on the cluster or on a thread, and gives its future."""
+def _hands() -> Iterator[tuple[Callable[[Any], Any], Callable[[Any], Any]]]:
+    """What begins a delayed piece, on the cluster or on a thread, and what takes its result."""
     client = _client()
     if client is not None:
-        yield client.compute
+        direct = _reaches_workers(client)
+        yield partial(_submit, client), lambda future: client.gather(future, direct=direct)
         return
     pool = ThreadPoolExecutor(workers(), thread_name_prefix="engine")
     try:
-        yield lambda piece: pool.submit(_compute, piece)
+        yield lambda piece: pool.submit(_compute, piece), Future.result
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+def _submit(client: Any, piece: Any) -> Any:
+    """Have a worker compute a delayed piece.
+
+    As the tasks that it consists of, it would be spread over the workers, which then send
+    each other the blocks.
+    """
+    (small,) = dask.optimize(piece)
+    graph = small.__dask_graph__()
+    if any(task.dependencies - graph.keys() for task in graph.values()):
+        return client.compute(piece)  # it needs what is on the cluster already
+    return client.submit(_compute_packed, cloudpickle.dumps(small), pure=False)
+
+
+def _compute_packed(packed: bytes) -> Any:
+    return _compute(cloudpickle.loads(packed))
+
+
 def _compute(piece: Any) -> Any:
     return dask.compute(piece, scheduler="sync")[0]
+
+
+def _reaches_workers(client: Any) -> bool:
+    """Whether results can come from the workers themselves, past the scheduler."""
+    from distributed.comm.addressing import get_address_host_port
+
+    try:
+        address = get_address_host_port(next(iter(client.nthreads())))
+        with socket.create_connection(address, timeout=REACH_WAIT):
+            return True
+    except (OSError, ValueError, StopIteration):
+        return False
 
 
 def call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

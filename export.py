@@ -196,15 +196,18 @@ def _packed(
     chunk without a value is left out.
     """
     shape = _nc_chunks(whole)
+    full = np.empty(shape, "<f4")
+    by_byte = np.empty((full.itemsize, full.size), np.uint8)  # first bytes first, as HDF5 has it
     found = []
     for name, array in zip(names, arrays, strict=True):
         for at in product(*(range(0, n, step) for n, step in zip(array.shape, shape, strict=True))):
             part = array[tuple(slice(i, i + n) for i, n in zip(at, shape, strict=True))]
             if np.isfinite(part).any():
-                full = np.full(shape, np.nan, "<f4")  # a chunk on the border is padded
+                if part.shape != shape:
+                    full.fill(np.nan)  # a chunk on the border is padded
                 full[tuple(slice(0, n) for n in part.shape)] = part
-                shuffled = full.view(np.uint8).reshape(-1, 4).T  # first bytes first, as HDF5 has it
-                data = isal_zlib.compress(np.ascontiguousarray(shuffled), NC_LEVEL)
+                by_byte[:] = full.view(np.uint8).reshape(full.size, full.itemsize).T
+                data = isal_zlib.compress(by_byte, NC_LEVEL)
                 found.append((name, at, data, google_crc32c.value(data)))
     return found
 

@@ -8,6 +8,7 @@ of several counts.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import subprocess
 import sys
@@ -37,7 +38,7 @@ PIXELS = 1000  # a side of the pictures
 SIDES = (1, 2, 4, 8)  # tiles a side of the boxes
 FIELD = BBox(7.500, 50.200, 7.514, 50.209)  # 1 x 1 km
 INSIDE = BBox(7.02, 50.02, 7.98, 50.48)  # of one tile, so that its neighbours are not read
-EXPORTED = BBox(6.25, 49.75, 7.75, 50.5)
+EXPORTED = BBox(6.05, 49.55, 7.95, 50.95)
 CONTINENT = BBox(2.0, 45.0, 12.0, 55.0)  # 10 x 10 degrees
 MEMORY_MAX = 2e9  # bytes that its export may take
 
@@ -55,7 +56,7 @@ def run() -> Iterator[Row]:
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
         folder = Path(name)
-        yield from exports(store.Archive(fill(folder / "a.zarr", sides=2, days=1)), folder)
+        yield from exports(store.Archive(fill(folder / "a.zarr", sides=4, days=1)), folder)
 
 
 def fill(path: Path, sides: int = SIDES[-1], days: int = DAYS) -> Path:
@@ -170,26 +171,43 @@ def exports(archive: store.Archive, folder: Path) -> Iterator[Row]:
     """The same export with one and with two workers: threads, then processes of a cluster."""
     from distributed import LocalCluster
 
-    def once(_: object = None) -> None:
+    def once() -> None:
         export(retrieve.open(archive, EXPORTED, DAY), folder / "a.nc", overwrite=True)
 
-    def threads(number: int) -> None:
+    def threads(number: int, work: Callable[[], None]) -> None:
         with dask.config.set(num_workers=number):
-            once()
+            work()
 
-    taken = taking_turns({"1": lambda _: threads(1), "2": lambda _: threads(2)}, turns=3)
+    def processes(address: str, work: Callable[[], None]) -> None:
+        with engine.cluster(address):
+            work()
+
     pixels = retrieve.open(archive, EXPORTED, DAY)["VV"].size / 1e6
-    work = f"export of {pixels:.0f} M pixels to .nc"
+    exporting = f"export of {pixels:.0f} M pixels to .nc, 2"
     asked = "at least 1.6 times faster"
-    yield f"{work}, 2 threads", "1 thread", asked, f"{taken['1'] / taken['2']:.2f} times faster"
-    for number in (1, 2):
-        with (
-            LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=None) as cluster,
-            engine.cluster(cluster.scheduler_address),
-        ):
-            taken[f"cluster {number}"] = taking_turns({"it": once}, turns=3)["it"]
-    faster = taken["cluster 1"] / taken["cluster 2"]
-    yield f"{work}, 2 worker processes", "1 process", asked, f"{faster:.2f} times faster"
+    with contextlib.ExitStack() as stack:
+        one, two = (
+            stack.enter_context(
+                LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=":0")
+            ).scheduler_address
+            for number in (1, 2)
+        )
+        for name, limit, first, second in (
+            (f"{exporting} threads", asked, partial(threads, 1, once), partial(threads, 2, once)),
+            (f"{exporting} processes", asked, partial(processes, one, once),
+             partial(processes, two, once)),
+            ("loops that need no data, 2 processes", "", partial(processes, one, idle_loops),
+             partial(processes, two, idle_loops)),
+        ):  # fmt: skip
+            taken = taking_turns({"1": ignoring(first), "2": ignoring(second)}, turns=6)
+            yield name, "1 of them", limit, f"{taken['1'] / taken['2']:.2f} times faster"
+
+
+def idle_loops() -> None:
+    """Work that workers share nothing of: how much faster two can be on this machine at all."""
+    loop = dask.delayed(lambda number: sum(range(number)))
+    for _ in engine.each(loop(10_000_000) for _ in range(16)):
+        pass
 
 
 def continent(archive: store.Archive, folder: Path) -> Row:

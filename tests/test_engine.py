@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import socket
 
+import dask
 import pytest
 import xarray as xr
-from distributed import LocalCluster
+from distributed import LocalCluster, get_client
 
 import convert
 import engine
@@ -55,6 +57,31 @@ def test_an_export_by_a_cluster_is_the_same_file(rhine, address, tmp_path):
         xr.testing.assert_equal(one, other)
 
 
+def test_what_is_on_the_cluster_already_is_exported_from_there(rhine, address, tmp_path):
+    cube = room.open(rhine, BOX, DAY, dlat=0.01, dlon=0.016)
+    export(cube, tmp_path / "a.nc")
+    with engine.cluster(address):
+        there = cube.persist()
+        assert there["VV"].chunks
+        export(there, tmp_path / "b.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as one, xr.open_dataset(tmp_path / "b.nc") as other:
+        xr.testing.assert_equal(one, other)
+
+
+def test_workers_that_are_out_of_reach_answer_through_the_scheduler(address, monkeypatch):
+    def refuses(address, timeout):
+        raise TimeoutError
+
+    pieces = [dask.delayed(os.getpid)() for _ in range(4)]
+    with engine.cluster(address):
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "create_connection", refuses)
+            assert not engine._reaches_workers(get_client())
+            assert os.getpid() not in [*engine.each(pieces)]
+        assert engine._reaches_workers(get_client())
+        assert os.getpid() not in [*engine.each(pieces)]
+
+
 def test_a_worker_converts_a_result_as_it_is_done_here(address, tmp_path):
     tile = Tile(8, 50, 8.05, 50.05)
     path = tmp_path / "openEO.nc"
@@ -75,15 +102,13 @@ def test_a_single_call_runs_in_a_worker_if_there_is_one(address):
 
 
 def test_results_come_in_order_a_few_at_a_time():
-    from dask import delayed
-
     begun: list[int] = []
 
     def work(number):
         begun.append(number)
         return number
 
-    results = engine.each(delayed(work)(i) for i in range(50))
+    results = engine.each(dask.delayed(work)(i) for i in range(50))
     assert next(results) == 0
     assert len(begun) <= engine.AHEAD * engine.workers() + 1
     assert [*results] == [*range(1, 50)]
