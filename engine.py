@@ -2,8 +2,8 @@
 
 All of it goes through dask.  Without a cluster the pieces run on as many threads as there
 are cores; the loops and codecs release Python's lock.  While a `dask.distributed` client is
-active, one of the caller's or that of `cluster`, they run on its workers, which need this
-program's folder on their path and see the same files.
+active, one of the caller's or that of `cluster`, they run on its workers, which need the
+same packages and see the same files, this program's folder among them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import partial, update_wrapper
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
 import dask
 from dask.system import CPU_COUNT
 
+HOME = str(Path(__file__).parent.resolve())  # where the workers find this program, too
 CONNECT_WAIT = 10  # s for the scheduler of a cluster to answer
 REACH_WAIT = 2  # s for a worker to answer, else its results come through the scheduler
 AHEAD = 2  # pieces for each worker that are computed before any is taken
@@ -31,7 +33,7 @@ AHEAD = 2  # pieces for each worker that are computed before any is taken
 def cluster(address: str | None) -> Iterator[None]:
     """Work on the cluster of the scheduler at this address (``tcp://...``); None: here.
 
-    Raises ConnectionError if it cannot be reached or has no worker.
+    Raises ConnectionError if it cannot be reached, has no worker, or one that cannot work.
     """
     if address is None:
         yield
@@ -49,28 +51,85 @@ def cluster(address: str | None) -> Iterator[None]:
         if not client.nthreads():
             raise ConnectionError(
                 f"The dask scheduler at {address} has no workers.  Nothing was done.  Start some "
-                f"in this program's folder: `dask worker {address}`."
+                f"with the Python of this program: `dask worker {address}`."
             )
+        try:
+            client.run(Portable(_do_nothing))
+        except ImportError as error:
+            raise ConnectionError(
+                f"A worker of the dask scheduler at {address} cannot work for this program "
+                f"({error}).  Nothing was done."
+            ) from error
         yield
 
 
-def workers() -> int:
-    """How many pieces are worked on at a time."""
-    client = _client()
+class Portable:
+    """A function that can be sent to where this program is not on Python's path.
+
+    What is pickled names no module of this program: the scheduler of a cluster, which reads
+    all that passes, needs none of them, and a worker imports them when it is called.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        update_wrapper(self, function)  # dask looks at the names of the arguments
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """What the function returns."""
+        return self._function(*arguments, **options)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _carried(), (HOME, cloudpickle.dumps(self._function))
+
+
+def _carried() -> Callable[[str, bytes], Callable[..., Any]]:
+    """What makes a function of its pickle; itself pickled by its code, as local functions are."""
+
+    def carry(home: str, packed: bytes) -> Callable[..., Any]:
+        function = None
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal function
+            if function is None:
+                import sys
+                from pathlib import Path
+
+                import cloudpickle
+
+                if not Path(home).is_dir():
+                    raise ImportError(f"it does not see the folder {home} of this program")
+                if home not in sys.path:
+                    sys.path.insert(0, home)
+                function = cloudpickle.loads(packed)
+            return function(*arguments, **options)
+
+        return call
+
+    return carry
+
+
+def _do_nothing() -> None:
+    pass
+
+
+def workers(client: Any = None) -> int:
+    """How many pieces are worked on at a time: by a cluster, or here if there is none."""
     if client is not None:
         threads: int = sum(client.nthreads().values())
         return max(1, threads)
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
-def each(pieces: Iterable[Any]) -> Iterator[Any]:
+def each(pieces: Iterable[Any], is_here: bool = False) -> Iterator[Any]:
     """The results of delayed pieces, in their order; a few at a time, so that they fit memory.
 
-    A piece is done as a whole by one thread or worker.
+    A piece is done as a whole by one thread or worker.  ``is_here`` says that what they need
+    is in this process, so that sending it to a cluster would take longer than the work.
     """
-    with _hands() as (start, take):
+    client = None if is_here else _client()
+    with _hands(client) as (start, take):
         waiting, begun = iter(pieces), deque[Any]()
-        begun += [start(piece) for piece in islice(waiting, AHEAD * workers())]
+        begun += [start(piece) for piece in islice(waiting, AHEAD * workers(client))]
         while begun:
             result = take(begun.popleft())
             begun += [start(piece) for piece in islice(waiting, 1)]
@@ -78,9 +137,8 @@ def each(pieces: Iterable[Any]) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _hands() -> Iterator[tuple[Callable[[Any], Any], Callable[[Any], Any]]]:
+def _hands(client: Any) -> Iterator[tuple[Callable[[Any], Any], Callable[[Any], Any]]]:
     """What begins a delayed piece, on the cluster or on a thread, and what takes its result."""
-    client = _client()
     if client is not None:
         direct = _reaches_workers(client)
         yield partial(_submit, client), lambda future: client.gather(future, direct=direct)
@@ -98,15 +156,19 @@ def _submit(client: Any, piece: Any) -> Any:
     As the tasks that it consists of, it would be spread over the workers, which then send
     each other the blocks.
     """
+    from distributed import Future as There
+
     (small,) = dask.optimize(piece)
-    graph = small.__dask_graph__()
-    if any(task.dependencies - graph.keys() for task in graph.values()):
-        return client.compute(piece)  # it needs what is on the cluster already
-    return client.submit(_compute_packed, cloudpickle.dumps(small), pure=False)
+    graph = dict(small.__dask_graph__())
+    # Of what was persisted only the keys are left.
+    keys = list({key for task in graph.values() for key in task.dependencies} - graph.keys())
+    work = Portable(partial(_complete, graph, small.key, keys))
+    return client.submit(work, [There(key, client) for key in keys], pure=False)
 
 
-def _compute_packed(packed: bytes) -> Any:
-    return _compute(cloudpickle.loads(packed))
+def _complete(graph: dict[Any, Any], wanted: Any, keys: list[Any], values: list[Any]) -> Any:
+    """A value of a graph that lacks some, which are given."""
+    return dask.get(graph | dict(zip(keys, values, strict=True)), wanted)
 
 
 def _compute(piece: Any) -> Any:
@@ -130,7 +192,8 @@ def call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     client = _client()
     if client is None:
         return function(*arguments, **options)
-    return client.submit(function, *arguments, pure=False, **options).result()
+    work = Portable(partial(function, *arguments, **options))
+    return client.submit(work, pure=False).result()
 
 
 def _client() -> Any:

@@ -74,7 +74,7 @@ def export(
     suffix = path.suffix.lower()
     bands = drawing.grid_bands(dataset)
     size = sum(dataset[name].nbytes for name in bands) * {".nc": 2, ".tif": 1}.get(suffix, 0)
-    if any(dataset[name].chunks for name in bands):
+    if drawing.is_lazy(dataset):
         size = 0  # a large lazy grid is mostly gaps, which take no room
     require_space(path.parent, DISK_FULL + int(SPACE_FACTOR * size), f"Writing {path.name}")
     with _replacing(path) as temporary:
@@ -151,13 +151,14 @@ def write_netcdf(dataset: xr.Dataset, path: Path, progress: Progress | None = No
     """
     import h5py
 
+    is_here = not drawing.is_lazy(dataset)
     described = cf_dataset(_in_blocks(dataset))
     large = [str(name) for name, values in described.data_vars.items() if values.chunks]
     _write_outline(described, large, path)
     checksums: dict[tuple[str, Place], int] = {}
     with h5py.File(path, "r+") as file:
         targets = {name: file[name].id for name in large}
-        for place, packed in _each_block(described, large, _packed, progress):
+        for place, packed in _each_block(described, large, _packed, is_here, progress):
             for name, within, data, checksum in packed:
                 at = tuple(a + b for a, b in zip(place, within, strict=True))
                 targets[name].write_direct_chunk(at, data)
@@ -232,7 +233,8 @@ def write_geotiff(dataset: xr.Dataset, path: Path, progress: Progress | None = N
                 target.set_band_description(number, f"{name} {day}".strip())
                 target.set_band_unit(number, "1")
             target.update_tags(**{str(k): str(v) for k, v in dataset.attrs.items()})
-            for place, arrays in _each_block(_in_blocks(dataset), bands, _as_they_are, progress):
+            is_here, blocks = not drawing.is_lazy(dataset), _in_blocks(dataset)
+            for place, arrays in _each_block(blocks, bands, _as_they_are, is_here, progress):
                 for window, layer, values in _windows(dataset, place, arrays):
                     target.write(values, layer, window=window)
                 checksums[place] = [_checksum(array) for array in arrays]
@@ -324,7 +326,11 @@ def _places(values: xr.DataArray) -> Iterator[tuple[Place, tuple[int, ...]]]:
 
 
 def _each_block(
-    dataset: xr.Dataset, names: list[str], work: Callable[..., Any], progress: Progress | None
+    dataset: xr.Dataset,
+    names: list[str],
+    work: Callable[..., Any],
+    is_here: bool,
+    progress: Progress | None,
 ) -> Iterator[tuple[Place, Any]]:
     """For each block its place, and what ``work(names, arrays, whole shape)`` makes of it."""
     import dask
@@ -334,7 +340,7 @@ def _each_block(
     blocks = [array.data.to_delayed(optimize_graph=False).ravel() for array in values]
     task, places = dask.delayed(work), [place for place, _ in _places(values[0])]
     pieces = (task(names, list(some), values[0].shape) for some in zip(*blocks, strict=True))
-    for done, found in enumerate(zip(places, engine.each(pieces), strict=True), 1):
+    for done, found in enumerate(zip(places, engine.each(pieces, is_here), strict=True), 1):
         yield found
         if progress is not None:
             progress(done, len(places))

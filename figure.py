@@ -159,6 +159,11 @@ def grid_bands(dataset: xr.Dataset) -> list[str]:
     return names
 
 
+def is_lazy(dataset: xr.Dataset) -> bool:
+    """Whether the bands of a grid are still to be computed."""
+    return any(dataset[name].chunks for name in grid_bands(dataset))
+
+
 def grid_edges(dataset: xr.Dataset) -> Box:
     """West, east, south, north of the outer pixel edges in degrees; east may pass 180."""
     west, east = _outer_edges(dataset["lon"].values, float(dataset.attrs.get("dlon", 0)))

@@ -25,6 +25,7 @@ import numpy as np
 import xarray as xr
 
 from convert import DLAT, DLON, Frame
+from engine import Portable
 from export import export, georeferenced, save_figure
 from figure import plot_ranges, show
 from grid import ORBITS, BBox
@@ -129,7 +130,7 @@ def open(  # the name that the house gives it
     read = tuple(with_border(image, beside) for image in images)
     cube = Cube(tuple(views), read, tuple(bands), frame, layout.nside, method)
     values = dask.array.map_blocks(
-        partial(block_of, cube), chunks=cube.chunks, dtype=np.float32,
+        Portable(partial(block_of, cube)), chunks=cube.chunks, dtype=np.float32,
         meta=np.empty((0,) * 4, np.float32), name=f"sentinel1-{uuid.uuid4().hex}",
     )  # fmt: skip
     grid = xr.Dataset(

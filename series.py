@@ -90,7 +90,7 @@ def statistics(dataset: xr.Dataset) -> Statistics:
     ]
     meanings = dataset["orbit"].attrs["flag_meanings"].split() if "orbit" in dataset else []
     rows: Statistics = []
-    for i, found in enumerate(engine.each(pieces)):
+    for i, found in enumerate(engine.each(pieces, not drawing.is_lazy(dataset))):
         orbit = meanings[int(dataset["orbit"].values[i])] if meanings else ""
         for band, values in zip(bands, found, strict=True):
             rows.append({"day": _days(dataset)[i], "orbit": orbit, "band": band} | values)
@@ -194,7 +194,8 @@ def _images(dataset: xr.Dataset, shown: Sequence[int], pixels: float) -> list[di
     pieces = [
         shrink([dataset[band].isel(time=i).data for band in bands], int(pixels)) for i in shown
     ]
-    return [dict(zip(bands, found, strict=True)) for found in engine.each(pieces)]
+    is_here = not drawing.is_lazy(dataset)
+    return [dict(zip(bands, found, strict=True)) for found in engine.each(pieces, is_here)]
 
 
 def _shrunk(arrays: Sequence[Any], pixels: int) -> list[Image]:

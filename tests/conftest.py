@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,7 @@ from typing import Any
 
 import pytest
 import requests
+from distributed import Client
 from filelock import FileLock
 
 ROOT = Path(__file__).parent.parent
@@ -144,3 +147,38 @@ def sandboxes(tmp_path: Path) -> Iterator[Callable[..., Sandbox]]:
             return stack.enter_context(start_sandbox(state, *flags))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a dask scheduler with two workers, started as people start them.
+
+    They run in a folder of their own, so that they find this program only if they are told.
+    """
+    folder = tmp_path_factory.mktemp("cluster")
+    about = folder / "scheduler.json"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
+        with (folder / f"{arguments[0]}.log").open("wb") as log:
+            return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+
+    where = "--scheduler-file", str(about)
+    running = [start("scheduler", "--host", "127.0.0.1", "--port", "0", *where)]
+    running += [
+        start("worker", *where, "--nworkers", "2", "--nthreads", "1", "--memory-limit", "0")
+    ]
+    try:
+        end = time.monotonic() + 60
+        while not about.is_file():
+            assert time.monotonic() < end, (folder / "scheduler.log").read_text()
+            time.sleep(0.05)
+        address = json.loads(about.read_text())["address"]
+        with Client(address, timeout=60) as client:
+            client.wait_for_workers(2, timeout=60)
+        yield address
+    finally:
+        for process in reversed(running):
+            process.terminate()
+            process.wait(timeout=30)

@@ -9,7 +9,7 @@ import socket
 import dask
 import pytest
 import xarray as xr
-from distributed import LocalCluster, get_client
+from distributed import get_client
 
 import convert
 import engine
@@ -25,42 +25,34 @@ BOX = BBox(7.3, 50.1, 8.6, 50.9)
 
 
 @pytest.fixture(scope="module")
-def address():
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0
-    ) as cluster:
-        yield cluster.scheduler_address
-
-
-@pytest.fixture(scope="module")
 def rhine(tmp_path_factory):
     return filled(tmp_path_factory.mktemp("rhine") / "a.zarr", BOX)
 
 
-def test_a_cluster_gives_what_threads_give(rhine, address, monkeypatch):
+def test_a_cluster_gives_what_threads_give(rhine, cluster, monkeypatch):
     monkeypatch.setattr(mosaic, "BLOCK", 32)
     cubes = [room.open(rhine, BOX, DAY, dlat=step, dlon=1.6 * step) for step in (0.01, 0.1)]
     here = [cube.compute() for cube in cubes]
-    with engine.cluster(address):
-        assert engine.workers() == 2
+    with engine.cluster(cluster):
+        assert engine.workers(get_client()) == 2
         there = [cube.compute() for cube in cubes]
     for one, other in zip(here, there, strict=True):
         xr.testing.assert_identical(one, other)
 
 
-def test_an_export_by_a_cluster_is_the_same_file(rhine, address, tmp_path):
+def test_an_export_by_a_cluster_is_the_same_file(rhine, cluster, tmp_path):
     cube = room.open(rhine, BOX, DAY, dlat=0.01, dlon=0.016)
     export(cube, tmp_path / "a.nc")
-    with engine.cluster(address):
+    with engine.cluster(cluster):
         export(cube, tmp_path / "b.nc")
     with xr.open_dataset(tmp_path / "a.nc") as one, xr.open_dataset(tmp_path / "b.nc") as other:
         xr.testing.assert_equal(one, other)
 
 
-def test_what_is_on_the_cluster_already_is_exported_from_there(rhine, address, tmp_path):
+def test_what_is_on_the_cluster_already_is_exported_from_there(rhine, cluster, tmp_path):
     cube = room.open(rhine, BOX, DAY, dlat=0.01, dlon=0.016)
     export(cube, tmp_path / "a.nc")
-    with engine.cluster(address):
+    with engine.cluster(cluster):
         there = cube.persist()
         assert there["VV"].chunks
         export(there, tmp_path / "b.nc")
@@ -68,12 +60,12 @@ def test_what_is_on_the_cluster_already_is_exported_from_there(rhine, address, t
         xr.testing.assert_equal(one, other)
 
 
-def test_workers_that_are_out_of_reach_answer_through_the_scheduler(address, monkeypatch):
+def test_workers_that_are_out_of_reach_answer_through_the_scheduler(cluster, monkeypatch):
     def refuses(address, timeout):
         raise TimeoutError
 
     pieces = [dask.delayed(os.getpid)() for _ in range(4)]
-    with engine.cluster(address):
+    with engine.cluster(cluster):
         with monkeypatch.context() as patch:
             patch.setattr(socket, "create_connection", refuses)
             assert not engine._reaches_workers(get_client())
@@ -82,21 +74,21 @@ def test_workers_that_are_out_of_reach_answer_through_the_scheduler(address, mon
         assert os.getpid() not in [*engine.each(pieces)]
 
 
-def test_a_worker_converts_a_result_as_it_is_done_here(address, tmp_path):
+def test_a_worker_converts_a_result_as_it_is_done_here(cluster, tmp_path):
     tile = Tile(8, 50, 8.05, 50.05)
     path = tmp_path / "openEO.nc"
     scene(tile.bbox.pad(0.002), 20.0).to_netcdf(path)
     work = convert.raster_to_cells, path, tile
     here = engine.call(*work, nside=65536)
-    with engine.cluster(address):
+    with engine.cluster(cluster):
         there = engine.call(*work, nside=65536)
     assert here["count"].values.any()
     xr.testing.assert_identical(here, there)
 
 
-def test_a_single_call_runs_in_a_worker_if_there_is_one(address):
+def test_a_single_call_runs_in_a_worker_if_there_is_one(cluster):
     assert engine.call(os.getpid) == os.getpid()
-    with engine.cluster(address):
+    with engine.cluster(cluster):
         assert engine.call(os.getpid) != os.getpid()
     assert engine.call(os.getpid) == os.getpid()
 
@@ -119,5 +111,14 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(monkeypatch):
     with (
         pytest.raises(ConnectionError, match=r"no dask scheduler at tcp://127.0.0.1:9 .*Nothing"),
         engine.cluster("tcp://127.0.0.1:9"),
+    ):
+        pass
+
+
+def test_a_worker_without_the_program_is_one_sentence(cluster, monkeypatch, tmp_path):
+    monkeypatch.setattr(engine, "HOME", str(tmp_path / "elsewhere"))
+    with (
+        pytest.raises(ConnectionError, match=r"does not see the folder .*elsewhere.*Nothing was"),
+        engine.cluster(cluster),
     ):
         pass

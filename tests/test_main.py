@@ -114,6 +114,22 @@ def test_piped_answers_do_the_same_as_flags(folder, answer, sandbox, monkeypatch
     assert (folder / "two.tif").exists()
 
 
+def test_a_cluster_does_the_same_work(folder, answer, sandbox, cluster, capsys):
+    box = "--bbox", BOX, "--day", DAY, "--archive", "there.zarr", "--no-show"
+    there = "--scheduler", cluster
+    assert order(sandbox, "--archive", "here.zarr") == DONE
+    assert order(sandbox, "--archive", "there.zarr", *there) == DONE
+    for where, name in (((), "here.nc"), (there, "there.nc")):
+        assert main.main(["retrieve", *box, "--output", name, *where]) == DONE
+    here, archive = Archive("here.zarr"), Archive("there.zarr")
+    assert here.chunks() == archive.chunks() != []
+    for chunk in here.chunks():
+        xr.testing.assert_identical(here.read(chunk), archive.read(chunk))
+    with xr.open_dataset("here.nc") as one, xr.open_dataset("there.nc") as other:
+        xr.testing.assert_equal(one, other)
+    assert "large graph" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
