@@ -23,7 +23,7 @@ import cloudpickle
 import dask
 from dask.system import CPU_COUNT
 
-HOME = str(Path(__file__).parent.resolve())  # where the workers find this program, too
+_HOME = str(Path(__file__).parent.resolve())  # where the workers find this program, too
 CONNECT_WAIT = 10  # s for the scheduler of a cluster to answer
 REACH_WAIT = 2  # s for a worker to answer, else its results come through the scheduler
 AHEAD = 2  # pieces for each worker that are computed before any is taken
@@ -79,7 +79,7 @@ class Portable:
         return self._function(*arguments, **options)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _carried(), (HOME, cloudpickle.dumps(self._function))
+        return _carried(), (_HOME, cloudpickle.dumps(self._function))
 
 
 def _carried() -> Callable[[str, bytes], Callable[..., Any]]:

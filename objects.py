@@ -42,7 +42,7 @@ from grid import Chunk, Provenance, Tile
 from healpix import Runs
 from schema import ArchiveError, Layout
 from shards import NO_TIME, NOTHING, DamageError, Group
-from storage import Bucket
+from storage import Bucket, Tag
 
 CLAIMS = ".slots"  # the folder, in a tile, of the slots that were given away
 NEXT_SLOT = ".next-slot"  # remembers it when a damaged tile is removed
@@ -289,7 +289,7 @@ class ObjectWriter:
             _pause(turn)
         raise self._too_busy()
 
-    def _read_rows(self, group: Group, name: str, number: int) -> tuple[list[Any], str | None]:
+    def _read_rows(self, group: Group, name: str, number: int) -> tuple[list[Any], Tag | None]:
         """All values of one file of rows, and its tag; the fill value if there is no file."""
         rows, array = group.rows(name), group.arrays[name]
         found = self._bucket.get_tagged(self._rows_key(name, number))

@@ -35,6 +35,13 @@ class Part(NamedTuple):
     size: int | None = None  # None: all to the end
 
 
+class Tag(NamedTuple):
+    """The state of an object: S3 and Azure compare its ETag, Google its generation."""
+
+    e_tag: str | None
+    version: str | None
+
+
 class Storage(abc.ABC):
     """A set of files.  Two of the same class and ``name`` are the same; pickles are small."""
 
@@ -174,14 +181,14 @@ class Bucket(Far):
             found = obstore.list_with_delimiter(self._store)
         return [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
 
-    def get_tagged(self, key: str) -> tuple[Bytes, str] | None:
+    def get_tagged(self, key: str) -> tuple[Bytes, Tag] | None:
         """An object and the tag of its present state; None if there is none."""
         import obstore
 
         try:
             with self._explained():
                 found = obstore.get(self._store, key)
-                return _as_array(found.bytes()), str(found.meta["e_tag"])
+                return _as_array(found.bytes()), Tag(found.meta["e_tag"], found.meta["version"])
         except FileNotFoundError:
             return None
 
@@ -197,12 +204,14 @@ class Bucket(Far):
         for _ in self._at_once(lambda item: self.put(*item), list(objects)):
             pass
 
-    def put_if(self, key: str, data: Any, tag: str | None) -> bool:
+    def put_if(self, key: str, data: Any, tag: Tag | None) -> bool:
         """Replace an object if it still has this tag, or make it if there is none (None)."""
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-        mode: Any = "create" if tag is None else {"e_tag": tag}
+        mode: Any = "create"
+        if tag is not None:
+            mode = {name: value for name, value in tag._asdict().items() if value is not None}
         try:
             with self._explained():
                 obstore.put(self._store, key, bytes(data), mode=mode)
@@ -216,7 +225,7 @@ class Bucket(Far):
 
     def require_conditions(self, key: str, data: Any) -> None:
         """Raise OSError if the store ignores conditions; the object must be there, and stays."""
-        if self.put_if(key, data, None) or self.put_if(key, data, '"none"'):
+        if self.put_if(key, data, None) or self.put_if(key, data, Tag('"none"', "1")):
             raise OSError(
                 f"{self.name}: this object store ignores the conditions of a put (If-None-Match, "
                 "If-Match), so nothing can be written there safely.  Choose another one."
@@ -282,12 +291,12 @@ class Bucket(Far):
         except (known.AlreadyExistsError, known.PreconditionError):
             raise
         except FileNotFoundError as error:
-            if "NoSuchBucket" not in str(error):
+            if not _lacks_bucket(error):
                 raise
             raise OSError(self._no_bucket()) from error
         except known.BaseError as error:
             text = str(error)
-            if "NoSuchBucket" in text:
+            if _lacks_bucket(error):
                 raise OSError(self._no_bucket()) from error
             denied = (known.PermissionDeniedError, known.UnauthenticatedError)
             if isinstance(error, denied) or "403 Forbidden" in text:
@@ -305,6 +314,11 @@ class Bucket(Far):
         return f"{self.name}: there is no such bucket.  Make it first, or check the name."
 
 
+def _lacks_bucket(error: Exception) -> bool:
+    """Whether it is the bucket that is not there, in the words of S3 and Google, or of Azure."""
+    return any(word in str(error) for word in ("NoSuchBucket", "ContainerNotFound"))
+
+
 @cache
 def _object_store(url: str) -> Any:
     """The store at a URL, as the usual variables of the environment say."""
@@ -314,8 +328,7 @@ def _object_store(url: str) -> Any:
         return MemoryStore()
     make: Any = from_url
     options: dict[str, Any] = {"timeout": dt.timedelta(seconds=120), "connect_timeout": CONNECT}
-    if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
-        options["allow_http"] = True
+    options["allow_http"] = True  # for an endpoint of the user's own
     return make(url, client_options=options, retry_config={"max_retries": RETRIES})
 
 

@@ -116,7 +116,7 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(monkeypatch):
 
 
 def test_a_worker_without_the_program_is_one_sentence(cluster, monkeypatch, tmp_path):
-    monkeypatch.setattr(engine, "HOME", str(tmp_path / "elsewhere"))
+    monkeypatch.setattr(engine, "_HOME", str(tmp_path / "elsewhere"))
     with (
         pytest.raises(ConnectionError, match=r"does not see the folder .*elsewhere.*Nothing was"),
         engine.cluster(cluster),

@@ -59,6 +59,16 @@ def s3(server: ObjectStore, monkeypatch):
 
 
 @pytest.fixture
+def gs(server: ObjectStore, monkeypatch):
+    """The same in Google's dialect."""
+    for name, value in server.google.items():
+        monkeypatch.setenv(name, value)
+    storage._object_store.cache_clear()
+    yield f"gs://{BUCKET}/{next(NUMBER)}/a"
+    storage._object_store.cache_clear()
+
+
+@pytest.fixture
 def memory():
     return f"memory://{next(NUMBER)}/a"
 
@@ -112,7 +122,7 @@ def seen_by_xarray(url: str) -> xr.Dataset:
 # --- as a folder ---
 
 
-@pytest.mark.parametrize("kind", ["s3", "memory"])
+@pytest.mark.parametrize("kind", ["s3", "gs", "memory"])
 def test_it_is_as_in_a_folder(kind, request, tmp_path):
     url = request.getfixturevalue(kind)
     folder = begin(tmp_path / "a")
