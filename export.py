@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import errno
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -47,7 +48,7 @@ BLOCK = 2048  # pixels, side of what is computed and packed at a time
 NC_CHUNK = 512  # pixels, side of a compressed block in the netCDF file
 NC_LEVEL = 1  # deflate; speckle gains nothing from more
 TIF_BLOCK = 512  # pixels, side of a tile of the GeoTIFF
-TIF_COMPRESSION = {"compress": "deflate", "level": 1, "predictor": 3}
+TIF_LEVEL = 1  # deflate
 TIF_CACHE = 256  # MB that GDAL keeps of what it reads and writes
 DISK_FULL = 1_000_000  # bytes; with less free space a failed write is taken for a full disk
 SPACE_FACTOR = 1.1  # free disk asked for before writing, per uncompressed byte
@@ -239,14 +240,41 @@ def write_geotiff(dataset: xr.Dataset, path: Path, progress: Progress | None = N
                     target.write(values, layer, window=window)
                 checksums[place] = [_checksum(array) for array in arrays]
         with rasterio.Env(GDAL_CACHEMAX=TIF_CACHE):
-            rasterio.shutil.copy(
-                plain, path, driver="COG", blocksize=TIF_BLOCK, overview_resampling="average",
-                bigtiff="if_safer", num_threads="all_cpus", **TIF_COMPRESSION,
-            )  # fmt: skip
+            _add_overviews(plain)
+            rasterio.shutil.copy(plain, path, **_tif_layout("time" in dataset.dims))
             with rasterio.open(path) as back:
                 _require_same_blocks(_in_blocks(dataset), bands, back, checksums)
     finally:
         plain.unlink(missing_ok=True)
+
+
+def _add_overviews(plain: Path) -> None:
+    """Halve the image until it fits one tile, by means.  The COG driver takes far longer."""
+    import rasterio
+    from rasterio.enums import Resampling
+
+    with (
+        rasterio.Env(GDAL_TIFF_OVR_BLOCKSIZE=TIF_BLOCK, GDAL_NUM_THREADS="ALL_CPUS"),
+        rasterio.open(plain, "r+") as image,
+    ):
+        halvings = math.ceil(math.log2(max(1, max(image.shape) / TIF_BLOCK)))
+        image.build_overviews([2**i for i in range(1, halvings + 1)], Resampling.average)
+
+
+def _tif_layout(many: bool) -> dict[str, Any]:
+    """How GDAL lays out the final file.
+
+    Its COG driver puts the bands of a pixel side by side, so that who wants one of many days
+    has to inflate them all; of several days each layer is by itself.
+    """
+    options: dict[str, Any] = {"bigtiff": "if_safer", "num_threads": "all_cpus"}
+    options |= {"compress": "deflate", "predictor": 3}
+    if not many:
+        return {"driver": "COG", "blocksize": TIF_BLOCK, "level": TIF_LEVEL, **options}
+    return {
+        "driver": "GTiff", "copy_src_overviews": True, "interleave": "band", "tiled": True,
+        "blockxsize": TIF_BLOCK, "blockysize": TIF_BLOCK, "zlevel": TIF_LEVEL, **options,
+    }  # fmt: skip
 
 
 def _tif_profile(dataset: xr.Dataset) -> dict[str, Any]:

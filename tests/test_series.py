@@ -10,6 +10,7 @@ import google_crc32c
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import xarray as xr
 from compliance_checker.runner import CheckSuite, ComplianceChecker
 from PIL import GifImagePlugin, Image
@@ -66,6 +67,30 @@ def test_a_geotiff_of_several_days_has_a_named_layer_for_each_day_and_band(tmp_p
         assert back.descriptions[:3] == ("VV 2026-01-20", "VH 2026-01-20", "VV 2026-01-26")
         for i in range(3):
             np.testing.assert_array_equal(back.read(2 * i + 2)[::-1], dataset["VH"].values[i])
+
+
+@pytest.mark.parametrize("days", [1, 2])
+def test_overviews_are_those_of_gdals_cog_driver_and_layers_are_apart(tmp_path, days):
+    dataset = cube(days=days, rows=1100, columns=600, dlat=15e-5, dlon=24e-5)
+    dataset["VH"].values[:, 300:500, :200] = np.nan
+    path = export.export(dataset if days > 1 else dataset.isel(time=0), tmp_path / "a.tif")
+    with rasterio.open(path) as back:
+        assert back.overviews(1) == [2, 4]
+        assert back.block_shapes[0] == (512, 512)
+        layered = rasterio.enums.Interleaving.band
+        assert (back.interleaving == layered) == (days > 1)
+        profile = back.profile | {"driver": "GTiff"}
+        with rasterio.open(tmp_path / "plain.tif", "w", **profile) as plain:
+            plain.write(back.read())
+    rasterio.shutil.copy(
+        tmp_path / "plain.tif", tmp_path / "cog.tif", driver="COG", overview_resampling="average"
+    )
+    for level in (0, 1):
+        with (
+            rasterio.open(path, overview_level=level) as ours,
+            rasterio.open(tmp_path / "cog.tif", overview_level=level) as theirs,
+        ):
+            np.testing.assert_array_equal(ours.read(), theirs.read())
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".tif"])
