@@ -145,7 +145,7 @@ def _hands(client: Any) -> Iterator[tuple[Callable[[Any], Any], Callable[[Any], 
         return
     pool = ThreadPoolExecutor(workers(), thread_name_prefix="engine")
     try:
-        yield lambda piece: pool.submit(_compute, piece), Future.result
+        yield lambda piece: pool.submit(piece.compute, scheduler="sync"), Future.result
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -169,10 +169,6 @@ def _submit(client: Any, piece: Any) -> Any:
 def _complete(graph: dict[Any, Any], wanted: Any, keys: list[Any], values: list[Any]) -> Any:
     """A value of a graph that lacks some, which are given."""
     return dask.get(graph | dict(zip(keys, values, strict=True)), wanted)
-
-
-def _compute(piece: Any) -> Any:
-    return dask.compute(piece, scheduler="sync")[0]
 
 
 def _reaches_workers(client: Any) -> bool:

@@ -222,7 +222,8 @@ def write_geotiff(dataset: xr.Dataset, path: Path, progress: Progress | None = N
     import rasterio
     import rasterio.shutil
 
-    bands = drawing.grid_bands(dataset)
+    bands, is_here = drawing.grid_bands(dataset), not drawing.is_lazy(dataset)
+    blocks = _in_blocks(dataset)
     plain = path.with_name(f"{path.stem}.plain{path.suffix}")
     checksums: dict[Place, list[int]] = {}
     try:
@@ -234,7 +235,6 @@ def write_geotiff(dataset: xr.Dataset, path: Path, progress: Progress | None = N
                 target.set_band_description(number, f"{name} {day}".strip())
                 target.set_band_unit(number, "1")
             target.update_tags(**{str(k): str(v) for k, v in dataset.attrs.items()})
-            is_here, blocks = not drawing.is_lazy(dataset), _in_blocks(dataset)
             for place, arrays in _each_block(blocks, bands, _as_they_are, is_here, progress):
                 for window, layer, values in _windows(dataset, place, arrays):
                     target.write(values, layer, window=window)
@@ -243,7 +243,7 @@ def write_geotiff(dataset: xr.Dataset, path: Path, progress: Progress | None = N
             _add_overviews(plain)
             rasterio.shutil.copy(plain, path, **_tif_layout("time" in dataset.dims))
             with rasterio.open(path) as back:
-                _require_same_blocks(_in_blocks(dataset), bands, back, checksums)
+                _require_same_blocks(blocks, bands, back, checksums)
     finally:
         plain.unlink(missing_ok=True)
 

@@ -327,8 +327,10 @@ def _object_store(url: str) -> Any:
     if url.startswith("memory:"):
         return MemoryStore()
     make: Any = from_url
-    options: dict[str, Any] = {"timeout": dt.timedelta(seconds=120), "connect_timeout": CONNECT}
-    options["allow_http"] = True  # for an endpoint of the user's own
+    options: dict[str, Any] = {
+        "timeout": dt.timedelta(seconds=120), "connect_timeout": CONNECT,
+        "allow_http": True,  # for an endpoint of the user's own
+    }  # fmt: skip
     return make(url, client_options=options, retry_config={"max_retries": RETRIES})
 
 
