@@ -27,6 +27,7 @@ import xarray as xr
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from attributes import plain
 from healpix import Floats, loop
 
 X_NAMES = ("x", "lon", "longitude", "easting", "projection_x_coordinate", "grid_longitude")
@@ -103,6 +104,7 @@ def _describe(
     dataset: xr.Dataset, name: str, bands: Sequence[str] | None, file: h5py.File | None
 ) -> Raster:
     """Find axes, CRS, bands and time step of a raster, or say what is missing."""
+    dataset = _with_plain_attributes(dataset)
     x_dim, y_dim = _axis(dataset, X_NAMES, "X", name), _axis(dataset, Y_NAMES, "Y", name)
     found = [
         str(key)
@@ -134,6 +136,15 @@ def _describe(
         attrs=attrs,
         readers=tuple(readers),
     )
+
+
+def _with_plain_attributes(dataset: xr.Dataset) -> xr.Dataset:
+    """The same data; the caller's dataset keeps its own attributes."""
+    dataset = dataset.copy()
+    dataset.attrs = plain(dataset.attrs)
+    for variable in dataset.variables.values():
+        variable.attrs = plain(variable.attrs)
+    return dataset
 
 
 def _axis(dataset: xr.Dataset, names: Sequence[str], axis: str, name: str) -> str:

@@ -20,6 +20,7 @@ from typing import IO, Any
 import requests
 import urllib3
 
+from attributes import text
 from files import require_space, sync_file, sync_folder
 from grid import Tile
 from trouble import Kind, Trouble, of_status
@@ -102,7 +103,7 @@ def source(path: Path) -> str:
 
     try:
         with h5py.File(path, "r") as file:
-            return _text(file.attrs.get("source", ""))
+            return text(file.attrs.get("source"))
     except (OSError, RuntimeError) as error:
         raise Refused(f"the result file is no whole netCDF-4 file ({error})") from error
 
@@ -232,11 +233,11 @@ def _require_whole(part: Path, have: int, total: int | None, size: int | None) -
 
 
 def _reference_system(file: Any, band: str) -> str:
-    name = _text(file[band].attrs.get("grid_mapping", "crs"))
+    name = text(file[band].attrs.get("grid_mapping")) or "crs"
     attributes = file[name].attrs if name in file else {}
     for key in ("crs_wkt", "spatial_ref"):
-        if text := _text(attributes.get(key, "")):
-            return text
+        if wkt := text(attributes.get(key)):
+            return wkt
     raise Refused("the result file names no coordinate reference system")
 
 
@@ -270,7 +271,3 @@ def _require_cover(tile: Tile, wkt: str, x: Any, y: Any) -> None:
         inside = (points >= axis.min() - slack) & (points <= axis.max() + slack)
         if not inside.all():
             raise Refused(f"the result file does not cover the tile {tile.name}")
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

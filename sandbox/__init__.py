@@ -60,6 +60,8 @@ starts and creations   each N-th (1) request of its kind
 ``lost-start``         the job is started, likewise
 ``stac11``             results with STAC 1.1's asset keys, ``<uuid>_openEO``
 ``no-file-size``       results without file:size
+``text-string``        files whose texts are NC_STRING, the CRS as PROJ's own WKT 2
+``text-latin1``        files whose texts are characters, that CRS in Latin-1
 =====================  ====================================================================
 
 =====================  ====================================================================

@@ -49,6 +49,8 @@ CALLS = (
     "lost-start",
     "stac11",
     "no-file-size",
+    "text-string",
+    "text-latin1",
 )
 JOBS = (
     "job-error",

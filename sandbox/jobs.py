@@ -374,7 +374,9 @@ class Jobs:
         for left_over in path.parent.glob(".*.partial.*"):  # by a sandbox that was killed
             left_over.unlink()
         order = graph.read(json.loads(job.process))
-        return raster.write(order, path, lambda: self._alive(job), self.published)
+        switch = self.faults.fire(("text-string", "text-latin1"), title=job.title or "")
+        texts = switch.name if switch else "usual"
+        return raster.write(order, path, lambda: self._alive(job), self.published, texts)
 
     def _finish(
         self, job: Job, fate: str, result: dict[str, Any] | None, *, no_pass: bool, cpu: float

@@ -109,11 +109,12 @@ def write(
     path: Path,
     alive: Callable[[], bool] = lambda: True,
     published: Published = orbit.published,
+    texts: str = "usual",
 ) -> dict[str, Any]:
     """Compute an order and write its file; returns what the result's metadata need.
 
-    Raises NoData when there is nothing to write and Cancelled as soon as ``alive()``
-    is false.
+    ``texts`` is "usual", "text-string" or "text-latin1".  Raises NoData when there is
+    nothing to write and Cancelled as soon as ``alive()`` is false.
     """
     cube = order.cube
     days = steps(cube, published)
@@ -129,6 +130,8 @@ def write(
                 seen += int((strip > 0).any(axis=1).sum())
                 for b, band in enumerate(cube.bands):
                     _store(file[band], strip[:, b], row, timed=timed)
+            if texts != "usual":
+                _rewrite_texts(file, pixels.epsg, texts)
         if not seen:
             raise NoData(catalogued=True)
     return {"epsg": pixels.epsg, "shape": [pixels.rows, pixels.columns], "seen": seen}
@@ -239,6 +242,21 @@ def _write_frame(
             variable.long_name = band
             variable.units = ""
             variable.grid_mapping = "crs"
+
+
+def _rewrite_texts(file: h5py.File, epsg: int, form: str) -> None:
+    """Have the attributes that other writers make, with a CRS that is not ASCII."""
+    wkt = CRS.from_epsg(epsg).to_wkt()
+    file["crs"].attrs["crs_wkt"] = file["crs"].attrs["spatial_ref"] = np.bytes_(wkt.encode())
+    for holder in (file, *file.values()):
+        texts = {k: v.decode() for k, v in holder.attrs.items() if isinstance(v, np.bytes_)}
+        for name, text in texts.items():
+            if name in ("CLASS", "NAME") or name.startswith("_"):
+                continue  # HDF5's and netCDF's own
+            if form == "text-string":
+                holder.attrs.create(name, [text], dtype=h5py.string_dtype())
+            else:
+                holder.attrs[name] = np.bytes_(text.encode("latin-1"))
 
 
 def _store(variable: h5py.Dataset, strip: Array, row: int, *, timed: bool) -> None:

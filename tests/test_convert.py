@@ -20,6 +20,7 @@ import convert
 import healpix
 from convert import RasterError, cells_to_grid, raster_to_cells, tile_runs
 from grid import BBox, Tile, tile_at
+from tests.test_attributes import FORMS
 
 healpy = pytest.importorskip("healpy", reason="healpy, the oracle, has no Windows wheel")
 
@@ -402,6 +403,33 @@ def test_scaled_integers_are_unpacked(tmp_path):
     expected = raster_to_cells(raster, HERE)
     np.testing.assert_array_equal(cells["count"], expected["count"])
     np.testing.assert_allclose(cells["VV"], expected["VV"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_attributes_in_any_form_are_understood(form, tmp_path):
+    """Texts that say where the pixels are, and numbers in arrays of one."""
+    raster = make_raster(HERE).rename(x="east", y="north")
+    for band in ("VV", "VH"):
+        raster[band] = raster[band].round(4)
+    expected = raster_to_cells(raster.rename(east="x", north="y"), HERE)
+    packing = {"dtype": "uint16", "scale_factor": 1e-4, "_FillValue": 65535}
+    path = save(raster, tmp_path / "a.nc", **packing)
+    with h5py.File(path, "r+") as file:
+        wkt = raster["crs"].attrs["crs_wkt"].replace("WGS 84", "Île 6°E")
+        file["crs"].attrs["crs_wkt"] = FORMS[form](wkt)
+        file["crs"].attrs["spatial_ref"] = FORMS[form]("")
+        for name, axis in (("east", "projection_x_coordinate"), ("north", "Y")):
+            file[name].attrs["axis" if len(axis) == 1 else "standard_name"] = FORMS[form](axis)
+        for band in ("VV", "VH"):
+            file[band].attrs["scale_factor"] = np.array([[1e-4]])
+            file[band].attrs["add_offset"] = np.array([0.0])
+            file[band].attrs["grid_mapping"] = FORMS[form]("crs")
+        file.attrs["source"] = FORMS[form]("Île 6°E")
+    cells = raster_to_cells(path, HERE)
+    np.testing.assert_array_equal(cells["count"], expected["count"])
+    np.testing.assert_allclose(cells["VV"], expected["VV"], rtol=1e-6)
+    assert cells.attrs["source"] == "Île 6°E"
+    cells.attrs["source"].encode()
 
 
 def test_y_may_go_up_or_down_and_x_come_first():

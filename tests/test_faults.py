@@ -81,6 +81,7 @@ PASSING = [
     "asset-short=2", "asset-short-clean=2", "asset-reset=2", "asset-stall=2,seconds=3,times=1",
     "asset-wrong-length=2", "asset-wrong-length=2,bytes=-900", "asset-no-range=1",
     "asset-html=2", "asset-flip=2", "asset-403=2", "asset-410=2", "stac11", "no-file-size",
+    "text-string", "text-latin1",
 ]  # fmt: skip
 
 

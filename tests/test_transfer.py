@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import transfer
 from grid import Tile
+from tests.test_attributes import FORMS
 from trouble import Kind, Trouble, backoff, parse_retry_after, redact
 
 FILE = transfer.MAGIC + random.Random(1).randbytes(600_000)
@@ -370,6 +371,20 @@ def test_a_raster_that_covers_its_tile_is_accepted_either_way_up(tmp_path):
         write_raster(tmp_path / "a.nc", flip=flip)
         transfer.check(tmp_path / "a.nc", TILE, ("VV", "VH"))
     assert transfer.source(tmp_path / "a.nc") == "synthetic, made up"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_texts_in_any_form_are_understood(form, tmp_path):
+    """As a CRS that is not ASCII, as the name of the grid mapping, and as the source."""
+    write_raster(tmp_path / "a.nc")
+    with h5py.File(tmp_path / "a.nc", "r+") as file:
+        wkt = file["crs"].attrs["crs_wkt"]
+        file.move("crs", "Île 6°E")
+        file["Île 6°E"].attrs["crs_wkt"] = FORMS[form](wkt.replace("WGS 84", "Île 6°E"))
+        for holder, name in ((file["VV"], "grid_mapping"), (file, "source")):
+            holder.attrs[name] = FORMS[form]("Île 6°E")
+    transfer.check(tmp_path / "a.nc", TILE, ("VV", "VH"))
+    assert transfer.source(tmp_path / "a.nc") == "Île 6°E"
 
 
 @pytest.mark.parametrize(
