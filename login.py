@@ -9,6 +9,8 @@ those of the openEO client; kept here is what a run over a weekend needs on top:
   the newest and stores it.
 - The client's token requests have no time-out; those of `_Session` have one.
 - A renewal that failed because the network was down is no lost login.
+- Some providers take a refresh token only once and end the login when it comes again, so
+  processes of the same user renew one after the other, each with the newest (`_Refresh`).
 
 Tokens are neither printed nor logged.  This room imports the openEO client, which takes
 most of a second: import it when a connection is needed.
@@ -16,15 +18,21 @@ most of a second: import it when a connection is needed.
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import functools
 import ipaddress
+import json
 import os
 import random
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import filelock
 import requests
 from openeo.rest import OpenEoApiError, OpenEoClientException
 from openeo.rest.auth.auth import OidcBearerAuth
@@ -49,7 +57,21 @@ CONNECT_TRIES = 4
 DEVICE_CODE_WAIT = 300.0  # s in which somebody must confirm the code
 SANDBOX_USER = "sandbox"  # name and password on a back end of this computer
 
+RENEWAL_WAIT = 60.0  # s for another process that renews the same login
+
 Show = Callable[[str], None]
+Ask = Callable[[str], tuple[str, str]]  # given the address: name and password
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How somebody is logged in, and until when (seconds since 1970-01-01 UTC; None: unknown)."""
+
+    way: str = ""  # "": the back end asks for no login
+    provider: str = ""
+    access_until: float | None = None
+    renewable: bool = True
+    refresh_until: float | None = None
 
 
 def connect(
@@ -59,22 +81,38 @@ def connect(
     prefer_basic: bool = False,
     timeout: tuple[float, float] = TIMEOUT,
     sleep: Callable[[float], None] = time.sleep,
+    ask: Ask | None = None,
 ) -> Remote:
     """A back end, logged in by what it offers: OIDC, else basic, else nothing.
 
     ``prefer_basic`` is for the embedded back end, where nobody should have to confirm
-    anything.  ``show`` is given the address and the code of a device login.  Raises ValueError for
+    anything.  ``show`` is given the address and the code of a device login; ``ask``, if
+    there is one, gets name and password where only these let in.  Raises ValueError for
     an address that is not safe, ConnectionError when there is no openEO back end, and
     LoginNeeded when somebody must log in and ``interactive`` is False.
     """
+    return log_in(url, interactive, show, prefer_basic, timeout, sleep, ask)[0]
+
+
+def log_in(
+    url: str,
+    interactive: bool,
+    show: Show,
+    prefer_basic: bool = False,
+    timeout: tuple[float, float] = TIMEOUT,
+    sleep: Callable[[float], None] = time.sleep,
+    ask: Ask | None = None,
+) -> tuple[Remote, Standing]:
+    """As `connect`, with how somebody is logged in and for how long."""
     url = require_safe(url)
+    ask = ask and functools.cache(ask)  # one that was typed is not typed again
     problem: Exception | None = None
     for count in range(CONNECT_TRIES):
         if count:
             sleep(backoff(count, 0.5, 5.0, random.Random()))
         session = _Session(timeout)
         try:
-            return _connect(url, session, interactive, show, prefer_basic)
+            return _connect(url, session, interactive, show, prefer_basic, ask)
         except (OpenEoClientException, requests.RequestException, KeyError) as error:
             problem = error
             if _passing(error, session) is None:
@@ -149,7 +187,8 @@ class _Renewal:
 
     FRESH = 5.0  # s in which a token that another thread has just got is taken as it is
 
-    def __init__(self, login: Callable[[], None], session: _Session) -> None:
+    def __init__(self, login: Callable[[], object], session: _Session, standing: Standing) -> None:
+        self.standing = standing
         self.trouble: Trouble | None = None
         self._login = login
         self._session = session
@@ -181,8 +220,13 @@ def _passing(error: Exception, session: _Session) -> Trouble | None:
 
 
 def _connect(
-    url: str, session: _Session, interactive: bool, show: Show, prefer_basic: bool
-) -> Remote:
+    url: str,
+    session: _Session,
+    interactive: bool,
+    show: Show,
+    prefer_basic: bool,
+    ask: Ask | None,
+) -> tuple[Remote, Standing]:
     # Its own retries are off: they would wait where nobody can see it.
     connection = _Connection(url, session=session, auto_validate=False, retry=False)
     require_safe(connection.root_url)
@@ -193,8 +237,23 @@ def _connect(
     elif oidc:
         connection.renewal = _oidc(connection, url, session, interactive, show)
     elif basic:
-        connection.renewal = _basic(connection, *_stored_password(url), session)
-    return Remote(connection, connection.renewal_trouble)
+        connection.renewal = _by_password(connection, url, session, ask)
+    standing = connection.renewal.standing if connection.renewal else Standing()
+    return Remote(connection, connection.renewal_trouble), standing
+
+
+def _by_password(connection: _Connection, url: str, session: _Session, ask: Ask | None) -> _Renewal:
+    """In by the password that is stored, else by one that somebody types, which is stored."""
+    try:
+        return _basic(connection, *_stored_password(url), session)
+    except LoginNeeded:
+        if ask is None:
+            raise
+    name, password = ask(url)
+    renewal = _basic(connection, name, password, session)
+    with contextlib.suppress(OSError, RuntimeError):
+        AuthConfig().set_basic_auth(url, name, password)
+    return renewal
 
 
 def _stored_password(url: str) -> tuple[str, str]:
@@ -206,7 +265,7 @@ def _stored_password(url: str) -> tuple[str, str]:
         return SANDBOX_USER, SANDBOX_USER
     raise LoginNeeded(
         f"{url} offers only a login by name and password, and none is stored. "
-        f"Store them with: openeo-auth add-basic {url}"
+        f"Store them with: python main.py login --backend {url}"
     )
 
 
@@ -222,7 +281,7 @@ def _basic(connection: _Connection, name: str, password: str, session: _Session)
         raise LoginNeeded(
             f"{connection.root_url} refused the name and password ({error.message})."
         ) from error
-    return _Renewal(login, session)
+    return _Renewal(login, session, Standing("name and password"))
 
 
 def _oidc(
@@ -234,14 +293,19 @@ def _oidc(
         client = OidcClientInfo(secret[0], provider, secret[1])
         return _by_secret(connection, client, session)
     client = OidcClientInfo(*_client(url, provider))
-    store = RefreshTokenStore()
-    token = store.get_refresh_token(provider.issuer, client.client_id)
-    tokens = token and _by_refresh_token(client, token, session)
+    refresh, way = _Refresh(client, session), "the login that is stored"
+    tokens = refresh.first()
     if not tokens:
         if not interactive:
             raise LoginNeeded(_ways(url, provider.id))
-        tokens = _by_device_code(client, session, show, _ways(url, provider.id))
-    return _staying(connection, client, session, store, tokens, str(token or ""))
+        tokens, way = _by_device_code(client, session, show, _ways(url, provider.id)), "device code"
+        refresh.keep(tokens)
+
+    def login() -> None:
+        _use(connection, client, refresh.tokens())
+
+    _use(connection, client, tokens)
+    return _Renewal(login, session, _standing(way, provider, tokens))
 
 
 def _provider(connection: _Connection, session: _Session) -> OidcProviderInfo:
@@ -303,11 +367,13 @@ def _client(url: str, provider: OidcProviderInfo) -> tuple[str, OidcProviderInfo
 def _by_secret(connection: _Connection, client: OidcClientInfo, session: _Session) -> _Renewal:
     authenticator = OidcClientCredentialsAuthenticator(client, requests_session=session)
 
-    def login() -> None:
-        _use(connection, client, authenticator.get_tokens())
+    def login() -> AccessTokenResult:
+        tokens = authenticator.get_tokens()
+        _use(connection, client, tokens)
+        return tokens
 
     try:
-        login()
+        standing = _standing("client credentials", client.provider, login())
     except OidcException as error:
         if _passing(error, session):
             raise
@@ -315,19 +381,7 @@ def _by_secret(connection: _Connection, client: OidcClientInfo, session: _Sessio
             f"The client credentials were refused ({redact(str(error))}). Check "
             "OPENEO_AUTH_CLIENT_ID and OPENEO_AUTH_CLIENT_SECRET."
         ) from error
-    return _Renewal(login, session)
-
-
-def _by_refresh_token(
-    client: OidcClientInfo, token: str, session: _Session
-) -> AccessTokenResult | None:
-    """New tokens for a stored one; None if that has expired."""
-    try:
-        return OidcRefreshTokenAuthenticator(client, token, session).get_tokens()
-    except OidcException as error:
-        if _passing(error, session):
-            raise
-        return None
+    return _Renewal(login, session, standing)
 
 
 def _by_device_code(
@@ -348,36 +402,72 @@ def _by_device_code(
         raise LoginNeeded(f"The login was not confirmed ({redact(str(error))}). {ways}") from error
 
 
-def _staying(
-    connection: _Connection,
-    client: OidcClientInfo,
-    session: _Session,
-    store: RefreshTokenStore,
-    tokens: AccessTokenResult,
-    token: str,
-) -> _Renewal:
-    """Use these tokens, and the refresh token that each renewal brings for the next one."""
+class _Refresh:
+    """The newest refresh token of a login: this run's, or one that another process has got."""
 
-    def use(tokens: AccessTokenResult) -> None:
-        nonlocal token
-        if tokens.refresh_token and tokens.refresh_token != token:
-            token = tokens.refresh_token
-            _remember(store, client, token)
-        _use(connection, client, tokens)
+    def __init__(self, client: OidcClientInfo, session: _Session) -> None:
+        self._client = client
+        self._session = session
+        self._store = RefreshTokenStore()
+        self._token: str | None = None  # this run goes on with it where none can be stored
 
-    def login() -> None:
-        use(OidcRefreshTokenAuthenticator(client, token, session).get_tokens())
+    def first(self) -> AccessTokenResult | None:
+        """New tokens by the login that is stored; None if there is none, or it has expired."""
+        try:
+            return self.tokens() if self._stored() else None
+        except OidcException as error:
+            if _passing(error, self._session):
+                raise
+            return None
 
-    use(tokens)
-    return _Renewal(login, session)
+    def tokens(self) -> AccessTokenResult:
+        """New tokens, one process after the other; the old refresh token is not used again."""
+        with self._alone():
+            token = self._stored() or self._token or ""
+            tokens = OidcRefreshTokenAuthenticator(self._client, token, self._session).get_tokens()
+            self.keep(tokens)
+            return tokens
+
+    def keep(self, tokens: AccessTokenResult) -> None:
+        """Remember the refresh token, and store it as the openEO client does."""
+        if not tokens.refresh_token:
+            return
+        self._token = tokens.refresh_token
+        key = self._client.provider.issuer, self._client.client_id
+        with contextlib.suppress(OSError, RuntimeError):
+            self._store.set_refresh_token(*key, tokens.refresh_token)
+
+    def _stored(self) -> str | None:
+        key = self._client.provider.issuer, self._client.client_id
+        with contextlib.suppress(OSError, RuntimeError):
+            return self._store.get_refresh_token(*key)
+        return None
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes of this user from renewing; where none can be locked, go on."""
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError, NotImplementedError):
+                path = self._store.path.with_name(f"{self._store.path.name}.lock")
+                stack.enter_context(filelock.FileLock(path, timeout=RENEWAL_WAIT))
+            yield
 
 
-def _remember(store: RefreshTokenStore, client: OidcClientInfo, token: str) -> None:
-    """Store a refresh token as the openEO client does; this run goes on without that, too."""
+def _standing(way: str, provider: OidcProviderInfo, tokens: AccessTokenResult) -> Standing:
+    seconds = tokens.expires_in
+    until = time.time() + seconds if seconds else _expiry(tokens.access_token)
+    name = str(provider.title or provider.id)
+    return Standing(way, name, until, bool(tokens.refresh_token), _expiry(tokens.refresh_token))
+
+
+def _expiry(token: str | None) -> float | None:
+    """Until when a token is good, if it is one that says so (RFC 7519, 4.1.4)."""
     try:
-        store.set_refresh_token(client.provider.issuer, client.client_id, token)
-    except (OSError, RuntimeError):
-        return
+        claims = (token or "").split(".")[1]
+        body = base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4))
+        return float(json.loads(body)["exp"]) or None
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def _use(connection: _Connection, client: OidcClientInfo, tokens: AccessTokenResult) -> None:
@@ -386,8 +476,9 @@ def _use(connection: _Connection, client: OidcClientInfo, tokens: AccessTokenRes
 
 def _ways(url: str, provider_id: str) -> str:
     return (
-        f"{url} needs a login. Either run the command once at a terminal: it shows an address and "
-        "a code to confirm in a browser, and remembers the login. Or set "
+        f"{url} needs a login. Either run `python main.py login --backend {url}` once at a "
+        "terminal: it shows an address and a code to confirm in a browser, and remembers the "
+        "login. Or set "
         "OPENEO_AUTH_METHOD=client_credentials, OPENEO_AUTH_CLIENT_ID, "
         f"OPENEO_AUTH_CLIENT_SECRET and OPENEO_AUTH_PROVIDER_ID={provider_id}."
     )

@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+import account
 import asking
 import commands
 import ordering
@@ -218,6 +219,29 @@ def verify(archive_path: str, remove: bool) -> int:
     and day.
     """
     return commands.run_verify(archive_path, remove)
+
+
+@cli.command()
+@click.option(
+    "--backend", metavar="cdse|sandbox|URL", type=Parsed("cdse|sandbox|URL", asking.back_end),
+    help="Where to log in; else where the archive's last download was, or cdse.",
+)  # fmt: skip
+@click.option("--check", is_flag=True, help="Only look: exit code 0 if logged in, 4 if not.")
+@archive_option
+@debug_option
+def login(archive_path: str, **answers: Any) -> int:
+    """Log in, and say who you are, for how long, and what is left.
+
+    By client credentials from the environment, by the login of an earlier time, by a code to
+    confirm in a browser, or by name and password: whatever the back end offers.  The login
+    is remembered.  Nothing is ordered.
+
+    \b
+    Examples:
+      main.py login --backend cdse
+      main.py login --backend cdse --check || echo "somebody has to log in"
+    """
+    return account.run_login(archive_path, **answers)
 
 
 @cli.command()

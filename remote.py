@@ -168,6 +168,20 @@ class Remote:
         job = self._connection.job(job_id)
         return self._ask(lambda: _asset(job.get_results().get_metadata()))
 
+    def account(self) -> Json:
+        """Who is logged in, as the back end describes it; empty if it does not."""
+        if not self._offers("/me"):
+            return {}
+        return dict(self._ask(self._connection.describe_account))
+
+    def billing(self) -> Json:
+        """Currency and plans, as far as the back end has any."""
+        answer = self._ask(self._connection.capabilities)
+        return dict(answer.get("billing") or {})
+
+    def _offers(self, path: str) -> bool:
+        return bool(self._ask(self._connection.capabilities).supports_endpoint(path, "GET"))
+
     def get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """GET an asset as a stream.  Only the back end's own addresses see the login."""
         response = self._connection.get(url, headers=dict(headers), stream=True, check_error=False)

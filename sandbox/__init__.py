@@ -62,6 +62,11 @@ starts and creations   each N-th (1) request of its kind
 ``no-file-size``       results without file:size
 ``text-string``        files whose texts are NC_STRING, the CRS as PROJ's own WKT 2
 ``text-latin1``        files whose texts are characters, that CRS in Latin-1
+``no-oidc``            the capabilities offer a login by name and password alone
+``refresh-once``       the refresh token that comes is used up: when it comes again the login
+                       that it belongs to ends, as RFC 6819 (5.2.2.3) advises
+``account-limits``     ``/me`` tells of a budget, a storage and a page
+``no-account``         ``/me`` refuses the user: 403, one who has not enrolled
 =====================  ====================================================================
 
 =====================  ====================================================================

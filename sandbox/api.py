@@ -78,16 +78,19 @@ def _openeo(auth: login.Auth, jobs: Jobs, faults: Faults, link_seconds: float) -
         if request.endpoint not in OPEN_ENDPOINTS:
             g.user = auth.user(request.headers.get("Authorization"), request.path, request.method)
 
-    _discovery_routes(api, auth)
+    _discovery_routes(api, auth, faults)
     _job_routes(api, jobs)
     _result_routes(api, jobs, auth, faults, link_seconds)
     return api
 
 
-def _discovery_routes(api: Blueprint, auth: login.Auth) -> None:
+def _discovery_routes(api: Blueprint, auth: login.Auth, faults: Faults) -> None:
     @api.get("/")
     def capabilities() -> Response:
-        return jsonify(catalogue.capabilities(_root(), _base()))
+        document = catalogue.capabilities(_root(), _base())
+        if faults.fire(("no-oidc",)):
+            document["endpoints"] = [e for e in document["endpoints"] if "oidc" not in e["path"]]
+        return jsonify(document)
 
     @api.get("/conformance")
     def conformance() -> Response:
@@ -130,7 +133,11 @@ def _discovery_routes(api: Blueprint, auth: login.Auth) -> None:
 
     @api.get("/me")
     def me() -> Response:
-        return jsonify(user_id=g.user, name=g.user, default_plan=catalogue.PLAN, links=[])
+        if faults.fire(("no-account",)):
+            raise ApiError("PermissionsInsufficient")
+        more = catalogue.account_limits(_base()) if faults.fire(("account-limits",)) else {}
+        info = {"oidc_userinfo": {"sub": g.user, "email": f"{g.user}@localhost"}}
+        return jsonify(user_id=g.user, name=g.user, info=info, default_plan=catalogue.PLAN, **more)
 
     @api.post("/validation")
     def validation() -> Response:

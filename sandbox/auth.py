@@ -72,6 +72,8 @@ class Auth:
         self._access_seconds = access_seconds
         self._refresh_seconds = refresh_seconds
         self._devices: dict[str, Device] = {}
+        self._used: set[str] = set()  # refresh tokens that must not come again
+        self._ended: set[str] = set()  # logins that one of them has ended
         self._lock = threading.Lock()
 
     def user(self, header: str | None, path: str = "", http_method: str = "") -> str:
@@ -152,7 +154,8 @@ class Auth:
             claims = self._claims(str(form.get("refresh_token", "")))
             if claims is None or claims.get("use") != "refresh":
                 raise TokenError("invalid_grant")
-            return self._grant(str(claims["sub"]), offline=True)
+            self._use_up(str(form["refresh_token"]), str(claims.get("login")))
+            return self._grant(str(claims["sub"]), offline=True, login=claims.get("login"))
         if grant == DEVICE_GRANT:
             return self._device_token(form)
         raise TokenError("unsupported_grant_type")
@@ -179,7 +182,17 @@ class Auth:
             del self._devices[code]
         return self._grant(CLIENT_USER, offline=device.offline)
 
-    def _grant(self, user: str, *, offline: bool) -> Json:
+    def _use_up(self, token: str, login: str) -> None:
+        """Take a refresh token only once, if that is switched on; a copy ends its login."""
+        with self._lock:
+            if token in self._used:
+                self._ended.add(login)
+            if login in self._ended:
+                raise TokenError("invalid_grant")
+            if self._faults.fire(("refresh-once",)):
+                self._used.add(token)
+
+    def _grant(self, user: str, *, offline: bool, login: str | None = None) -> Json:
         answer: Json = {
             "access_token": self._token(user, "oidc", self._access_seconds),
             "id_token": self._token(user, "id", self._access_seconds),
@@ -188,13 +201,15 @@ class Auth:
             "scope": "openid email" + (" offline_access" if offline else ""),
         }
         if offline:
-            answer["refresh_token"] = self._token(user, "refresh", self._refresh_seconds)
+            answer["refresh_token"] = self._token(
+                user, "refresh", self._refresh_seconds, login=login or secrets.token_hex(8)
+            )
             answer["refresh_expires_in"] = int(self._refresh_seconds)
         return answer
 
-    def _token(self, user: str, use: str, seconds: float) -> str:
+    def _token(self, user: str, use: str, seconds: float, **more: str) -> str:
         now = time.time()
-        claims = {"sub": user, "use": use, "iat": now, "exp": now + seconds}
+        claims = {"sub": user, "use": use, "iat": now, "exp": now + seconds, **more}
         parts = [_encode(json.dumps(p).encode()) for p in ({"alg": "HS256", "typ": "JWT"}, claims)]
         return ".".join([*parts, self._sign(".".join(parts))])
 

@@ -67,6 +67,15 @@ CONFORMANCE = (
 )
 
 
+def account_limits(base: str) -> Json:
+    """What a back end may add to what it tells of a user (openEO API, GET /me)."""
+    return {
+        "budget": 1234.5,
+        "storage": {"free": 2_600_000_000, "quota": 10_000_000_000},
+        "links": [{"rel": "payment", "href": f"{base}/credits", "title": "Buy credits"}],
+    }
+
+
 def capabilities(root: str, base: str) -> Json:
     """The document at ``/``; ``root`` is the API's address, ``base`` the server's."""
     return {

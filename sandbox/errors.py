@@ -16,6 +16,11 @@ MESSAGES: dict[str, tuple[int, str]] = {
         "Authorization token has expired or is invalid. Please authenticate again.",
     ),
     "CredentialsInvalid": (403, "Credentials are not correct."),
+    "PermissionsInsufficient": (
+        403,
+        "Forbidden. The permissions of the authenticated account do not allow to request the "
+        "requested resource.",
+    ),
     "NotFound": (404, "Resource not found."),
     "CollectionNotFound": (404, "Collection '{identifier}' does not exist."),
     "JobNotFound": (404, "The batch job '{identifier}' does not exist."),

@@ -51,6 +51,10 @@ CALLS = (
     "no-file-size",
     "text-string",
     "text-latin1",
+    "no-oidc",
+    "refresh-once",
+    "account-limits",
+    "no-account",
 )
 JOBS = (
     "job-error",
