@@ -130,8 +130,8 @@ def _require_one_direction(image: Image, bbox: BBox, orbit: str | None) -> None:
         day = image.chunks[0].day
         raise ValueError(
             f"The archive has {' and '.join(sorted(orbits))} passes of {bbox} on {day}. "
-            "Say which of them you want, or any to mix them: they see the ground from "
-            "different sides."
+            "Say which of them you want (--orbit ascending or descending, or orbit= in Python), or "
+            "any to mix them: they see the ground from different sides."
         )
 
 

@@ -22,7 +22,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from terminal import duration, hush, size
+from terminal import USUAL_WIDTH, duration, hush, size
 
 if TYPE_CHECKING:
     from download import Estimate, Event
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 1.0  # s of work before anything is drawn about it
 FRAMES = 2  # drawings a second
+USUAL_HEIGHT = 25  # rows of a window where the environment says 0
 NARROW = 60  # columns; in a window below that the lines of a download are cut short
 
 WORDS = {"started": "queued", "archived": "archived", "empty": "no data", "failed": "failed"}
@@ -41,6 +42,11 @@ class Quiet(Console):
     def __init__(self, stream: TextIO) -> None:
         # rich would take FORCE_COLOR and the like for a terminal.
         super().__init__(file=stream, force_terminal=stream.isatty(), highlight=False)
+        # rich knows windows of 0 x 0, but it believes COLUMNS=0 and LINES=0.
+        if not self.width:
+            self.width = USUAL_WIDTH
+        if not self.height:
+            self.height = USUAL_HEIGHT
 
     @property
     def draws(self) -> bool:
@@ -114,11 +120,13 @@ class DownloadProgress:
             jobs = {row[0]: (chunk, row[1], row[2]) for chunk, row in self._jobs.items()}
             results = list(self._results.items())
         narrow = self._console.width < NARROW
+        ordered, here = [row[0] for row in jobs.values()], [chunk for chunk, _ in results]
         rows = [
-            _place(number, jobs.get(number), now, narrow) for number in range(1, self._places + 1)
+            _place(number, jobs.get(number), now, ordered, narrow)
+            for number in range(1, self._places + 1)
         ]
-        at_work = ", ".join(f"{chunk.tile.name} {doing}" for chunk, doing in results)
-        rows.append(f"{'' if narrow else 'results '}{at_work or '-'}")
+        at_work = [_result(chunk, doing, here, narrow) for chunk, doing in results]
+        rows += _rows(at_work, "" if narrow else "results ", self._console.width)
         left = self._left(now)
         rows.append(f"{self._number()} {left.removeprefix('about ') if narrow else left}")
         if self._waiting:
@@ -192,15 +200,47 @@ class DownloadProgress:
         return f"about {duration(left, short=True)} left" if left > 0 else "later than usual"
 
 
-def _place(number: int, row: tuple[Chunk, str, float] | None, now: float, narrow: bool) -> str:
+def _place(
+    number: int, row: tuple[Chunk, str, float] | None, now: float, among: Sequence[Chunk],
+    narrow: bool,
+) -> str:  # fmt: skip
     """The line of a place at the back end."""
     name = f"{number}" if narrow else f"slot {number} "
     if row is None:
         return f"{name} free"
     chunk, words, since = row
     doing = f"{words} {duration(now - since, short=True)}"
+    if not narrow:
+        return f"{name} {chunk} {doing}"
     # The end of a line is what a narrow window cuts off.
-    return f"{name} {doing} {chunk.tile.name}" if narrow else f"{name} {chunk} {doing}"
+    which = _told_apart(chunk, among, narrow)
+    return " ".join(part for part in (name, which, doing, chunk.tile.name) if part)
+
+
+def _told_apart(chunk: Chunk, among: Sequence[Chunk], narrow: bool) -> str:
+    """What tells a chunk from the others of its tile: the day, and of one day the orbit."""
+    same = [other for other in among if other.tile == chunk.tile]
+    if len(same) < 2:
+        return ""
+    day, orbit = chunk.day.isoformat(), chunk.orbit
+    day, orbit = (day[5:], orbit[:4]) if narrow else (f"on {day}", f"({orbit})")
+    return f"{day} {orbit}" if [other.day for other in same].count(chunk.day) > 1 else day
+
+
+def _result(chunk: Chunk, doing: str, among: Sequence[Chunk], narrow: bool) -> str:
+    """What is being done with a result."""
+    which = _told_apart(chunk, among, narrow)
+    if narrow and which:  # the end of a line is what is cut off
+        return f"{which} {doing} {chunk.tile.name}"
+    return " ".join(part for part in (chunk.tile.name, which, doing) if part)
+
+
+def _rows(parts: Sequence[str], head: str, width: int) -> list[str]:
+    """The parts in one row behind its head, or in one each where that would be cut off."""
+    together = head + (", ".join(parts) or "-")
+    if len(together) <= width or len(parts) < 2:
+        return [together]
+    return [f"{' ' * len(head) if i else head}{part}" for i, part in enumerate(parts)]
 
 
 @contextlib.contextmanager

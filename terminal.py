@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 MOST_TRIES = 20  # answers to one question, where nobody is at a terminal to read the reasons
 ANSWER_ROOM = 16  # columns, left free behind a question where the window has them
+USUAL_WIDTH = 80  # columns of a window that does not say how wide it is, or says 0
 UNITS = (("B", 1), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12))
 SPANS = (  # up to so many seconds; a unit of so many; its name and its short one
     (90, 1, "second", "s"),
@@ -168,15 +169,18 @@ def _begun(text: str) -> str:
 
 def _width() -> int:
     """Columns of the window; not those of stdout, which may be a file."""
+    with contextlib.suppress(ValueError):
+        if (columns := int(os.environ.get("COLUMNS", ""))) > 0:
+            return columns
     with contextlib.suppress(OSError, ValueError):
-        return int(os.environ.get("COLUMNS") or os.get_terminal_size(sys.stderr.fileno()).columns)
-    return 80
+        return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_WIDTH
+    return USUAL_WIDTH
 
 
 def _fold(line: str, width: int) -> list[str]:
-    if len(line) <= width:
-        return [line]
     words = line.strip()
+    if len(line) <= width or not words:
+        return [line]
     indent = " " * (len(line) - len(line.lstrip()))
     # A path that is cut in two could not be copied, so words stay whole.
     parts = textwrap.wrap(

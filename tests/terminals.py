@@ -36,7 +36,8 @@ ROWS = 200  # of the window, so that nothing scrolls away
 class Terminal:
     """`main.py` with these arguments in a window of so many columns; a context manager.
 
-    ``settings`` change constants, as in ``{"download.CHUNK_SIZE": [0.04, 0.04]}``.
+    A window of 0 x 0 is what a bare pty has.  ``settings`` change constants, as in
+    ``{"download.CHUNK_SIZE": [0.04, 0.04]}``.
     """
 
     def __init__(
@@ -44,11 +45,12 @@ class Terminal:
         folder: Path,
         *arguments: str,
         columns: int = 80,
+        rows: int = ROWS,
         environ: dict[str, str] | None = None,
         settings: dict[str, Any] | None = None,
     ) -> None:
         master, slave = pty.openpty()
-        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         environ = {"TERM": "xterm", "COLUMNS": "", "NO_COLOR": "", **(environ or {})}
         self._process = context().Process(
             target=_run, args=(os.ttyname(slave), folder, arguments, environ, settings or {})
@@ -57,7 +59,7 @@ class Terminal:
         self.pid = self._process.pid
         self._slave = slave  # held until there is something to read: macOS loses what is early
         self._screen = pexpect.fdpexpect.fdspawn(master, encoding="utf-8")
-        self._columns = columns
+        self._columns = columns or 80
         self._shown: list[str] = []
 
     def wait_for(self, text: str, seconds: float = 120) -> str:
@@ -95,10 +97,15 @@ class Terminal:
         return code
 
     @property
+    def shown(self) -> str:
+        """Everything that was written so far, one after the other."""
+        return "".join(self._shown)
+
+    @property
     def screen(self) -> str:
         """What is on the screen, by a terminal that is not ours."""
         screen = pyte.Screen(self._columns, ROWS)
-        pyte.Stream(screen).feed("".join(self._shown))
+        pyte.Stream(screen).feed(self.shown)
         return "\n".join(line.rstrip() for line in screen.display).rstrip("\n")
 
     def __enter__(self) -> Terminal:

@@ -549,6 +549,24 @@ def test_stopped_twice_it_goes_on_with_the_same_jobs(tmp_path):
     assert created == 3, "no chunk was ordered twice"
 
 
+@pytest.mark.parametrize(
+    ("columns", "rows", "environ"),
+    [(0, 0, {}), (1, 1, {}), (2, 2, {}), (19, 19, {}), (80, 24, {"COLUMNS": "0", "LINES": "0"})],
+)
+def test_a_download_is_drawn_in_a_window_of_any_size(tmp_path, columns, rows, environ):
+    terminals = pytest.importorskip("tests.terminals", reason="needs a pseudo-terminal")
+    pace = dataclasses.replace(download.PACE, poll=0.2, start_interval=0.0)
+    settings = {"download.CHUNK_SIZE": [0.02, 0.02], "download.PACE": pace}
+    flags = ["--bbox", "3.72,51.2,3.74,51.22", "--start", DAY, "--backend", "sandbox", "--yes"]
+    with terminals.Terminal(
+        tmp_path, "download", *flags, "--end", DAY,
+        columns=columns, rows=rows, environ=environ, settings=settings,
+    ) as running:  # fmt: skip
+        assert running.end() == DONE, running.shown
+    assert "Traceback" not in running.shown
+    assert Archive(tmp_path / main.ZARR_PATH).chunks()
+
+
 def orphans(folder):
     """Back ends that are still running with their state in the folder."""
     lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]

@@ -84,9 +84,41 @@ def test_a_running_download_looks_as_it_was_looked_at(columns):
     halfway(shown, clock)
     happen(shown, "waiting", 6, reason="the account runs as many jobs as it may")
     drawn = lines()
-    assert len(drawn) == 5, drawn
+    assert len(drawn) == (5 if columns == 80 else 6), drawn
     assert all(len(line) <= columns for line in drawn)
     check_screen(f"progress-{columns}", "\n".join([*said(), "", *drawn]))
+
+
+@pytest.mark.parametrize("columns", [20, 30, 59, 60, 80, 200])
+@pytest.mark.parametrize("kind", ["place", "result"])
+def test_chunks_of_one_tile_can_be_told_apart_at_any_width(kind, columns):
+    tile = CHUNKS[0].tile
+    chunks = [
+        Chunk(tile, DAY, "ascending"), Chunk(tile, DAY, "descending"),
+        Chunk(tile, DAY + dt.timedelta(days=1), "descending"), Chunk(CHUNKS[1].tile, DAY),
+    ]  # fmt: skip
+    shown, _, lines, _ = drawing(columns, places=4)
+    for slot, chunk in enumerate(chunks, 1):
+        if kind == "place":
+            shown(Event("started", chunk, slot, "job"))
+        else:
+            shown.step(chunk, "reading back")
+    drawn = lines()[:4] if kind == "place" else "\n".join(lines()[4:-1]).replace(", ", "\n")
+    rows = list(drawn) if kind == "place" else drawn.split("\n")
+    assert len(rows) == 4, rows
+    for chunk, row in zip(chunks[:3], rows, strict=False):
+        assert chunk.day.isoformat()[5:] in row
+        if chunk.day == DAY:
+            assert chunk.orbit[:4] in row
+    assert len({row.replace(str(i), "", 1) for i, row in enumerate(rows, 1)}) == 4
+
+
+def test_a_result_alone_of_its_tile_is_named_by_the_tile():
+    shown, _, lines, _ = drawing()
+    shown.step(CHUNKS[0], "reading back")
+    shown.step(CHUNKS[1], "reading back")
+    expected = "results E007.0_N50.0 reading back, E008.0_N50.0 reading back"
+    assert lines()[-2] == expected
 
 
 def test_the_time_left_begins_with_the_history_and_follows_the_run():

@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,10 +195,11 @@ def typed(folder, monkeypatch):
     settings["progress.PATIENCE"] = 60
     environ = dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND"), "")
 
-    def start(question, columns=200):
+    def start(question, columns=200, rows=200, more=()):
         return terminals.Terminal(
-            folder, *question.arguments, columns=columns, environ=environ, settings=settings
-        )
+            folder, *question.arguments, columns=columns, rows=rows, environ=environ,
+            settings=settings | dict(more),
+        )  # fmt: skip
 
     return start
 
@@ -339,6 +341,44 @@ def check_screen(name, shown):
         path.parent.mkdir(exist_ok=True)
         path.write_text(shown + "\n", encoding="utf-8")
     assert shown + "\n" == path.read_text(encoding="utf-8")
+
+
+# --- windows of every size --------------------------------------------------------------
+
+WINDOWS = [(0, 0), (1, 1), (2, 2), (19, 19), (80, 0)]
+BUG = {"retrieve.PICTURE_MAX": None}  # nobody can: it stands for an error that nobody raised
+COMMANDS: dict[str, Any] = {
+    **SESSIONS,
+    "help": (["retrieve", "--help"], [], DONE),
+    "jobs": (["list", "--jobs", "--archive", "stopped.zarr"], [], DONE),
+    "draw": ([*WHOLE, "--bbox", BOX, "--day", "2026-01-20", "--output", "x.png"], [], DONE),
+    "map": (["list", "--map", "map.png", "--archive", "whole.zarr"], [], DONE),
+    "usage": (["retrieve", "--nothing"], [], USAGE),
+    "bug": ([*WHOLE, "--bbox", BOX, "--day", "2026-01-20", "--output", "x.png"], [], FAILED, BUG),
+}
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=lambda window: "{}x{}".format(*window))
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_ends_as_it_should_in_a_window_of_any_size(typed, name, window):
+    arguments, answers, code, *settings = COMMANDS[name]
+    question = Question("", "", [], "", "", "", "", "", arguments)
+    with typed(question, *window, {"progress.PATIENCE": 0, **dict(*settings)}) as running:
+        running.answer(*answers)
+        assert running.end() == code, running.shown
+    assert "Traceback" not in running.shown
+    assert "This is a bug" not in running.shown or name == "bug"
+
+
+@pytest.mark.parametrize("columns", ["", "0", "-3", "wide", "1", "19"])
+@pytest.mark.parametrize("line", ["", "  ", " one  two ", "one\n \ntwo-three"])
+def test_a_line_is_told_whatever_the_environment_says_of_the_window(columns, line, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", stream)
+    terminal.tell(line)
+    assert stream.getvalue().split() == line.split()
 
 
 @pytest.mark.parametrize("columns", [14, 20, 21, 30, 80])
