@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from address import require_safe
 from grid import FIRST_DAY, BBox, iter_tiles_covering, parse_area, parse_day, parse_days
 from terminal import ask, choose, confirm, count, tell
 
@@ -80,8 +81,6 @@ def back_end(text: str) -> str:
         return name.lower()
     if not re.search(r"://|\.|^localhost\b", name) or re.search(r"\s", name):
         raise ValueError(f"{name!r} is neither cdse, sandbox nor an address like https://...")
-    from login import require_safe
-
     return require_safe(name)
 
 
@@ -90,8 +89,6 @@ def catalogue_address(text: str) -> str:
     name = text.strip()
     if not re.search(r"://", name) or re.search(r"\s", name):
         raise ValueError(f"{name!r} is no address like https://...")
-    from login import require_safe
-
     return require_safe(name)
 
 

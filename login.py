@@ -21,13 +21,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
-import ipaddress
 import json
 import os
 import random
 import threading
 import time
-import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +47,7 @@ from openeo.rest.auth.oidc import (
 )
 from openeo.rest.connection import Connection
 
+from address import is_loopback, require_safe
 from remote import Remote
 from trouble import Kind, LoginNeeded, Trouble, backoff, of_status, redact
 
@@ -121,30 +120,6 @@ def log_in(
         f"There is no usable answer of an openEO back end at {url} ({redact(str(problem))}). "
         "Nothing was ordered. Check the network and the address, then run the same command."
     ) from problem
-
-
-def require_safe(url: str) -> str:
-    """The address, with https before it if it has no scheme; ValueError if it is not safe."""
-    if "://" not in url:
-        url = f"https://{url}"
-    parts = urllib.parse.urlsplit(url)
-    if not parts.hostname or parts.scheme not in ("http", "https"):
-        raise ValueError(f"{url!r} is no address of a back end; one begins with https://.")
-    if parts.scheme == "http" and not is_loopback(url):
-        raise ValueError(
-            f"{url} is not encrypted, and the login would be readable on the way. "
-            "Use https://; plain http is only for a back end on this computer."
-        )
-    return url
-
-
-def is_loopback(url: str) -> bool:
-    """Whether the address is one of this computer."""
-    host = urllib.parse.urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class _Session(requests.Session):

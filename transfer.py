@@ -28,7 +28,6 @@ from trouble import Kind, Trouble, of_status
 BLOCK = 1 << 16  # bytes read at a time; as much is lost when a connection breaks
 SPACE_MARGIN = 50_000_000  # bytes that stay free beside the file
 COVER_SLACK = 4.0  # pixels; the back end may leave out a last row or column
-MAGIC = b"\x89HDF\r\n\x1a\n"  # how a netCDF-4 file begins
 
 Get = Callable[[str, Mapping[str, str]], requests.Response]
 

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+import address
 import download
 import login
 from store import Archive
@@ -78,8 +79,8 @@ def test_what_is_no_address_is_refused(url):
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://localhost:80", "http://[::1]:80"])
 def test_plain_http_is_accepted_on_this_computer(url):
-    assert login.require_safe(url) == url
-    assert login.require_safe("openeo.example.org") == "https://openeo.example.org"
+    assert address.require_safe(url) == url
+    assert address.require_safe("openeo.example.org") == "https://openeo.example.org"
 
 
 def test_no_server_is_told_in_a_sentence_after_a_few_tries():

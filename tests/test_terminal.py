@@ -10,6 +10,7 @@ import datetime as dt
 import io
 import os
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -471,3 +472,13 @@ def test_a_back_end_is_a_name_or_a_safe_address(text, name):
 def test_what_is_no_back_end_is_refused(text):
     with pytest.raises(ValueError, match=r"\S"):
         asking.back_end(text)
+
+
+def test_an_address_is_judged_without_the_client_of_openeo():
+    judge = (
+        "import sys, asking\n"
+        "asking.back_end('https://openeo.example.org')\n"
+        "asking.catalogue_address('https://stac.example.org/v1')\n"
+        "assert 'openeo' not in sys.modules and 'requests' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", judge], cwd=ROOT, check=True)

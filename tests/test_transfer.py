@@ -25,7 +25,8 @@ from grid import Tile
 from tests.test_attributes import FORMS
 from trouble import Kind, Trouble, backoff, parse_retry_after, redact
 
-FILE = transfer.MAGIC + random.Random(1).randbytes(600_000)
+MAGIC = b"\x89HDF\r\n\x1a\n"  # how a netCDF-4 file begins
+FILE = MAGIC + random.Random(1).randbytes(600_000)
 SIZE = len(FILE)
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 
@@ -175,7 +176,7 @@ def test_a_file_that_has_changed_meanwhile_is_fetched_afresh(server, part):
     with pytest.raises(Trouble):
         fetch(server, part)
     server.file, server.etag = FILE[::-1].replace(FILE[:1], b"x"), '"two"'
-    server.file = transfer.MAGIC + server.file[8:]
+    server.file = MAGIC + server.file[8:]
     fetch(server, part)
     assert part.read_bytes() == server.file
 
