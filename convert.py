@@ -504,7 +504,7 @@ def grid_values(
         means.add(cells)
         return means.values()
     values = np.stack([cells[band].values for band in names]).astype(np.float32, copy=False)
-    return _at_centres(cells, values, frame, rows, columns, method, workers)
+    return plain_gaps(_at_centres(cells, values, frame, rows, columns, method, workers))
 
 
 def _at_centres(
@@ -578,7 +578,7 @@ class Means:
                 self._sums[empty, 1::2] += weight[empty]
         with np.errstate(invalid="ignore"):
             means = self._sums[..., 0:-1:2] / self._sums[..., 1::2]
-        return np.moveaxis(means, -1, 0).astype(np.float32)
+        return plain_gaps(np.moveaxis(means, -1, 0).astype(np.float32))
 
     def _values(self, cells: xr.Dataset) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Values (band, cell) and weights (band, cell), or (1, cell) where all are the same."""
@@ -596,6 +596,15 @@ class Means:
         value, weight = np.split(np.moveaxis(found.astype(float), 0, -1), 2, axis=-1)
         seen = np.isfinite(value) & (weight > 0)
         return np.where(seen, value, 0), np.where(seen, weight, 0)
+
+
+def plain_gaps(values: NDArray[Any]) -> NDArray[np.float32]:
+    """The values as float32 with one NaN for every gap: that of 0 / 0 has a sign bit.
+
+    Not all that writes and reads a file keeps the bits of a NaN, and some compare them.
+    """
+    values = values.astype(np.float32, copy=False)
+    return np.where(np.isnan(values), np.float32("nan"), values)
 
 
 def pixel_centres(start: float, extent: float, step: float, name: str) -> Floats:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import rasterio
@@ -16,6 +17,7 @@ import xarray as xr
 from compliance_checker.runner import CheckSuite, ComplianceChecker
 from PIL import Image
 
+import figure
 from export import checked_target, export, georeferenced, save_figure
 from figure import plot
 
@@ -208,3 +210,85 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     subprocess.run([sys.executable, "-c", code, tmp_path], check=True, cwd=ROOT, timeout=120)
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert all((tmp_path / name).read_bytes() == b"old" for name in names)
+
+
+# --- gaps ---
+
+ODD = np.array([0x7FC00000, 0xFFC00000, 0x7FC00001, 0xFFFFFFFF, 0x7FA00000], "<u4").view("<f4")
+SHAPE = (3, 2, 1100, 1200)  # days, bands, rows, columns
+GAPS: dict[str, tuple[object, ...]] = {
+    "none": (slice(0), slice(0)),
+    "a pixel": (..., slice(300, 301), slice(700, 701)),
+    "a corner": (..., slice(None, 40), slice(None, 50)),
+    "the upper right": (..., slice(600, None), slice(500, None)),
+    "whole blocks": (..., slice(76, 1100), slice(0, 1024)),
+    "all but a pixel": (..., slice(1, None), slice(None)),
+    "a band": (slice(None), 1),
+    "a day": (1,),
+    "a band of a day": (0, 0),
+    "all": (...,),
+}
+
+
+def gapped(where, days, dtype="<f4"):
+    """A grid of some days, with NaNs of all kinds where nothing is; and what is to be found."""
+    rng = np.random.default_rng(2)
+    values = rng.gamma(4.4, 0.02, SHAPE).astype("<f4")
+    values[..., -1, -3:] = 0.0, -0.0, np.inf
+    expected = values.copy()
+    values[where] = np.resize(ODD, values[where].shape)
+    expected[where] = np.nan
+    dims = ("time", "lat", "lon")
+    coords = {
+        "lat": 50 + (np.arange(SHAPE[2]) + 0.5) * 15e-5,
+        "lon": 7 + (np.arange(SHAPE[3]) + 0.5) * 24e-5,
+        "time": np.datetime64("2026-01-20", "s") + np.arange(3) * np.timedelta64(86400, "s"),
+    }
+    attrs = {"source": "made", "day": "2026-01-20", "orbit": "any"}
+    with np.errstate(invalid="ignore"):  # of a signalling NaN
+        values = values.astype(dtype)
+    bands = {band: (dims, values[:, i]) for i, band in enumerate(("VV", "VH"))}
+    dataset = georeferenced(xr.Dataset(bands, coords, attrs))
+    if days == 1:
+        return dataset.isel(time=0), expected[:1]
+    return dataset.isel(time=slice(days)), expected[:days]
+
+
+def read_tif(path):
+    with rasterio.open(path) as back:
+        return back.read()[:, ::-1]
+
+
+def read_nc(path):
+    with h5py.File(path) as back:
+        bands = [np.asarray(back[band]) for band in ("VV", "VH")]
+    return np.stack(bands, axis=-3).reshape(-1, *SHAPE[2:])
+
+
+@pytest.mark.parametrize("days", [1, 3])
+@pytest.mark.parametrize("where", GAPS.values(), ids=GAPS)
+@pytest.mark.parametrize(("suffix", "read"), [(".tif", read_tif), (".nc", read_nc)])
+def test_gaps_of_every_shape_read_back_as_gaps(tmp_path, suffix, read, where, days):
+    dataset, expected = gapped(where, days)
+    found = read(export(dataset, tmp_path / f"a{suffix}"))
+    np.testing.assert_array_equal(found, expected.reshape(found.shape))
+    assert np.isin(found[np.isnan(found)].view("<u4"), ODD[:1].view("<u4")).all()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif"])
+@pytest.mark.parametrize("where", GAPS.values(), ids=GAPS)
+def test_pictures_are_drawn_around_gaps_of_every_shape(tmp_path, suffix, where, monkeypatch):
+    monkeypatch.setattr(figure, "DPI", 40)
+    dataset, _ = gapped(where, 3)
+    small = dataset.isel(lat=slice(None, None, 11), lon=slice(None, None, 12))
+    with Image.open(export(small, tmp_path / f"a{suffix}")) as picture:
+        assert getattr(picture, "n_frames", 1) == (3 if suffix == ".gif" else 1)
+
+
+@pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8"])
+@pytest.mark.parametrize(("suffix", "read"), [(".tif", read_tif), (".nc", read_nc)])
+def test_numbers_of_another_kind_are_written_as_float32(tmp_path, suffix, read, dtype):
+    dataset, _ = gapped(GAPS["a corner"], 1, dtype)
+    found = read(export(dataset, tmp_path / f"a{suffix}"))
+    both = np.stack([dataset["VV"], dataset["VH"]])
+    np.testing.assert_array_equal(found, both.astype("<f4"))

@@ -308,3 +308,29 @@ def test_threads_or_none_give_the_same(rhine, monkeypatch):
     with dask.config.set(scheduler="sync"):
         alone = cube.compute()
     xr.testing.assert_identical(alone, cube.compute(scheduler="threads", num_workers=4))
+
+
+# --- gaps ---
+
+
+@pytest.mark.parametrize("orbit", ["ascending", "any"])
+@pytest.mark.parametrize("step", [0.002, 0.05])
+@pytest.mark.parametrize("method", ["nearest", "bilinear"])
+def test_a_box_that_is_covered_in_part_has_one_kind_of_gap_and_becomes_files(
+    tmp_path, step, method, orbit
+):
+    tile = Tile(7, 50, 8, 50.5)
+    archive = Archive(tmp_path / "a.zarr")
+    for seed, each in enumerate(("ascending", "descending")):
+        cells = cells_of(tile, seed=seed)
+        for band in ("VV", "VH"):  # as 0 / 0 is
+            cells[band] = cells[band].copy(data=np.where(cells[band] > 0, cells[band], -np.nan))
+        archive.write(Chunk(tile, DAY, each), cells)
+    box = BBox(6.5, 49.9, 8.7, 50.9)
+    options = {"dlat": step, "dlon": 1.6 * step, "method": method, "orbit": orbit}
+    grid = room.open(archive, box, DAY, **options)
+    values = grid["VV"].values
+    assert 0.2 < np.isnan(values).mean() < 0.95
+    assert set(values[np.isnan(values)].view(np.uint32).tolist()) == {0x7FC00000}
+    for suffix in (".tif", ".nc"):
+        assert room.export(grid, tmp_path / f"a{suffix}").stat().st_size
