@@ -49,10 +49,13 @@ files                  each N-th GET of a result file (3)
 ``asset-stall``        a pause of ``seconds`` (60) half-way
 ``asset-403``          this link has expired, as the object store says it
 ``asset-410``          this link has expired, as the API says it (ResultLinkExpired)
+``asset-404``          the file is missing, as the object store says it (NoSuchKey)
+``asset-500``          the same, as the API says it when it reads the file itself
+``asset-no-validators``  neither ETag nor Last-Modified, as in streamed results
 =====================  ====================================================================
 
 =====================  ====================================================================
-starts and creations   each N-th (1) request of its kind
+requests of a kind     each N-th (1) of that kind
 =====================  ====================================================================
 ``payment-required``   a start is refused: 402
 ``job-limit``          a start is refused: ConcurrentJobLimit, though a slot is free
@@ -67,6 +70,20 @@ starts and creations   each N-th (1) request of its kind
                        that it belongs to ends, as RFC 6819 (5.2.2.3) advises
 ``account-limits``     ``/me`` tells of a budget, a storage and a page
 ``no-account``         ``/me`` refuses the user: 403, one who has not enrolled
+``results-empty``      results without any asset, though there is one
+``results-items``      results that name their file in a link ``rel=item`` alone
+``asset-no-type``      an asset with neither media type nor roles
+``asset-more``         more files than the one that was ordered
+``log-empty``          a log without its entries
+``log-fails``          a log that says only that it cannot be had
+``start-slow``         a start takes ``seconds`` (60); another one meanwhile is refused as one
+                       of a job that was already started: 400, code Internal
+``start-ended-400``    a start of a job that has ended is refused with 400
+                       JobTransitionUnsupported instead of 501 JobTransitionNotImplemented
+``start-ended-202``    it is accepted, and does nothing, as by older versions
+``status-lag``         after a start the status is still created for ``seconds`` (4)
+``federation-missing``  the list of jobs lacks those of a part of the federation
+``list-no-next``       a page of that list does not offer the next one
 =====================  ====================================================================
 
 =====================  ====================================================================
@@ -82,6 +99,14 @@ jobs                   the N-th job that is created after the switch was turned 
 ``job-unknown-status`` ends as "postponed", which is no status of the API
 ``job-no-data-error``  ends in error with NoDataAvailable in its log
 ``job-no-data-empty``  finishes with no assets
+``job-memory``         runs out of memory unless its options ask for ``factor`` (3) times as
+                       much as the default
+``job-driver-memory``  the same of the driver's
+``job-executor-lost``  the same, but the log speaks of a lost executor only
+``job-silent``         the same, but the log holds no error
+``job-product``        meets a broken product: fails unless soft-errors is 0.5 or more
+``job-no-band``        meets a product without VH
+``job-unsupported``    fails as an order that the back end does not support
 =====================  ====================================================================
 
 Options of all: ``times=`` stops after so many, ``skip=`` lets so many pass first,

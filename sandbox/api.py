@@ -16,6 +16,7 @@ import html
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def _openeo(auth: login.Auth, jobs: Jobs, faults: Faults, link_seconds: float) -
             g.user = auth.user(request.headers.get("Authorization"), request.path, request.method)
 
     _discovery_routes(api, auth, faults)
-    _job_routes(api, jobs)
+    _job_routes(api, jobs, faults)
     _result_routes(api, jobs, auth, faults, link_seconds)
     return api
 
@@ -151,7 +152,7 @@ def _discovery_routes(api: Blueprint, auth: login.Auth, faults: Faults) -> None:
         return jsonify(errors=[])
 
 
-def _job_routes(api: Blueprint, jobs: Jobs) -> None:
+def _job_routes(api: Blueprint, jobs: Jobs, faults: Faults) -> None:
     @api.get("/jobs")
     def list_jobs() -> Response:
         limit, before = _number("limit", 1), _number("before", 1)
@@ -160,7 +161,14 @@ def _job_routes(api: Blueprint, jobs: Jobs) -> None:
         if more:
             url = f"{_root()}/jobs?limit={limit}&before={found[-1].seq}"
             links.append({"rel": "next", "href": url, "type": "application/json"})
-        return jsonify(jobs=[_describe(job, full=False) for job in found], links=links)
+        return jsonify(_listing([_describe(job, jobs, full=False) for job in found], links))
+
+    def _listing(shown: list[dict[str, Any]], links: list[dict[str, str]]) -> dict[str, Any]:
+        if faults.fire(("federation-missing",)):
+            return {"jobs": [], "links": [], "federation:missing": ["b1"]}
+        if links and faults.fire(("list-no-next",)):
+            links = []
+        return {"jobs": shown, "links": links}
 
     @api.post("/jobs")
     def create_job() -> Response:
@@ -172,7 +180,7 @@ def _job_routes(api: Blueprint, jobs: Jobs) -> None:
 
     @api.get("/jobs/<identifier>")
     def describe_job(identifier: str) -> Response:
-        return jsonify(_describe(jobs.get(g.user, identifier), full=True))
+        return jsonify(_describe(jobs.get(g.user, identifier), jobs, full=True))
 
     @api.patch("/jobs/<identifier>")
     def update_job(identifier: str) -> Response:
@@ -212,7 +220,8 @@ def _result_routes(
     def results(identifier: str) -> Response | tuple[Response, int]:
         job = jobs.get(g.user, identifier)
         if job.status == "error":
-            return jsonify(_log_entry(jobs.logs(job)[-1])), 424
+            entries = jobs.logs(job)
+            return jsonify(_log_entry(entries[-1]) if entries else {}), 424
         if job.status == "created":
             raise ApiError("JobNotStarted")
         if job.status != "finished":
@@ -221,9 +230,17 @@ def _result_routes(
         answer.headers["OpenEO-Costs"] = "0"
         return answer
 
+    @api.get("/jobs/<identifier>/results/items/<item>")
+    def result_item(identifier: str, item: str) -> Response:
+        job = jobs.get(g.user, identifier)
+        answer = jsonify(_item(job, jobs, auth, faults, link_seconds, item))
+        answer.mimetype = "application/geo+json"
+        return answer
 
-def _describe(job: Job, *, full: bool) -> dict[str, Any]:
+
+def _describe(job: Job, jobs: Jobs, *, full: bool) -> dict[str, Any]:
     """A job's metadata; costs and usage appear once it is done."""
+    job = replace(job, status=jobs.shown_status(job))
     answer: dict[str, Any] = {
         "id": job.id,
         "title": job.title,
@@ -242,6 +259,7 @@ def _describe(job: Job, *, full: bool) -> dict[str, Any]:
     if full:
         answer["process"] = json.loads(job.process)
         answer["log_level"] = job.log_level or "info"
+        answer["job_options"] = job.asked
         url = f"{_root()}/jobs/{job.id}"
         answer["links"] = [
             {"rel": "monitor", "href": f"{url}/logs", "type": "application/json"},
@@ -264,6 +282,17 @@ def _results(
     cube = graph.read(json.loads(job.process)).cube
     expires = time.time() + link_seconds
     url = f"{_root()}/jobs/{job.id}/results"
+    assets = _assets(job, jobs, auth, faults, f"{expires:.6f}")
+    links = [
+        {"rel": "self", "href": url, "type": "application/json"},
+        {"rel": "canonical", "href": url, "type": "application/json"},
+    ]
+    if assets and faults.fire(("results-items",), title=job.title or ""):
+        item = f"{url}/items/{FILE_NAME}"
+        links.append({"rel": "item", "href": item, "type": "application/geo+json"})
+        assets = {}
+    if faults.fire(("results-empty",), title=job.title or ""):
+        assets = {}
     return {
         "type": "Collection",
         "stac_version": catalogue.STAC_VERSION,
@@ -279,11 +308,27 @@ def _results(
             },
         },
         "openeo:status": "finished",
-        "links": [
-            {"rel": "self", "href": url, "type": "application/json"},
-            {"rel": "canonical", "href": url, "type": "application/json"},
-        ],
-        "assets": _assets(job, jobs, auth, faults, f"{expires:.6f}"),
+        "links": links,
+        "assets": assets,
+    }
+
+
+def _item(
+    job: Job, jobs: Jobs, auth: login.Auth, faults: Faults, link_seconds: float, name: str
+) -> dict[str, Any]:
+    """The same file as a STAC Item."""
+    cube = graph.read(json.loads(job.process)).cube
+    west, south, east, north = cube.bbox
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return {
+        "type": "Feature",
+        "stac_version": catalogue.STAC_VERSION,
+        "id": name,
+        "bbox": list(cube.bbox),
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"datetime": _iso(cube.start)},
+        "links": [],
+        "assets": _assets(job, jobs, auth, faults, f"{time.time() + link_seconds:.6f}"),
     }
 
 

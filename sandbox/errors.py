@@ -1,8 +1,8 @@
 """The API's errors: code, HTTP status and message.
 
 Codes, statuses and wordings are those of the openEO API's own list (errors.json of
-api.openeo.org, version 1.2), and for the job limit, which that list lacks, those of
-the Copernicus back end.
+api.openeo.org, version 1.2), and for the job limit, the options and the second start of a
+job, which that list lacks, those of the Copernicus back end.
 """
 
 from __future__ import annotations
@@ -78,11 +78,26 @@ MESSAGES: dict[str, tuple[int, str]] = {
         402,
         "The budget required to fulfil the request is not sufficient. A payment is required first.",
     ),
+    # As the federation in front of the Copernicus back end says it.
+    "JobAlreadyStarted": (400, "Batch job {identifier} was already started."),
+    # Copernicus's own: it has no code for a refused option.
+    "JobOptionInvalid": (400, "{message}"),
+    "JobTransitionNotImplemented": (
+        501,
+        "Backend does not implement start job for state {status}",
+    ),
+    "JobTransitionUnsupported": (
+        400,
+        "Backend does not support start job for final job state {status}",
+    ),
     "ResultLinkExpired": (
         410,
         "The link to the batch job result has expired. Please request the results again.",
     ),
 }
+
+# Shown with another code than the name that they have here.
+CODES = {"JobAlreadyStarted": "Internal", "JobOptionInvalid": "Internal"}
 
 NO_DATA = "NoDataAvailable"  # not an HTTP answer: the code of an entry in a job's log
 NO_DATA_MESSAGE = "There is no data available for the given extents."
@@ -92,10 +107,10 @@ class ApiError(Exception):
     """An answer of the API that says what went wrong; ``blanks`` fill the message."""
 
     def __init__(self, code: str, **blanks: object) -> None:
-        self.code = code
+        self.code = CODES.get(code, code)
         self.status, message = MESSAGES[code]
         self.message = message.format(**blanks)
-        super().__init__(f"{code}: {self.message}")
+        super().__init__(f"{self.code}: {self.message}")
 
 
 class NoData(Exception):

@@ -40,6 +40,9 @@ ASSETS = (
     "asset-stall",
     "asset-403",
     "asset-410",
+    "asset-404",
+    "asset-500",
+    "asset-no-validators",
 )
 EXPIRED = ("asset-403", "asset-410")  # faults of a link, which stays expired
 CALLS = (
@@ -55,6 +58,18 @@ CALLS = (
     "refresh-once",
     "account-limits",
     "no-account",
+    "results-empty",
+    "results-items",
+    "asset-no-type",
+    "asset-more",
+    "log-empty",
+    "log-fails",
+    "start-slow",
+    "start-ended-400",
+    "start-ended-202",
+    "status-lag",
+    "federation-missing",
+    "list-no-next",
 )
 JOBS = (
     "job-error",
@@ -65,6 +80,13 @@ JOBS = (
     "job-unknown-status",
     "job-no-data-error",
     "job-no-data-empty",
+    "job-memory",
+    "job-driver-memory",
+    "job-executor-lost",
+    "job-silent",
+    "job-product",
+    "job-no-band",
+    "job-unsupported",
 )
 NAMES = (*REQUESTS, *LOGIN, *ASSETS, *CALLS, *JOBS)
 OPTIONS = (
@@ -76,12 +98,17 @@ OPTIONS = (
     "skip",
     "seconds",
     "bytes",
+    "factor",
     "chance",
     "seed",
     "answer",
 )
-SECONDS = {"429": 1.0, "stall": 60.0, "asset-stall": 60.0, "refuse": 2.0, "job-slow": 5.0}
+SECONDS = {
+    "429": 1.0, "stall": 60.0, "asset-stall": 60.0, "refuse": 2.0, "job-slow": 5.0,
+    "start-slow": 60.0, "status-lag": 4.0,
+}  # fmt: skip
 WRONG_BY = 1000  # bytes
+FACTOR = 3.0  # times the default memory
 DEFAULT_SCOPE = ("/openeo/", "/files/")  # of faults of requests
 
 
@@ -125,6 +152,11 @@ class Switch:
     def bytes(self) -> int:
         """By how much a Content-Length is wrong."""
         return int(self.options.get("bytes", WRONG_BY))
+
+    @property
+    def factor(self) -> float:
+        """How many times the default memory a job needs."""
+        return float(self.options.get("factor", FACTOR))
 
     def matches(self, path: str, method: str, title: str) -> bool:
         """Whether it counts what happens here."""
@@ -252,4 +284,20 @@ class Faults:
         if self.fire(("stac11",), title=title):
             key = uuid.uuid5(uuid.NAMESPACE_URL, title or "openEO")
             assets = {f"{key}_openEO": asset for asset in assets.values()}
+        if self.fire(("asset-no-type",), title=title):
+            assets = {
+                k: {n: v for n, v in a.items() if n not in ("type", "roles")}
+                for k, a in assets.items()
+            }
+        if self.fire(("asset-more",), title=title):
+            assets = {**_other_files(assets), **assets}
         return assets
+
+
+def _other_files(assets: dict[str, Any]) -> dict[str, Any]:
+    """Files that a job may have made beside the one that was ordered."""
+    address = next((a["href"] for a in assets.values()), "")
+    return {
+        "statistics.nc": {"href": address, "type": "application/x-netcdf", "roles": ["metadata"]},
+        "job_metadata.json": {"href": address, "type": "application/json"},
+    }

@@ -2,8 +2,8 @@
 
 A job is created, queued, running, and ends finished, in error or canceled.  At most
 ``slots`` jobs of a user are queued or running at a time; a start beyond that is refused
-and the job stays created.  Starting a job that is queued, running or ended is answered
-with "accepted" and does nothing.
+and the job stays created.  Starting a job that is queued or running is answered with
+"accepted" and does nothing; starting one that has ended is refused.
 
 No data comes in the two forms of the Copernicus back end:
 
@@ -31,7 +31,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sandbox import catalogue, graph, orbit
+from sandbox import catalogue, failures, graph, options, orbit
 from sandbox.errors import NO_DATA, NO_DATA_MESSAGE, ApiError, Cancelled, NoData
 from sandbox.faults import Faults, Switch
 
@@ -52,7 +52,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, owner TEXT NOT NULL,
     title TEXT, description TEXT, process TEXT NOT NULL, plan TEXT, budget REAL, log_level TEXT,
     status TEXT NOT NULL, created REAL NOT NULL, updated REAL NOT NULL, started REAL,
-    ended REAL, fate TEXT, costs REAL, cpu REAL, result TEXT, deleted INTEGER NOT NULL DEFAULT 0);
+    ended REAL, fate TEXT, costs REAL, cpu REAL, result TEXT, deleted INTEGER NOT NULL DEFAULT 0,
+    options TEXT NOT NULL DEFAULT '{}');
 CREATE TABLE IF NOT EXISTS logs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, time REAL NOT NULL,
     level TEXT NOT NULL, code TEXT, message TEXT NOT NULL);
@@ -61,6 +62,8 @@ CREATE TABLE IF NOT EXISTS events (
     title TEXT, detail TEXT);
 CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value BLOB NOT NULL);
 """
+# A state folder of before has the table without it.
+_COLUMN = "ALTER TABLE jobs ADD COLUMN options TEXT NOT NULL DEFAULT '{}'"
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,12 @@ class Job:
     cpu: float | None  # seconds
     result: str | None  # JSON: what `raster.write` returned, or null for no assets
     deleted: int
+    options: str  # JSON
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The job options as they were sent."""
+        return dict(json.loads(self.options))
 
 
 class State:
@@ -112,6 +121,8 @@ class State:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_TABLES)
+        if "options" not in {row[1] for row in self._db.execute("PRAGMA table_info(jobs)")}:
+            self._db.execute(_COLUMN)
 
     def __enter__(self) -> sqlite3.Connection:
         """Hold the database for one transaction."""
@@ -170,6 +181,8 @@ class Jobs:
         self.faults = faults
         self.job_seconds = job_seconds
         self.slots = slots
+        self._starting: set[str] = set()  # ids, while a slow start goes on
+        self._lags: dict[str, float] = {}  # Unix times until which a job is shown as created
         self.late: dict[dt.date, dt.datetime] = {}  # days whose images appear at another time
         for job in self._select(f"status IN {ACTIVE} AND deleted = 0"):
             self.state.event("resumed", job)
@@ -189,8 +202,8 @@ class Jobs:
         with self.state as db:
             db.execute(
                 "INSERT INTO jobs (id, owner, title, description, process, plan, budget, "
-                "log_level, status, created, updated, fate) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'created', ?, ?, ?)",
+                "log_level, status, created, updated, fate, options) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'created', ?, ?, ?, ?)",
                 (
                     identifier,
                     owner,
@@ -203,6 +216,7 @@ class Jobs:
                     now,
                     now,
                     fate,
+                    json.dumps(request.get("job_options") or {}),
                 ),
             )
             job = self.get(owner, identifier)
@@ -253,10 +267,15 @@ class Jobs:
         self.file(job.id).unlink(missing_ok=True)
 
     def start(self, job: Job) -> None:
-        """Start a job that is created or canceled; in any other status nothing happens."""
+        """Start a job that is created; nothing happens to one that is under way."""
+        self._take_time(job)
+        if (ended := self._ended(job)) is not None:
+            self.state.event("start refused", job, job.status)
+            raise ended
+        options.check(job.asked)
         with self.state as db:
             job = self.get(job.owner, job.id)
-            if job.status not in ("created", "canceled"):
+            if job.status != "created":
                 self.state.event("start ignored", job, job.status)
                 return
             (active,) = db.execute(
@@ -275,7 +294,36 @@ class Jobs:
         # Raised inside, it would roll back the event and the counts of the faults.
         if refusal is not None:
             raise refusal
+        if lag := self.faults.fire(("status-lag",), title=job.title or ""):
+            self._lags[job.id] = time.time() + lag.seconds
         self._spawn(job)
+
+    def _take_time(self, job: Job) -> None:
+        """A start may take minutes; another one is refused meanwhile."""
+        with self.state:
+            if job.id in self._starting:
+                self.state.event("started twice", job)
+                raise ApiError("JobAlreadyStarted", identifier=job.id)
+            slow = self.faults.fire(("start-slow",), title=job.title or "")
+            if slow:
+                self._starting.add(job.id)
+        if slow:
+            time.sleep(slow.seconds)
+            self._starting.discard(job.id)
+
+    def _ended(self, job: Job) -> ApiError | None:
+        """The refusal to start a job that has ended, if it has."""
+        title = job.title or ""
+        if job.status not in ENDED or self.faults.fire(("start-ended-202",), title=title):
+            return None
+        code = "JobTransitionNotImplemented"
+        if self.faults.fire(("start-ended-400",), title=title):
+            code = "JobTransitionUnsupported"
+        return ApiError(code, status=job.status)
+
+    def shown_status(self, job: Job) -> str:
+        """The status that is told, which may lag behind."""
+        return "created" if time.time() < self._lags.get(job.id, 0.0) else job.status
 
     def _refusal(self, job: Job, active: int) -> ApiError | None:
         """Why a job cannot be started now, if so."""
@@ -303,7 +351,13 @@ class Jobs:
             )
 
     def logs(self, job: Job, after: int = 0) -> list[tuple[int, float, str, str | None, str]]:
-        """Entries of a job's log as (id, time, level, code, message)."""
+        """Entries of a job's log as (id, time, level, code, message), as its index has them."""
+        title = job.title or ""
+        if self.faults.fire(("log-empty",), title=title):
+            return []
+        if self.faults.fire(("log-fails",), title=title):
+            words = f"Log collection for job {job.id} failed. (req_id: r-0) ConnectionTimeout"
+            return [(0, time.time(), "error", "Internal", words)]
         with self.state as db:
             return db.execute(
                 "SELECT id, time, level, code, message FROM logs WHERE job = ? AND id > ? "
@@ -354,7 +408,8 @@ class Jobs:
         result: dict[str, Any] | None = None
         no_pass = name == "job-no-data-error"
         try:
-            if name in ("", "job-slow"):
+            said = self._failure(job, fate)
+            if name in ("", "job-slow") or (name in failures.FATES and said is None):
                 result = self._write(job)
         except NoData as no_data:
             no_pass = not no_data.catalogued
@@ -364,7 +419,12 @@ class Jobs:
         self._wait(job, start + self.job_seconds + (fate.seconds if fate else 0.0))
         with self.state:
             if self._alive(job):
-                self._finish(job, name, result, no_pass=no_pass, cpu=cpu)
+                self._finish(job, name, result, no_pass=no_pass, cpu=cpu, said=said)
+
+    def _failure(self, job: Job, fate: Switch | None) -> list[str] | None:
+        """What the log says if a job fails with the options that it was given."""
+        day = graph.read(json.loads(job.process)).cube.start.date()
+        return failures.words(fate, job.asked, day)
 
     def _write(self, job: Job) -> dict[str, Any]:
         from sandbox import raster  # takes a second, which the server need not wait for
@@ -379,7 +439,14 @@ class Jobs:
         return raster.write(order, path, lambda: self._alive(job), self.published, texts)
 
     def _finish(
-        self, job: Job, fate: str, result: dict[str, Any] | None, *, no_pass: bool, cpu: float
+        self,
+        job: Job,
+        fate: str,
+        result: dict[str, Any] | None,
+        *,
+        no_pass: bool,
+        cpu: float,
+        said: list[str] | None,
     ) -> None:
         """Put a job into its last status."""
         pixels = result["shape"][0] * result["shape"][1] if result else 0
@@ -392,9 +459,10 @@ class Jobs:
             status = "postponed"
         elif fate == "job-canceled":
             status = "canceled"
-        elif fate == "job-error":
+        elif said is not None:
             status = "error"
-            self.log(job, "error", "The job ran out of memory: increase executor-memory.", "OOM")
+            for entry in said:
+                self.log(job, "error", entry, "Internal")
         elif no_pass:
             status = "error"
             self.log(job, "error", f"{NO_DATA}: {NO_DATA_MESSAGE}", NO_DATA)
@@ -416,7 +484,8 @@ class Jobs:
 
 def _check(request: Mapping[str, Any]) -> None:
     """Refuse a job's properties that are not of their type; absent and null are fine."""
-    for name, kind in (("title", str), ("description", str), ("budget", int | float)):
+    kinds = ("title", str), ("description", str), ("budget", int | float), ("job_options", dict)
+    for name, kind in kinds:
         if not isinstance(request.get(name), kind | None):
             raise ApiError("RequestInvalid", reason=f"{name} is of the wrong type.")
     if request.get("plan") not in (None, catalogue.PLAN):

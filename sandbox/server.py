@@ -33,6 +33,10 @@ HOST = "127.0.0.1"
 LINGER = "hh" if sys.platform == "win32" else "ii"  # the two numbers of SO_LINGER
 RESET_DELAY = 0.05  # s, so that what was sent before a reset arrives
 LOGIN_PAGE = b"<!doctype html><html><body><h1>Please log in</h1></body></html>"
+NO_SUCH_KEY = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NoSuchKey</Code>'
+    "<Message>The specified key does not exist.</Message></Error>\n"
+)
 GATEWAY_PAGE = (
     "<!DOCTYPE HTML><html><head><title>{status} {name}</title></head><body><h1>{name}</h1>"
     "<p>The proxy server could not handle the request.</p></body></html>"
@@ -165,6 +169,8 @@ class _Faulty:
         length = headers.get("Content-Length", 0, type=int)
         if switch.name == "asset-short-clean":
             del headers["Content-Length"]
+        if switch.name == "asset-no-validators":
+            del headers["ETag"], headers["Last-Modified"]
         if switch.name == "asset-wrong-length":
             headers["Content-Length"] = str(length + switch.bytes)
         start(status, list(headers))
@@ -197,7 +203,12 @@ def _names(path: str, method: str) -> tuple[str, ...]:
 
 def _instead(switch: Switch) -> Response | None:
     """The answer that a fault gives in place of the application's, if it does."""
-    errors = {"500": "Internal", "503": "InfrastructureBusy", "429": "TooManyRequests"}
+    errors = {
+        "500": "Internal",
+        "asset-500": "Internal",
+        "503": "InfrastructureBusy",
+        "429": "TooManyRequests",
+    }
     if switch.name in errors:
         code = errors[switch.name]
         status, message = MESSAGES[code]
@@ -208,6 +219,8 @@ def _instead(switch: Switch) -> Response | None:
         return answer
     if switch.name in ("502-html", "504"):
         return _page(int(switch.name[:3]))
+    if switch.name == "asset-404":
+        return Response(NO_SUCH_KEY, 404, mimetype="application/xml")
     if switch.name in ("html", "asset-html"):
         return Response(LOGIN_PAGE, 200, mimetype="text/html")
     return None

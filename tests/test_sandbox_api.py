@@ -239,7 +239,7 @@ def test_a_job_can_be_changed_before_it_starts(connection):
     refused("PropertyNotEditable", 400, lambda: session_patch(connection, job, status="x"))
 
 
-def test_starting_a_job_that_failed_is_accepted_and_does_nothing(sandboxes):
+def test_starting_a_job_that_has_ended_is_refused(sandboxes):
     sandbox = sandboxes("--job-seconds", "0.1", "--fault", "job-error=1")
     session = Recorder(sandbox.url)
     connection = connect(sandbox.url, session=session).authenticate_basic("sandbox", "sandbox")
@@ -249,6 +249,13 @@ def test_starting_a_job_that_failed_is_accepted_and_does_nothing(sandboxes):
     assert [entry["level"] for entry in job.logs(level="error")] == ["error"]
     with pytest.raises(OpenEoApiError, match="424"):
         job.get_results().get_metadata()
+    with pytest.raises(OpenEoApiError, match=r"\[501\] JobTransitionNotImplemented"):
+        job.start()
+    sandbox.fault("start-ended-400")
+    with pytest.raises(OpenEoApiError, match=r"\[400\] JobTransitionUnsupported"):
+        job.start()
+    sandbox.clear_faults()
+    sandbox.fault("start-ended-202")
     job.start()
     time.sleep(0.3)
     assert job.status() == "error"

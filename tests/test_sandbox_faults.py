@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -335,7 +336,7 @@ def test_jobs_meet_their_fate_by_their_number(sandboxes):
         wait(job, status)
     time.sleep(0.3)
     assert [j.status() for j in jobs] == [*fates.values(), "finished"]
-    assert jobs[0].logs(level="error")[0]["code"] == "OOM"
+    assert jobs[0].logs(level="error")[0]["code"] == "Internal"
     assert jobs[3].logs(level="error")[0]["code"] == "NoDataAvailable"
     assert jobs[4].get_results().get_assets() == []
     assert len(jobs[6].get_results().get_assets()) == 1
@@ -508,3 +509,99 @@ def test_a_whole_tile_is_computed_without_holding_up_answers(sandboxes):
         time.sleep(0.02)
     assert len(waits) > 10
     assert sorted(waits)[int(0.95 * len(waits))] < 0.3
+
+
+MENDED: dict[
+    str, tuple[dict[str, object], str]
+] = {  # what helps a job, and the words of one that was not helped
+    "job-memory": ({"python-memory": "10G", "executor-memory": "5G"}, "used too much memory"),
+    "job-driver-memory": ({"driver-memory": "30G"}, "'driver' used too much java memory"),
+    "job-executor-lost": ({"executor-memoryOverhead": "14G"}, "exit code 137"),
+    "job-silent": ({"python-memory": "14G"}, ""),
+    "job-product": ({"soft-errors": 0.5}, "Too many soft errors (0.5 > 0.1)"),
+    "job-no-band": ({}, "No tiff for band VH in /eodata/"),
+    "job-unsupported": ({}, "FeatureUnsupported"),
+}
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_a_job_fails_by_what_its_options_ask_for(faulty, name):
+    helpful, words = MENDED[name]
+    faulty.fault(name)
+    connection = login(faulty)
+    graph = create(connection).describe()["process"]["process_graph"]
+    for options, status in (({}, "error"), (helpful, "finished" if helpful else "error")):
+        job = connection.create_job(graph, title="a job", job_options=options, validate=False)
+        job.start()
+        assert wait(job, "finished", "error") == status
+        if status == "error":
+            said = " ".join(entry["message"] for entry in job.logs(level="error"))
+            assert words in said
+            assert bool(said) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"executor-memory": "60G", "executor-memoryOverhead": "5G"}, "executor memory: 60G + 5G"),
+        ({"driver-memory": "63G"}, "too much driver memory: 63G + 2G, the max for this instance"),
+        ({"executor-cores": 5}, "too many executor cores: 5 , the max for this instance is: 4"),
+        ({"soft-errors": "0.3"}, "invalid value 0.3 for job_option soft-errors"),
+    ],
+)
+def test_options_are_refused_when_the_job_is_started(sandbox, options, words):
+    connection = login(sandbox)
+    graph = create(connection).describe()["process"]["process_graph"]
+    job = connection.create_job(graph, job_options=options, validate=False)
+    assert job.describe()["job_options"] == options
+    with pytest.raises(OpenEoApiError, match="400") as refused:
+        job.start()
+    assert words in str(refused.value)
+
+
+def test_a_status_lags_behind_its_start_and_a_log_behind_its_job(faulty):
+    faulty.fault("status-lag=1,seconds=0.5,times=1", "log-empty=1,times=1", "log-fails=1,times=1")
+    job = create(login(faulty))
+    job.start()
+    assert job.status() == "created"
+    wait(job, "finished")
+    logs = [[entry["message"] for entry in job.logs()] for _ in range(3)]
+    assert logs[0] == []
+    assert [words.startswith("Log collection for job") for words in logs[1]] == [True]
+    assert logs[2][-1] == "The job has finished."
+
+
+def test_results_may_be_hidden_or_name_items_only(faulty, finished):
+    faulty.fault("results-empty=1,times=1", "results-items=2,times=1")
+    first = finished.get_results().get_metadata()
+    assert (first["assets"], [link["rel"] for link in first["links"]]) == (
+        {},
+        ["self", "canonical"],
+    )
+    second = finished.get_results().get_metadata()
+    (item,) = [link["href"] for link in second["links"] if link["rel"] == "item"]
+    assert second["assets"] == {}
+    assert list(finished.connection.get(item).json()["assets"]) == ["openEO.nc"]
+
+
+def test_a_slow_start_refuses_a_second_one_meanwhile(faulty):
+    faulty.fault("start-slow=1,seconds=1,times=1")
+    job = create(login(faulty))
+    first = threading.Thread(target=job.start)
+    first.start()
+    time.sleep(0.3)
+    with pytest.raises(OpenEoApiError, match=r"\[400\] Internal: Batch job .* already started"):
+        job.start()
+    first.join()
+    assert wait(job, "finished") == "finished"
+
+
+def test_a_list_may_lack_a_part_of_the_federation_or_its_next_page(faulty):
+    connection = login(faulty)
+    for _ in range(3):
+        create(connection)
+    faulty.fault("federation-missing=1,times=1", "list-no-next=1,times=1")
+    missing = connection.get("/jobs", params={"limit": 2}).json()
+    assert (missing["federation:missing"], missing["jobs"]) == (["b1"], [])
+    assert connection.get("/jobs", params={"limit": 2}).json()["links"] == []
+    assert connection.get("/jobs", params={"limit": 2}).json()["links"] != []
