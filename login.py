@@ -32,7 +32,7 @@ from typing import Any
 
 import filelock
 import requests
-from openeo.rest import OpenEoApiError, OpenEoClientException
+from openeo.rest import OpenEoApiPlainError, OpenEoClientException
 from openeo.rest.auth.auth import OidcBearerAuth
 from openeo.rest.auth.config import AuthConfig, RefreshTokenStore
 from openeo.rest.auth.oidc import (
@@ -55,8 +55,8 @@ TIMEOUT = (10.0, 30.0)  # s to connect, and between two bytes of an answer
 CONNECT_TRIES = 4
 DEVICE_CODE_WAIT = 300.0  # s in which somebody must confirm the code
 SANDBOX_USER = "sandbox"  # name and password on a back end of this computer
-
 RENEWAL_WAIT = 60.0  # s for another process that renews the same login
+UNUSABLE = (AttributeError, IndexError, KeyError, TypeError)  # by answers of another form
 
 Show = Callable[[str], None]
 Ask = Callable[[str], tuple[str, str]]  # given the address: name and password
@@ -71,6 +71,10 @@ class Standing:
     access_until: float | None = None
     renewable: bool = True
     refresh_until: float | None = None
+
+
+class _NoProviderError(Exception):
+    """No identity provider of the back end can be used; the message says why."""
 
 
 def connect(
@@ -112,14 +116,23 @@ def log_in(
         session = _Session(timeout)
         try:
             return _connect(url, session, interactive, show, prefer_basic, ask)
-        except (OpenEoClientException, requests.RequestException, KeyError) as error:
+        except (OpenEoClientException, requests.RequestException, *UNUSABLE) as error:
             problem = error
             if _passing(error, session) is None:
                 break
     raise ConnectionError(
-        f"There is no usable answer of an openEO back end at {url} ({redact(str(problem))}). "
+        f"There is no usable answer of an openEO back end at {url} ({_words(problem)}). "
         "Nothing was ordered. Check the network and the address, then run the same command."
     ) from problem
+
+
+def _words(problem: Exception | None) -> str:
+    """What was wrong, for people."""
+    if isinstance(problem, KeyError):
+        return f"an answer lacks {problem}"
+    if isinstance(problem, UNUSABLE):
+        return f"an answer has another form than the API promises: {redact(str(problem))}"
+    return redact(str(problem))
 
 
 class _Session(requests.Session):
@@ -177,7 +190,7 @@ class _Renewal:
                 return True
             try:
                 self._login()
-            except (OpenEoClientException, requests.RequestException, KeyError) as error:
+            except (OpenEoClientException, requests.RequestException, *UNUSABLE) as error:
                 self.trouble = _passing(error, self._session)
                 return False
             self.trouble = None
@@ -188,7 +201,7 @@ class _Renewal:
 def _passing(error: Exception, session: _Session) -> Trouble | None:
     """The trouble, if it may work later; None if the server has refused for good."""
     words = f"the login did not work: {error}"
-    if isinstance(error.__cause__ or error, requests.RequestException | KeyError):
+    if isinstance(error.__cause__ or error, (requests.RequestException, *UNUSABLE)):
         return Trouble(Kind.PASSING, words)
     trouble = of_status(session.last_status, words)
     return trouble if trouble.kind is Kind.PASSING else None
@@ -210,7 +223,7 @@ def _connect(
     if basic and prefer_basic:
         connection.renewal = _basic(connection, SANDBOX_USER, SANDBOX_USER, session)
     elif oidc:
-        connection.renewal = _oidc(connection, url, session, interactive, show)
+        connection.renewal = _oidc_or_basic(connection, url, session, interactive, show, basic, ask)
     elif basic:
         connection.renewal = _by_password(connection, url, session, ask)
     standing = connection.renewal.standing if connection.renewal else Standing()
@@ -229,6 +242,27 @@ def _by_password(connection: _Connection, url: str, session: _Session, ask: Ask 
     with contextlib.suppress(OSError, RuntimeError):
         AuthConfig().set_basic_auth(url, name, password)
     return renewal
+
+
+def _oidc_or_basic(
+    connection: _Connection,
+    url: str,
+    session: _Session,
+    interactive: bool,
+    show: Show,
+    basic: bool,
+    ask: Ask | None,
+) -> _Renewal:
+    """By name and password where OIDC is offered without a provider that can be used."""
+    try:
+        return _oidc(connection, url, session, interactive, show)
+    except _NoProviderError as error:
+        if basic:
+            return _by_password(connection, url, session, ask)
+        raise LoginNeeded(
+            f"Nobody can log in at {url} from here: {error}. Nothing was ordered. Ask those who "
+            "run it, or choose another back end."
+        ) from error
 
 
 def _stored_password(url: str) -> tuple[str, str]:
@@ -250,11 +284,13 @@ def _basic(connection: _Connection, name: str, password: str, session: _Session)
 
     try:
         login()
-    except OpenEoApiError as error:
-        if error.http_status_code not in (401, 403):
+    except OpenEoApiPlainError as error:
+        if error.http_status_code not in (400, 401, 403):
             raise
         raise LoginNeeded(
-            f"{connection.root_url} refused the name and password ({error.message})."
+            f"{connection.root_url} refused the name and password of {name} "
+            f"({redact(error.message)}). Store others with: python main.py login --backend "
+            f"{connection.root_url}"
         ) from error
     return _Renewal(login, session, Standing("name and password"))
 
@@ -262,12 +298,11 @@ def _basic(connection: _Connection, name: str, password: str, session: _Session)
 def _oidc(
     connection: _Connection, url: str, session: _Session, interactive: bool, show: Show
 ) -> _Renewal:
-    provider = _provider(connection, session)
     secret = _client_secret()
+    client = _first_usable(connection, url, session, secret)
     if secret:
-        client = OidcClientInfo(secret[0], provider, secret[1])
         return _by_secret(connection, client, session)
-    client = OidcClientInfo(*_client(url, provider))
+    provider = client.provider
     refresh, way = _Refresh(client, session), "the login that is stored"
     tokens = refresh.first()
     if not tokens:
@@ -283,23 +318,86 @@ def _oidc(
     return _Renewal(login, session, _standing(way, provider, tokens))
 
 
-def _provider(connection: _Connection, session: _Session) -> OidcProviderInfo:
-    """The identity provider that the environment names, else the first one."""
-    listed = connection.get("/credentials/oidc", expected_status=200).json()["providers"]
+def _first_usable(
+    connection: _Connection, url: str, session: _Session, secret: tuple[str, str] | None
+) -> OidcClientInfo:
+    """A client at the provider that the environment names, else at the first usable one.
+
+    A provider that does not answer for now is waited for: jobs of another account would be
+    ordered again.
+    """
+    reasons = []
+    for listed in _providers(connection, url):
+        try:
+            provider = _provider(listed, session)
+            if secret:
+                return OidcClientInfo(secret[0], provider, secret[1])
+            return OidcClientInfo(*_client(url, provider))
+        except (ValueError, *UNUSABLE) as error:
+            reasons.append(f"{listed['id']}: {str(error).rstrip('.')}")
+        except OidcException as error:
+            if session.last_status == 0 or of_status(session.last_status, "").kind is Kind.PASSING:
+                raise
+            reasons.append(f"{listed['id']}: {redact(str(error))}")
+    if reasons:
+        raise _NoProviderError(f"none of its identity providers can be used ({'; '.join(reasons)})")
+    raise _NoProviderError("it offers a login by OpenID Connect, but lists no identity provider")
+
+
+def _providers(connection: _Connection, url: str) -> list[dict[str, Any]]:
+    """The providers that are listed with what the login needs, or the one that was named."""
+    answer = connection.get("/credentials/oidc", expected_status=200).json()
+    listed = [p for p in answer.get("providers") or () if isinstance(p, dict)]
+    listed = [p for p in listed if _is_text(p.get("id")) and _is_text(p.get("issuer"))]
     wanted = os.environ.get("OPENEO_AUTH_PROVIDER_ID")
-    chosen = next((p for p in listed if p["id"] == wanted), listed[0])
-    require_safe(chosen["issuer"])
-    provider = OidcProviderInfo(
-        issuer=chosen["issuer"],
-        scopes=chosen.get("scopes"),
-        provider_id=chosen["id"],
-        title=chosen.get("title"),
-        default_clients=chosen.get("default_clients"),
-        requests_session=session,
-        authorization_parameters=chosen.get("authorization_parameters"),
+    if not wanted or not listed:
+        return listed
+    if named := [p for p in listed if p["id"] == wanted]:
+        return named
+    raise LoginNeeded(
+        f"OPENEO_AUTH_PROVIDER_ID is {wanted!r}, and {url} does not list it, but "
+        f"{', '.join(p['id'] for p in listed)}. Set it to one of these, or unset it."
     )
-    require_safe(provider.config["token_endpoint"])
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _provider(listed: dict[str, Any], session: _Session) -> OidcProviderInfo:
+    """A provider by what the back end and its own discovery document say of it.
+
+    Raises ValueError for addresses that are not safe, and TypeError or KeyError for
+    documents that nobody can use.
+    """
+    _require_address(listed["issuer"])
+    scopes = listed.get("scopes") or []
+    provider = OidcProviderInfo(
+        issuer=listed["issuer"],
+        scopes=scopes.split() if isinstance(scopes, str) else scopes,
+        provider_id=listed["id"],
+        title=str(listed.get("title") or listed["id"]),
+        default_clients=[c for c in listed.get("default_clients") or () if _is_client(c)],
+        requests_session=session,
+        authorization_parameters=listed.get("authorization_parameters"),
+    )
+    if not isinstance(provider.config, dict) or "token_endpoint" not in provider.config:
+        raise ValueError("its discovery document names no token_endpoint")
+    for name in ("token_endpoint", "device_authorization_endpoint"):
+        if provider.config.get(name):
+            _require_address(provider.config[name])
     return provider
+
+
+def _require_address(url: str) -> None:
+    """As `require_safe`, which takes addresses of people, who leave out https."""
+    require_safe(url)
+    if "://" not in url:
+        raise ValueError(f"{url!r} is no whole address")
+
+
+def _is_client(client: object) -> bool:
+    return isinstance(client, dict) and isinstance(client.get("grant_types"), list)
 
 
 def _client_secret() -> tuple[str, str] | None:
@@ -322,7 +420,10 @@ def _client_secret() -> tuple[str, str] | None:
 
 
 def _client(url: str, provider: OidcProviderInfo) -> tuple[str, OidcProviderInfo, str | None]:
-    """The client that the user has configured, else the back end's public one."""
+    """The client that the user has configured, else the back end's public one.
+
+    Raises ValueError if there is none.
+    """
     configured, secret = AuthConfig().get_oidc_client_configs(url, provider.id)
     grant = DefaultOidcClientGrant
     client_id = configured or provider.get_default_client_id(
@@ -331,11 +432,12 @@ def _client(url: str, provider: OidcProviderInfo) -> tuple[str, OidcProviderInfo
             and (grant.DEVICE_CODE in grants or grant.DEVICE_CODE_PKCE in grants)
         )
     )
+    ways = "Set OPENEO_AUTH_METHOD=client_credentials, OPENEO_AUTH_CLIENT_ID and _CLIENT_SECRET"
     if not client_id:
-        raise LoginNeeded(
-            f"{url} has no public client for a login. Set OPENEO_AUTH_METHOD=client_credentials, "
-            "OPENEO_AUTH_CLIENT_ID and OPENEO_AUTH_CLIENT_SECRET."
-        )
+        raise ValueError(f"it has no public client for a device login. {ways}")
+    known = _stored_token(RefreshTokenStore(), provider.issuer, client_id)
+    if not known and not provider.config.get("device_authorization_endpoint"):
+        raise ValueError(f"it knows no device login. {ways}")
     return client_id, provider, secret
 
 
@@ -366,10 +468,10 @@ def _by_device_code(
         if end == "\n" and text.strip():  # the rest is the client's own progress bar
             show(text)
 
-    authenticator = OidcDeviceAuthenticator(
-        client, display=display, max_poll_time=DEVICE_CODE_WAIT, requests_session=session
-    )
     try:
+        authenticator = OidcDeviceAuthenticator(
+            client, display=display, max_poll_time=DEVICE_CODE_WAIT, requests_session=session
+        )
         return authenticator.get_tokens(request_refresh_token=True)
     except OidcException as error:
         if _passing(error, session):
@@ -413,10 +515,7 @@ class _Refresh:
             self._store.set_refresh_token(*key, tokens.refresh_token)
 
     def _stored(self) -> str | None:
-        key = self._client.provider.issuer, self._client.client_id
-        with contextlib.suppress(OSError, RuntimeError):
-            return self._store.get_refresh_token(*key)
-        return None
+        return _stored_token(self._store, self._client.provider.issuer, self._client.client_id)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -428,8 +527,17 @@ class _Refresh:
             yield
 
 
+def _stored_token(store: RefreshTokenStore, issuer: str, client_id: str) -> str | None:
+    with contextlib.suppress(OSError, RuntimeError):
+        return store.get_refresh_token(issuer, client_id)
+    return None
+
+
 def _standing(way: str, provider: OidcProviderInfo, tokens: AccessTokenResult) -> Standing:
-    seconds = tokens.expires_in
+    try:
+        seconds = float(tokens.expires_in or 0)  # some providers say it as a text
+    except (TypeError, ValueError):
+        seconds = 0.0
     until = time.time() + seconds if seconds else _expiry(tokens.access_token)
     name = str(provider.title or provider.id)
     return Standing(way, name, until, bool(tokens.refresh_token), _expiry(tokens.refresh_token))
