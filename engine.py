@@ -9,12 +9,13 @@ same packages and see the same files, this program's folder among them.
 from __future__ import annotations
 
 import contextlib
+import pickle
 import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial, update_wrapper
+from functools import cache, partial, update_wrapper
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,9 @@ def cluster(address: str | None) -> Iterator[None]:
 class Portable:
     """A function that can be sent to where this program is not on Python's path.
 
-    What is pickled names no module of this program: the scheduler of a cluster, which reads
-    all that passes, needs none of them, and a worker imports them when it is called.
+    What is pickled, by `pickle`, `copy` or cloudpickle, names no module of this program: the
+    scheduler of a cluster, which reads all that passes, needs none of them, and a worker
+    imports them when it is called.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -79,33 +81,45 @@ class Portable:
         return self._function(*arguments, **options)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _carried(), (_HOME, cloudpickle.dumps(self._function))
+        return pickle.loads, (_blank(),), (_blank(), _HOME, cloudpickle.dumps(self._function))
 
 
-def _carried() -> Callable[[str, bytes], Callable[..., Any]]:
-    """What makes a function of its pickle; itself pickled by its code, as local functions are."""
+@cache
+def _blank() -> bytes:
+    """The pickle of what a `Portable` becomes elsewhere; by its code, as local classes are."""
 
-    def carry(home: str, packed: bytes) -> Callable[..., Any]:
-        function = None
+    class Carried:
+        """Knows where the program is, and has its function, packed, until it is called."""
 
-        def call(*arguments: Any, **options: Any) -> Any:
-            nonlocal function
-            if function is None:
+        function: Any = None
+
+        def __call__(self, *arguments: Any, **options: Any) -> Any:
+            if self.function is None:
                 import sys
                 from pathlib import Path
 
                 import cloudpickle
 
-                if not Path(home).is_dir():
-                    raise ImportError(f"it does not see the folder {home} of this program")
-                if home not in sys.path:
-                    sys.path.insert(0, home)
-                function = cloudpickle.loads(packed)
-            return function(*arguments, **options)
+                if not Path(self.home).is_dir():
+                    raise ImportError(f"it does not see the folder {self.home} of this program")
+                if self.home not in sys.path:
+                    sys.path.insert(0, self.home)
+                self.function = cloudpickle.loads(self.packed)
+            return self.function(*arguments, **options)
 
-        return call
+        def __setstate__(self, state: tuple[bytes, str, bytes]) -> None:
+            self.blank, self.home, self.packed = state
+            self.function = None
 
-    return carry
+        def __reduce__(self) -> tuple[Any, ...]:
+            if "blank" not in vars(self):
+                return type(self), ()
+            import pickle
+
+            return pickle.loads, (self.blank,), (self.blank, self.home, self.packed)
+
+    data: bytes = cloudpickle.dumps(Carried())
+    return data
 
 
 def _do_nothing() -> None:

@@ -28,6 +28,7 @@ from grid import ORBITS, parse_area
 from outcome import DONE, INTERRUPTED, explain, explain_usage
 from terminal import hush, tell
 
+METHODS = ("nearest", "bilinear")  # as of `retrieve.open`, which takes long to import
 ZARR_PATH = "sentinel1.zarr"  # the archive, a folder; --archive names another one
 
 
@@ -157,6 +158,10 @@ def download(archive_path: str, **answers: Any) -> int:
     help="Height of a pixel.  Not given: as the cells, or so that a side is below 4000 pixels.",
 )  # fmt: skip
 @click.option("--dlon", type=Parsed("DEGREES", asking.spacing), help="Width of a pixel.")
+@click.option(
+    "--method", type=click.Choice(METHODS), default=METHODS[0], show_default=True,
+    help="Of pixels smaller than cells: the cell around each, or between its four neighbours.",
+)  # fmt: skip
 @click.option(
     "--output", "outputs", type=click.Path(), multiple=True, metavar="FILE",
     help="File to write: .png, .nc, .tif or .gif.  May be given several times.",

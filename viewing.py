@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from store import Archive
 
-PICTURES = (".png", ".gif")
-
 
 @dataclass(frozen=True)
 class Wish:

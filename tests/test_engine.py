@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import os
+import pickle
 import socket
+import subprocess
+import sys
 
+import cloudpickle
 import dask
 import pytest
 import xarray as xr
@@ -17,6 +22,7 @@ import mosaic
 import retrieve as room
 from export import export
 from grid import BBox, Tile
+from store import Archive
 from tests.test_mosaic import filled
 from tests.test_retrieve import scene
 
@@ -122,3 +128,66 @@ def test_a_worker_without_the_program_is_one_sentence(cluster, monkeypatch, tmp_
         engine.cluster(cluster),
     ):
         pass
+
+
+CARRIERS = {
+    "pickle": lambda grid: pickle.loads(pickle.dumps(grid)),
+    "the oldest pickle": lambda grid: pickle.loads(pickle.dumps(grid, 2)),
+    "cloudpickle": lambda grid: cloudpickle.loads(cloudpickle.dumps(grid)),
+    "a deep copy": copy.deepcopy,
+    "a shallow copy": copy.copy,
+}
+
+
+@pytest.mark.parametrize("then", CARRIERS.values(), ids=CARRIERS)
+@pytest.mark.parametrize("first", CARRIERS.values(), ids=CARRIERS)
+def test_a_lazy_grid_can_be_carried_and_carried_on(rhine, first, then):
+    grid = room.open(rhine, BOX, DAY, dlat=0.1, dlon=0.16)
+    carried = then(first(grid))
+    assert carried["VV"].chunks
+    xr.testing.assert_identical(carried.compute(), grid.compute())
+    xr.testing.assert_identical(then(carried.compute()), grid.compute())
+
+
+def test_what_a_grid_is_computed_by_can_be_copied_before_and_after_it_was_called():
+    portable = engine.Portable(os.path.basename)
+    for carry in CARRIERS.values():
+        once = carry(portable)
+        again = carry(once)
+        assert once("a/b") == again("a/b") == "b"
+        assert carry(once)("a/b") == carry(again)("a/b") == "b"
+
+
+@pytest.mark.parametrize("path", ["absolute", "relative"])
+def test_a_pickled_grid_is_computed_in_a_process_elsewhere(rhine, tmp_path, monkeypatch, path):
+    """By an interpreter that knows nothing of the program and of the folder it was made in."""
+    monkeypatch.chdir(rhine.path.parent)
+    archive = Archive(rhine.path if path == "absolute" else rhine.path.name)
+    grid = room.open(archive, BOX, DAY, dlat=0.1, dlon=0.16)
+    (tmp_path / "grid").write_bytes(pickle.dumps(grid))
+    code = """if True:
+        import copy, pickle
+        grid = pickle.loads(open("grid", "rb").read())
+        carried = pickle.loads(pickle.dumps(copy.deepcopy(grid)))
+        carried = carried.compute()
+        pickle.loads(pickle.dumps(grid))["VV"].isel(lat=0).compute()
+        open("back", "wb").write(pickle.dumps(carried))
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-P", "-c", code]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=120)
+    back = pickle.loads((tmp_path / "back").read_bytes())
+    xr.testing.assert_identical(back, grid.compute())
+
+
+def test_a_worker_elsewhere_takes_a_grid_and_gives_it_back(rhine, cluster):
+    grid = room.open(rhine, BOX, DAY, dlat=0.1, dlon=0.16)
+
+    def shorten(packed):
+        import pickle
+
+        return pickle.dumps(pickle.loads(packed).isel(lat=slice(3)))
+
+    with engine.cluster(cluster):
+        back = get_client().submit(shorten, pickle.dumps(grid), pure=False).result()
+    xr.testing.assert_identical(pickle.loads(back).compute(), grid.isel(lat=slice(3)).compute())

@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import sys
 
+import numpy as np
 import pytest
 import xarray as xr
 from PIL import GifImagePlugin
@@ -14,7 +15,7 @@ import engine
 import figure
 import main
 import retrieve
-from grid import Chunk, Tile
+from grid import BBox, Chunk, Tile
 from outcome import DONE, FAILED, NO_DATA, USAGE
 from store import Archive
 from tests.test_mosaic import cells_of
@@ -97,6 +98,22 @@ def test_contradictions_are_one_line_and_nothing_is_written(
     assert words in err
     assert "Traceback" not in err
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_method_is_that_of_the_flag(archive, tmp_path):
+    fine = ("--day", "2026-01-20", "--dlat", "0.004", "--dlon", "0.006")
+    box = BBox(7.2, 50.1, 7.6, 50.3)
+    for method in main.METHODS:
+        assert run(*fine, "--method", method, "--output", f"{method}.nc") == DONE
+        grid = retrieve.retrieve(archive, box, DAY, dlat=0.004, dlon=0.006, method=method)
+        with xr.open_dataset(f"{method}.nc") as back:
+            assert back.attrs["method"] == method
+            np.testing.assert_array_equal(back["VV"], grid["VV"])
+    assert run(*fine, "--output", "usual.nc") == DONE
+    with xr.open_dataset("usual.nc") as back:
+        assert back.attrs["method"] == "nearest"
+    assert run(*fine, "--method", "mean", "--output", "a.nc") == USAGE
+    assert retrieve.METHODS == main.METHODS
 
 
 def test_a_large_box_gets_larger_pixels_and_is_told_how_to_get_all(archive, capsys, monkeypatch):
