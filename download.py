@@ -52,6 +52,7 @@ MAX_FILES = 4  # results on disk: on their way, waiting, or being handled
 CHUNK_SIZE = [1, 0.5]  # degrees E-W, S-N
 COLLECTION = "SENTINEL1_GRD"
 BANDS = ("VV", "VH")
+ELEVATION_MODEL = "COPERNICUS_30"  # that images are orthorectified with, by the back end's name
 MARGIN = 0.001  # degrees of latitude by which a job's box is larger than its tile
 KEEP_RAW = False  # keep the netCDF files after they are archived
 BACKOFF = (1.0, 300.0)  # s, first and longest wait after a passing trouble
@@ -68,6 +69,7 @@ HISTORY = 20  # jobs that an estimate rests on
 DEGREE = 111_195.0  # m of latitude
 
 STOP_WAIT = 0.5  # s that an interrupted run gives its threads
+WAITING = (State.PLANNED, State.CREATING, State.CREATED)  # what costs nothing yet
 
 PACE = Pace(
     max_inflight=MAX_INFLIGHT,
@@ -172,7 +174,7 @@ def plan(
     another kind, None orders nothing more.  ``archive_has`` is asked about every chunk.
     Nothing is created, neither on disk nor at the back end.
     """
-    latest = journal.latest(backend)
+    latest = _latest(journal, backend)
     missing: list[Chunk] = []
     archived: list[Chunk] = []
     empty: list[Chunk] = []
@@ -219,11 +221,10 @@ def _instead(chunk: Chunk, archive_has: Callable[[Chunk], bool]) -> Chunk | None
     return next(filter(archive_has, records), None)
 
 
-def _rows(chunk: Chunk, latest: Mapping[tuple[str, str], Row], or_day: bool) -> list[Row]:
+def _rows(chunk: Chunk, latest: Mapping[Chunk, Row], or_day: bool) -> list[Row]:
     """The last attempts at a chunk, and at its whole day if that would do as well."""
     chunks = {chunk, Chunk(chunk.tile, chunk.day)} if or_day else {chunk}
-    found = (latest.get((c.name, _digest(c))) for c in chunks) if latest else ()
-    return [row for row in found if row]
+    return [latest[each] for each in chunks if each in latest]
 
 
 def _is_new(chunk: Chunk, nothing: list[Row], covers: Mapping[Chunk, Cover] | None) -> bool:
@@ -365,12 +366,11 @@ def _take_on(
             plan.made, len(plan.archived) + len(plan.empty), plan.catalogue, plan.max_credits,
         )
     )  # fmt: skip
-    latest = journal.latest(plan.backend)
-    wanted = {(chunk.name, _digest(chunk)): chunk for chunk in plan.missing}
-    fresh: list[tuple[Chunk, str]] = []
-    for key, row in latest.items():
-        if key in wanted or _is_under_way(row):
-            chunk = wanted.pop(key, row.chunk)
+    wanted = dict.fromkeys(plan.missing)
+    fresh: list[Chunk] = []
+    for chunk, row in _latest(journal, plan.backend).items():
+        if chunk in wanted or _is_under_way(row):
+            wanted.pop(chunk, None)
             # What was being handled is handled again: a killed writer may have left its sweepings.
             if archive_has(chunk) and not scheduler.has_result(row):
                 if _is_under_way(row):
@@ -381,16 +381,20 @@ def _take_on(
             elif row.state is State.FAILED and row.job_id and row.finished:
                 scheduler.add(row, asked_again=True)
             elif row.state in (State.EMPTY, State.FAILED, State.ARCHIVED):
-                fresh.append((chunk, key[1]))
+                fresh.append(chunk)
+            elif row.state in WAITING and row.digest != _digest(chunk):
+                journal.note(row, State.FAILED, reason="an order of before, which was not started")
+                fresh.append(chunk)
             else:
                 scheduler.add(row)
-    for key, chunk in wanted.items():
+    for chunk in wanted:
         if archive_has(chunk):
             scheduler.summary.already.append(chunk)
         else:
-            fresh.append((chunk, key[1]))
+            fresh.append(chunk)
     about = functools.partial(_about, plan.covers or {})
-    for row in journal.plan(plan.backend, fresh, images=about):
+    orders = [(chunk, _digest(chunk)) for chunk in fresh]
+    for row in journal.plan(plan.backend, orders, images=about):
         scheduler.add(row)
     return number
 
@@ -420,9 +424,18 @@ def _purse(plan: Plan) -> Purse:
 
 def _is_under_way(row: Row) -> bool:
     """Whether a job was started and has not come to its end: it is paid for."""
-    ours = row.digest == _digest(row.chunk)
-    waiting = (State.PLANNED, State.CREATING, State.CREATED)
-    return ours and row.state not in (*waiting, State.ARCHIVED, State.EMPTY, State.FAILED)
+    ours = row.digest in _digests(row.chunk)
+    return ours and row.state not in (*WAITING, State.ARCHIVED, State.EMPTY, State.FAILED)
+
+
+def _latest(journal: Journal, backend: str) -> dict[Chunk, Row]:
+    """Of each chunk the last attempt at it, also by an order as older versions wrote it.
+
+    Of both the one that is paid for, else the one by today's order.
+    """
+    ours = [row for row in journal.latest(backend).values() if row.digest in _digests(row.chunk)]
+    ours.sort(key=lambda row: (_is_under_way(row), row.digest == _digest(row.chunk)))
+    return {row.chunk: row for row in ours}
 
 
 def _report(summary: Summary, row: Row) -> None:
@@ -476,12 +489,24 @@ def _holder(path: Path) -> str:
 
 
 def _order(chunk: Chunk) -> remote.Json:
-    return remote.order(chunk, COLLECTION, BANDS, MARGIN)
+    return remote.order(chunk, COLLECTION, BANDS, MARGIN, ELEVATION_MODEL)
+
+
+def _digest(chunk: Chunk) -> str:
+    return _digests(chunk)[0]
+
+
+def _digests(chunk: Chunk) -> tuple[str, str]:
+    """Of the order for a chunk, and of the same order as older versions wrote it."""
+    return _digests_of(chunk, COLLECTION, tuple(BANDS), MARGIN, ELEVATION_MODEL)
 
 
 @functools.lru_cache(maxsize=4096)
-def _digest(chunk: Chunk) -> str:
-    return remote.digest(_order(chunk))
+def _digests_of(
+    chunk: Chunk, collection: str, bands: tuple[str, ...], margin: float, elevation_model: str
+) -> tuple[str, str]:
+    graph = remote.order(chunk, collection, bands, margin, elevation_model)
+    return remote.digest(graph), remote.digest(remote.of_before(graph))
 
 
 def _area(tile: Tile) -> float:

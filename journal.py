@@ -228,12 +228,15 @@ class Journal:
             )
         return self._row(row.id)
 
-    def replace(self, row: Row, reason: str, tries: int) -> Row:
-        """End an attempt as failed and plan the next one, both or neither."""
+    def replace(self, row: Row, reason: str, tries: int, digest: str | None = None) -> Row:
+        """End an attempt as failed and plan the next one, both or neither.
+
+        ``digest``: of another order than that of the attempt, which an older version wrote.
+        """
         with self._writing():
             self.note(row, State.FAILED, reason=reason)
             return self.plan(
-                row.backend, [(row.chunk, row.digest)], tries, lambda _: row.images
+                row.backend, [(row.chunk, digest or row.digest)], tries, lambda _: row.images
             )[0]  # fmt: skip
 
     def latest(self, backend: str) -> dict[tuple[str, str], Row]:

@@ -34,7 +34,7 @@ import transfer
 from files import is_disk_full
 from grid import Chunk, Provenance
 from journal import ENDS, Journal, JournalError, Row, State
-from remote import Asset, Json, Remote, Status
+from remote import Asset, Json, Remote, Status, digest
 from trouble import (
     CreditsNeeded,
     Kind,
@@ -615,7 +615,8 @@ class Scheduler:
         self._remove_files(row)
         self._log(attempt, f"attempt {row.attempt} failed: {reason}")
         del self._live[row.id]
-        self._todo.append(_Attempt(self._journal.replace(row, redact(reason), tries + 1)))
+        order = digest(self._order(row.chunk))
+        self._todo.append(_Attempt(self._journal.replace(row, redact(reason), tries + 1, order)))
         self._tell("retry", attempt, reason=reason)
 
     def _fail(self, attempt: _Attempt, reason: str) -> None:

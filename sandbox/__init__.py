@@ -9,7 +9,8 @@ Accounts: user ``sandbox``, password ``sandbox``; client ``sandbox-client``, sec
 ``sandbox-secret``; or the device code flow, whose page asks for no password.
 
 Rooms: `server` (the wire), `api` (addresses), `auth`, `jobs`, `graph` (what was ordered),
-`raster` (the file), `scene` and `orbit` (what Sentinel-1 would see), `land`, `catalogue`
+`raster` (the file), `scene` and `orbit` (what Sentinel-1 would see), `products`, `elevation`
+(whether there is a model of it), `land`, `catalogue`
 (the documents of the back end), `stac` (a STAC API of the images, at ``/stac``), `errors`,
 `faults` and `control` (for tests).
 
@@ -107,6 +108,14 @@ jobs                   the N-th job that is created after the switch was turned 
 ``job-product``        meets a broken product: fails unless soft-errors is 0.5 or more
 ``job-no-band``        meets a product without VH
 ``job-unsupported``    fails as an order that the back end does not support
+=====================  ====================================================================
+
+=====================  ====================================================================
+products               those whose name contains ``path=``, in jobs and catalogue alike
+=====================  ====================================================================
+``no-vh``              has no VH: a job that asks for VH ends in error ("No tiff for band VH
+                       in ..."), unless it filters on ``polarisation``
+``not-read``           is of Sentinel-1D, which the catalogue has and jobs do not see
 =====================  ====================================================================
 
 Options of all: ``times=`` stops after so many, ``skip=`` lets so many pass first,

@@ -15,6 +15,16 @@ DESCRIPTION = (
 )
 COLLECTION_ID = "SENTINEL1_GRD"
 BANDS = ("VV", "VH")
+# Bands of the collections whose orders are read; of others than ours they are then refused.
+LOADED = {COLLECTION_ID: BANDS, "SENTINEL2_L2A": ("B02", "B03", "B04", "B08", "SCL")}
+ELEVATION_MODELS = ("SRTMGL1", "GEOTIFF", "MAPZEN", "COPERNICUS_30", "OFF")
+FILTERS = {  # properties that can be filtered on: as they may be written, and by STAC
+    "sat:orbit_state": "sat:orbit_state",
+    "orbitDirection": "sat:orbit_state",
+    "polarisation": "sar:polarizations",
+    "polarization": "sar:polarizations",
+    "sar:polarizations": "sar:polarizations",
+}
 FORMAT = "netCDF"
 MEDIA_TYPE = "application/x-netcdf"
 FIRST_DAY = orbit.FIRST_DAY
@@ -210,7 +220,19 @@ def queryables(root: str) -> Json:
                 "description": "Direction of the pass.",
                 "type": "string",
                 "enum": list(orbit.STATES),
-            }
+            },
+            "sar:polarizations": {
+                "title": "Polarisations",
+                "description": "All those that a product has, in its order.",
+                "type": "array",
+                "items": {"type": "string", "enum": list(BANDS)},
+            },
+            "polarisation": {
+                "title": "Polarisations",
+                "description": "The same in one word.",
+                "type": "string",
+                "enum": ["VV", "VV&VH"],
+            },
         },
         "additionalProperties": False,
     }
@@ -278,7 +300,7 @@ _LISTED = [
             _parameter("bands", "Only these bands.", [_BAND_NAMES, {"type": "null"}], default=None),
             _parameter(
                 "properties",
-                "Filters by metadata property, here sat:orbit_state.",
+                "Filters by metadata property, here sat:orbit_state and sar:polarizations.",
                 [
                     {
                         "type": "object",
@@ -313,7 +335,7 @@ _LISTED = [
             ),
             _parameter(
                 "elevation_model",
-                "The elevation model.",
+                "The elevation model; SRTM where none is named, which ends at 60 degrees north.",
                 {"type": ["string", "null"]},
                 default=None,
             ),

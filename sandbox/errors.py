@@ -126,5 +126,9 @@ class NoData(Exception):
         super().__init__("no image" if catalogued else "no pass")
 
 
+class Failed(Exception):
+    """The job ends in error, with these words in its log."""
+
+
 class Cancelled(Exception):
     """The job was stopped while it was computed."""

@@ -71,6 +71,10 @@ CALLS = (
     "federation-missing",
     "list-no-next",
 )
+PRODUCTS = (
+    "no-vh",
+    "not-read",
+)
 JOBS = (
     "job-error",
     "job-canceled",
@@ -88,7 +92,7 @@ JOBS = (
     "job-no-band",
     "job-unsupported",
 )
-NAMES = (*REQUESTS, *LOGIN, *ASSETS, *CALLS, *JOBS)
+NAMES = (*PRODUCTS, *REQUESTS, *LOGIN, *ASSETS, *CALLS, *JOBS)
 OPTIONS = (
     "path",
     "method",
@@ -269,6 +273,15 @@ class Faults:
             self._gone = True
         elif switch:
             self.revoked_before = time.time()
+
+    def product(self, identifier: str) -> str:
+        """What is the matter with a product, in jobs and catalogue alike; "" for nothing.
+
+        Nothing is counted: a product is the same whoever looks at it.
+        """
+        with self._lock:
+            named = (s for s in self._switches if s.name in PRODUCTS)
+            return next((s.name for s in named if s.options.get("path", "") in identifier), "")
 
     @property
     def login_gone(self) -> bool:

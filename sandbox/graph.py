@@ -36,6 +36,9 @@ class Cube:
     bands: tuple[str, ...]
     orbit: str | None = None  # "ASCENDING" or "DESCENDING"
     reducer: str | None = None  # over t; None keeps the time dimension
+    elevation_model: str | None = None  # in capitals; None is SRTM, as on the Copernicus back end
+    polarisations: tuple[str, ...] | None = None  # of the products, exactly; None: of any
+    collection: str = catalogue.COLLECTION_ID
 
 
 @dataclass(frozen=True)
@@ -126,22 +129,30 @@ class _Evaluation:
 
 
 def _load_collection(arguments: Arguments) -> Cube:
-    if arguments["id"] != catalogue.COLLECTION_ID:
-        raise ApiError("CollectionNotFound", identifier=arguments["id"])
+    collection = str(arguments["id"])
+    known = catalogue.LOADED.get(collection)
+    if known is None:
+        raise ApiError("CollectionNotFound", identifier=collection)
     start, end = _interval(arguments["temporal_extent"], "load_collection", "temporal_extent")
     bands = arguments.get("bands")
+    wanted = _filters(arguments.get("properties"))
     return Cube(
         _box(arguments["spatial_extent"], "load_collection", "spatial_extent"),
         start,
         end,
-        catalogue.BANDS if bands is None else _bands(bands, catalogue.BANDS, "load_collection"),
-        _orbit_filter(arguments.get("properties")),
+        known if bands is None else _bands(bands, known, "load_collection"),
+        _orbit(wanted.get("sat:orbit_state")),
+        polarisations=_polarisations(wanted.get("sar:polarizations")),
+        collection=collection,
     )
 
 
 def _sar_backscatter(arguments: Arguments) -> Cube:
     name = "sar_backscatter"
     cube = _cube(arguments["data"], name)
+    if cube.collection != catalogue.COLLECTION_ID:
+        reason = f'Process "{name}" is not applicable for collection {cube.collection}.'
+        raise _invalid(name, "data", reason)
     coefficient = arguments.get("coefficient", "gamma0-terrain")
     if coefficient != "sigma0-ellipsoid":
         raise _invalid(
@@ -149,8 +160,9 @@ def _sar_backscatter(arguments: Arguments) -> Cube:
             "coefficient",
             f"{coefficient!r} is not supported, only 'sigma0-ellipsoid' is.",
         )
-    if arguments.get("elevation_model") not in (None, "COPERNICUS_30"):
-        raise _invalid(name, "elevation_model", "only COPERNICUS_30, the default, is available.")
+    model = arguments.get("elevation_model")
+    if model is not None and str(model).upper() not in catalogue.ELEVATION_MODELS:
+        raise _invalid(name, "elevation_model", f"Unsupported elevation model {model!r}.")
     for extra in (
         "mask",
         "contributing_area",
@@ -165,7 +177,7 @@ def _sar_backscatter(arguments: Arguments) -> Cube:
         raise _invalid(name, "options", "there are no options here.")
     if cube.reducer is not None:
         raise _invalid(name, "data", "the cube has no time dimension any more.")
-    return cube
+    return replace(cube, elevation_model=model and str(model).upper())
 
 
 def _reduce_dimension(arguments: Arguments) -> Cube:
@@ -213,6 +225,8 @@ def _save_result(arguments: Arguments) -> Order:
         raise ApiError("FormatUnsupported")
     if arguments.get("options"):
         raise _invalid("save_result", "options", f"{catalogue.FORMAT} has no options here.")
+    if cube.collection != catalogue.COLLECTION_ID:  # what is done to it could be read
+        raise ApiError("CollectionNotFound", identifier=cube.collection)
     return Order(cube, catalogue.FORMAT)
 
 
@@ -295,14 +309,21 @@ def _bands(value: object, available: tuple[str, ...], process: str) -> tuple[str
     return tuple(value)
 
 
-def _orbit_filter(properties: object) -> str | None:
-    """The orbit that the filter on ``sat:orbit_state`` asks for; None for no filter."""
-    if properties is None or properties == {}:
-        return None
-    name = "load_collection"
-    if not isinstance(properties, dict) or set(properties) != {"sat:orbit_state"}:
-        raise _invalid(name, "properties", "only 'sat:orbit_state' can be filtered on.")
-    node = _only_node(properties["sat:orbit_state"], name, "properties")
+def _filters(properties: object) -> dict[str, object]:
+    """The values that properties must equal, by their STAC names."""
+    name, found = "load_collection", {}
+    if not isinstance(properties, dict | None):
+        raise _invalid(name, "properties", "it is no object.")
+    for key, condition in (properties or {}).items():
+        if key not in catalogue.FILTERS:
+            known = ", ".join(repr(each) for each in catalogue.FILTERS)
+            raise _invalid(name, "properties", f"only {known} can be filtered on.")
+        found[catalogue.FILTERS[key]] = _equal(_only_node(condition, name, "properties"))
+    return found
+
+
+def _equal(node: Mapping[str, Any]) -> object:
+    """What a condition wants its value to equal."""
     if node["process_id"] != "eq":
         raise ApiError("ProcessUnsupported", process=node["process_id"], namespace="backend")
     arguments = dict(node["arguments"])
@@ -311,9 +332,25 @@ def _orbit_filter(properties: object) -> str | None:
         raise ApiError("ProcessParameterUnsupported", process="eq", parameter=next(iter(arguments)))
     if {"from_parameter": "value"} in sides:
         sides.remove({"from_parameter": "value"})
-    if len(sides) != 1 or sides[0] not in orbit.STATES:
-        raise _invalid(name, "properties", f"sat:orbit_state is one of {list(orbit.STATES)}.")
-    return str(sides[0])
+    if len(sides) != 1:
+        raise _invalid("load_collection", "properties", "a value is compared with one other.")
+    return sides[0]
+
+
+def _orbit(value: object) -> str | None:
+    """One of the orbits, in whatever case it is written."""
+    if value is not None and str(value).upper() not in orbit.STATES:
+        reason = f"sat:orbit_state is one of {list(orbit.STATES)}."
+        raise _invalid("load_collection", "properties", reason)
+    return None if value is None else str(value).upper()
+
+
+def _polarisations(value: object) -> tuple[str, ...] | None:
+    """Those that a product must have: a list, or as "VV&VH"."""
+    parts = value.split("&") if isinstance(value, str) else value
+    if parts is not None and not isinstance(parts, list):
+        raise _invalid("load_collection", "properties", "polarisations are written VV&VH.")
+    return None if parts is None else tuple(map(str, parts))
 
 
 def _reducer(value: object) -> str:

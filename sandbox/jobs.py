@@ -31,9 +31,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sandbox import catalogue, failures, graph, options, orbit
-from sandbox.errors import NO_DATA, NO_DATA_MESSAGE, ApiError, Cancelled, NoData
+from sandbox import catalogue, failures, graph, options, orbit, products
+from sandbox.errors import NO_DATA, NO_DATA_MESSAGE, ApiError, Cancelled, Failed, NoData
 from sandbox.faults import Faults, Switch
+from sandbox.products import Traits
 
 JOB_SECONDS = 3.0  # from start to finish, at least
 SLOTS = 2  # jobs of a user that are queued or running at a time
@@ -191,6 +192,10 @@ class Jobs:
     def published(self, view: orbit.Pass) -> dt.datetime:
         """When the images of a pass appear, in the catalogue and for jobs."""
         return self.late.get(view.time.date()) or orbit.published(view)
+
+    def traits(self, product: str) -> Traits:
+        """What a product is like, by the faults that are on."""
+        return products.traits(self.faults.product(product))
 
     def create(self, owner: str, request: Mapping[str, Any]) -> Job:
         """Store a job; raises ApiError when its process cannot be executed here."""
@@ -413,6 +418,8 @@ class Jobs:
                 result = self._write(job)
         except NoData as no_data:
             no_pass = not no_data.catalogued
+        except Failed as failed:
+            said = [str(failed)]
         except Cancelled:
             return
         cpu = time.thread_time() - cpu
@@ -436,7 +443,9 @@ class Jobs:
         order = graph.read(json.loads(job.process))
         switch = self.faults.fire(("text-string", "text-latin1"), title=job.title or "")
         texts = switch.name if switch else "usual"
-        return raster.write(order, path, lambda: self._alive(job), self.published, texts)
+        return raster.write(
+            order, path, lambda: self._alive(job), self.published, texts, self.traits
+        )
 
     def _finish(
         self,

@@ -54,6 +54,8 @@ class Pass:
     node: float  # longitude of the ascending node, degrees in [0, 360)
     time: dt.datetime  # of crossing the equator, UTC
     platform: str  # "A" or "B"
+    south: float = SOUTH_LIMIT  # degrees; of a part of it that is left out, nothing is seen
+    north: float = NORTH_LIMIT
 
     def across(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far across the swath points lie: 0 at the near edge, 1 at the far edge.
@@ -69,7 +71,7 @@ class Pass:
         width = far[row] * (1 - share) + far[row + 1] * share - west
         east_of = (lon - self.node - west + 180.0) % 360.0 - 180.0
         # Descending passes look westwards, so their width is negative.
-        inside = (lat >= SOUTH_LIMIT) & (lat < NORTH_LIMIT)
+        inside = (lat >= self.south) & (lat < self.north)
         return np.where(inside, east_of / width, np.nan)
 
     def outline(self, south: float, north: float) -> NDArray[np.float64]:

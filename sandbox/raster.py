@@ -13,7 +13,7 @@ import datetime as dt
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
 from files import replacing
-from sandbox import catalogue, orbit, scene
-from sandbox.errors import Cancelled, NoData
+from sandbox import catalogue, elevation, orbit, products, scene
+from sandbox.errors import Cancelled, Failed, NoData
 from sandbox.graph import Cube, Order
+from sandbox.products import Product, Traits, traits
 
 PIXEL = 10  # m
 BLOCK = 256  # pixels, edge of a compressed block
@@ -37,6 +38,11 @@ _netcdf_lock = threading.Lock()  # the netCDF library is not safe to use from se
 
 Array = NDArray[Any]
 Published = Callable[[orbit.Pass], dt.datetime]  # when the images of a pass appear
+About = Callable[[str], Traits]  # what a product is like, by its name
+NO_TIFF = (
+    "Python exception while evaluating processing graph: OpenEOApiException: sar_backscatter: "
+    "No tiff for band {band} in /eodata/Sentinel-1/SAR/{name}.SAFE"
+)
 
 
 @dataclass(frozen=True)
@@ -80,15 +86,18 @@ class Step:
     passes: tuple[orbit.Pass, ...]
 
 
-def steps(cube: Cube, published: Published = orbit.published) -> list[Step]:
-    """The days of a cube that have a pass in the catalogue, in order."""
+def steps(cube: Cube, published: Published = orbit.published, about: About = traits) -> list[Step]:
+    """The days of a cube that have a pass in the catalogue, in order.
+
+    Raises Failed if one of the products lacks a band.
+    """
     west, south, east, north = cube.bbox
     lon, lat = np.meshgrid(np.linspace(west, east, 33), np.linspace(south, north, 17))
     found = []
     now = dt.datetime.now(dt.UTC)
     day = max(cube.start.date(), orbit.FIRST_DAY)
     while day <= min(cube.end, now).date():
-        views = []
+        views: list[orbit.Pass] = []
         for view in orbit.passes(day):
             if cube.orbit not in (None, view.orbit):
                 continue
@@ -96,12 +105,33 @@ def steps(cube: Cube, published: Published = orbit.published) -> list[Step]:
                 continue
             across = view.across(lon, lat)
             margin = orbit.FOOTPRINT_MARGIN
-            if ((across >= -margin) & (across < 1 + margin)).any():
-                views.append(view)
+            touched = lat[(across >= -margin) & (across < 1 + margin)]
+            views += _parts(view, cube, products.of_pass(view, touched), about)
         if views:
             found.append(Step(day, tuple(views)))
         day += dt.timedelta(days=1)
     return found
+
+
+def _parts(
+    view: orbit.Pass, cube: Cube, touched: list[Product], about: About
+) -> Iterator[orbit.Pass]:
+    """What can be used of a pass: all of it, or the slices of the products that can be."""
+    used = [product for product in touched if _is_wanted(about(product.id), cube)]
+    for product in used:
+        for band in cube.bands:
+            if band not in about(product.id).polarisations:
+                raise Failed(NO_TIFF.format(band=band, name=product.id))
+    if used and used == touched:
+        yield view
+        return
+    for product in used:
+        yield replace(view, south=product.south, north=product.south + orbit.SLICE)
+
+
+def _is_wanted(product: Traits, cube: Cube) -> bool:
+    """Whether the back end reads a product, and the filter on polarisations lets it pass."""
+    return product.is_read and cube.polarisations in (None, product.polarisations)
 
 
 def write(
@@ -110,16 +140,19 @@ def write(
     alive: Callable[[], bool] = lambda: True,
     published: Published = orbit.published,
     texts: str = "usual",
+    about: About = traits,
 ) -> dict[str, Any]:
     """Compute an order and write its file; returns what the result's metadata need.
 
     ``texts`` is "usual", "text-string" or "text-latin1".  Raises NoData when there is
-    nothing to write and Cancelled as soon as ``alive()`` is false.
+    nothing to write, Failed if it cannot be made, and Cancelled as soon as ``alive()`` is
+    false.
     """
     cube = order.cube
-    days = steps(cube, published)
+    days = steps(cube, published, about)
     if not days:
         raise NoData(catalogued=False)
+    elevation.require(cube.bbox, cube.elevation_model)
     pixels = grid(cube.bbox)
     timed = cube.reducer is None
     seen = 0

@@ -30,6 +30,7 @@ from flask import Blueprint, Response, jsonify, request
 from shapely.geometry.base import BaseGeometry
 
 from sandbox import orbit
+from sandbox.products import TYPES, VERSIONS, Product, Traits
 
 ROOT = "/stac"
 STAC_VERSION = "1.1.0"
@@ -37,7 +38,6 @@ COLLECTION_ID = "sentinel-1-grd"
 TITLE = "Catalogue of the openEO sandbox (synthetic Sentinel-1)"
 SYNTHETIC = "Synthetic: made up by a formula of place, day and orbit, not measured by Sentinel-1."
 LIMIT, MOST = 10, 1000  # items of a page, unless another number is asked for, and at most
-PRODUCTS = ("", "_COG")  # what the ids of the two versions of an image end with
 DIGITS = 7  # of a degree
 GEOJSON = "application/geo+json"
 
@@ -59,6 +59,7 @@ PARAMETERS = ("bbox", "intersects", "datetime", "limit", "ids", "collections", "
 
 Json = dict[str, Any]
 Published = Callable[[orbit.Pass], dt.datetime]
+About = Callable[[str], Traits]
 
 
 class Refused(Exception):
@@ -84,30 +85,8 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Image:
-    """A slice of a pass, in one of the `PRODUCTS`."""
-
-    view: orbit.Pass
-    row: int  # slices from the south
-    product: str
-
-    @property
-    def south(self) -> float:
-        """Where the slice begins, degrees."""
-        return orbit.SOUTH_LIMIT + self.row * orbit.SLICE
-
-    @functools.cached_property
-    def times(self) -> tuple[dt.datetime, dt.datetime]:
-        """When it was begun and ended."""
-        ends = (self.view.time_at(self.south), self.view.time_at(self.south + orbit.SLICE))
-        return min(ends), max(ends)
-
-    @functools.cached_property
-    def id(self) -> str:
-        """As Copernicus names its products, but for the mission."""
-        begin, end = (f"{time:%Y%m%dT%H%M%S}" for time in self.times)
-        number = f"{self.view.relative_orbit:03}_{self.row:02}"
-        return f"SYN{self.view.platform}_IW_GRDH_1SDV_{begin}_{end}_{number}{self.product}"
+class Image(Product):
+    """A product, and where it is on the map."""
 
     @functools.cached_property
     def footprint(self) -> BaseGeometry:
@@ -123,29 +102,32 @@ class Image:
         return shapely.MultiPolygon([*shapely.get_parts(near), *shapely.get_parts(back)])
 
 
-def routes(published: Published) -> Blueprint:
-    """The addresses below `ROOT`; ``published`` says when the images of a pass appear."""
+def routes(published: Published, about: About) -> Blueprint:
+    """The addresses below `ROOT`.
+
+    ``published`` says when the images of a pass appear, ``about`` what a product is like.
+    """
     api = Blueprint("stac", __name__, url_prefix=ROOT)
     api.register_error_handler(Refused, _explain)
     _discovery_routes(api)
 
     @api.get("/search")
     def search() -> Response:
-        return _page(_query(_flat(request.args)), published, f"{_root()}/search")
+        return _page(_query(_flat(request.args)), published, about, f"{_root()}/search")
 
     @api.post("/search")
     def search_with_body() -> Response:
         body = request.get_json(silent=True)
         if not isinstance(body, dict):
             _refuse("The body is no JSON object.")
-        return _page(_query(body), published, f"{_root()}/search", body)
+        return _page(_query(body), published, about, f"{_root()}/search", body)
 
     @api.get("/collections/<identifier>/items")
     def items(identifier: str) -> Response:
         _require_collection(identifier)
         given = _flat(request.args)
         url = f"{_root()}/collections/{COLLECTION_ID}/items"
-        return _page(_query(given, ("bbox", "datetime", "limit", "token")), published, url)
+        return _page(_query(given, ("bbox", "datetime", "limit", "token")), published, about, url)
 
     @api.get("/collections/<identifier>/items/<item>")
     def one(identifier: str, item: str) -> Response:
@@ -153,7 +135,7 @@ def routes(published: Published) -> Blueprint:
         found = next(_images(Query(ids=frozenset([item])), published), None)
         if found is None:
             _refuse(f"There is no item {item}.", 404)
-        return _geojson(_item(found[2], published))
+        return _geojson(_item(found[2], published, about))
 
     return api
 
@@ -344,14 +326,14 @@ def _of_day(day: dt.date, query: Query, published: Published) -> Iterator[Image]
         if published(view) > now:
             continue
         for row in _rows(view, boxes):
-            image = Image(view, row, PRODUCTS[0])
+            image = Image(view, row)
             if query.area is not None and not image.footprint.intersects(query.area):
                 continue
             begin = image.times[0]
             if (query.first and begin < query.first) or (query.last and begin > query.last):
                 continue
-            for product in PRODUCTS:
-                version = replace(image, product=product)
+            for name in VERSIONS:
+                version = replace(image, version=name)
                 if query.ids is None or version.id in query.ids:
                     yield version
 
@@ -386,7 +368,9 @@ def _reaches(state: str) -> list[tuple[float, float]]:
 # --- what is answered --------------------------------------------------------------------
 
 
-def _page(query: Query, published: Published, url: str, body: Json | None = None) -> Response:
+def _page(
+    query: Query, published: Published, about: About, url: str, body: Json | None = None
+) -> Response:
     """Up to ``limit`` items, and a link to the next page if there is one."""
     found = list(itertools.islice(_images(query, published), query.limit + 1))
     shown = [image for _, _, image in found[: query.limit]]
@@ -394,7 +378,7 @@ def _page(query: Query, published: Published, url: str, body: Json | None = None
     if len(found) > query.limit:
         day, number, _ = found[-1]
         links.append(_next(url, f"{day}.{number}", body))
-    features = [_chosen(_item(image, published), *query.fields) for image in shown]
+    features = [_chosen(_item(image, published, about), *query.fields) for image in shown]
     answer = {"type": "FeatureCollection", "features": features, "links": links}
     return _geojson({**answer, "numberReturned": len(features)})
 
@@ -428,8 +412,9 @@ def _chosen(item: Json, wanted: frozenset[str], unwanted: frozenset[str]) -> Jso
     return shown
 
 
-def _item(image: Image, published: Published) -> Json:
-    view, (begin, end) = image.view, image.times
+def _item(image: Image, published: Published, about: About) -> Json:
+    view, (begin, end), kind = image.view, image.times, about(image.id)
+    satellite = kind.satellite or view.platform
     created = _iso(published(view))
     item = f"/collections/{COLLECTION_ID}/items/{image.id}"
     return {
@@ -449,15 +434,16 @@ def _item(image: Image, published: Published) -> Json:
             "end_datetime": _iso(end),
             "created": created,
             "updated": created,
-            "platform": f"synthetic-1{view.platform.lower()}",
+            "platform": f"synthetic-1{satellite.lower()}",
             "constellation": "synthetic",
             "instruments": ["c-sar"],
             "sat:orbit_state": view.orbit.lower(),
             "sat:relative_orbit": view.relative_orbit,
             "sar:instrument_mode": "IW",
             "sar:frequency_band": "C",
-            "sar:polarizations": ["VV", "VH"],
+            "sar:polarizations": list(kind.polarisations),
             "sar:product_type": "GRD",
+            "product:type": TYPES[satellite],
         },
         "assets": {},
         "links": [

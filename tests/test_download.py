@@ -61,7 +61,9 @@ def archive(tmp_path):
 
 def ordered(tile, day=DAY, orbit="any"):
     """The cube that the sandbox reads from an order: its reader is not ours."""
-    order = remote.order(Chunk(tile, day, orbit), download.COLLECTION, download.BANDS, 0.001)
+    order = remote.order(
+        Chunk(tile, day, orbit), download.COLLECTION, download.BANDS, 0.001, "MAPZEN"
+    )
     return graph.read({"process_graph": order}).cube
 
 
@@ -110,7 +112,7 @@ def test_an_orbit_is_filtered_in_the_collections_own_words():
 def test_another_order_has_another_digest():
     tiles = (Tile(7, 50, 8, 50.5), Tile(7, 50, 7.5, 50.5))
     orders = [
-        remote.order(Chunk(tile, day, orbit), "SENTINEL1_GRD", bands, 0.001)
+        remote.order(Chunk(tile, day, orbit), "SENTINEL1_GRD", bands, 0.001, "MAPZEN")
         for tile, day, orbit, bands in itertools.product(
             tiles, (DAY, DAY + dt.timedelta(days=1)), ("any", "ascending"), (("VV",), ("VV", "VH"))
         )
@@ -156,7 +158,7 @@ def test_what_is_known_to_be_empty_is_not_asked_for_until_told(tmp_path):
         return len(made.missing), len(made.empty)
 
     chunk = Chunk(Tile(7, 50, 8, 50.5), DAY)
-    order = remote.order(chunk, download.COLLECTION, download.BANDS, download.MARGIN)
+    order = download._order(chunk)
     (row,) = journal.plan("cdse", [(chunk, remote.digest(order))])
     assert planned() == (2, 0)
     journal.note(row, State.EMPTY)
@@ -421,7 +423,7 @@ def test_of_two_orders_with_one_title_one_is_used_and_the_other_removed(sandbox,
     """As after an order that took so long that it was repeated."""
     journal, connection = journal_of(archive), connect(sandbox.url)
     (chunk,) = plan(archive, 1, 1).missing
-    order = remote.order(chunk, download.COLLECTION, download.BANDS, download.MARGIN)
+    order = download._order(chunk)
     (row,) = journal.plan(LABEL, [(chunk, remote.digest(order))])
     journal.note(row, State.CREATING)
     journal.close()
@@ -436,7 +438,7 @@ def test_a_title_is_found_on_any_page_of_the_list(sandbox, archive, monkeypatch)
     monkeypatch.setattr(remote, "PAGE", 2)
     connection = connect(sandbox.url)
     (chunk,) = plan(archive, 1, 1).missing
-    order = remote.order(chunk, download.COLLECTION, download.BANDS, download.MARGIN)
+    order = download._order(chunk)
     ids = {f"{archive.path} {n}": connection.create(order, f"{archive.path} {n}") for n in range(5)}
     for title, job_id in ids.items():
         assert [found for found, _ in connection.find(title)] == [job_id]

@@ -331,6 +331,8 @@ def only(process, **arguments):
     return {"process_graph": {"n": {"process_id": process, "arguments": arguments, "result": True}}}
 
 
+S2 = changed("load", "id", "SENTINEL2_L2A")["load"]
+S2["arguments"]["bands"] = ["B04"]
 VALUE = {"from_parameter": "value"}
 DATA = {"from_parameter": "data"}
 REFUSED = {
@@ -357,8 +359,20 @@ REFUSED = {
         changed("sigma", "options", {"tile": 1}),
         "ProcessParameterInvalid",
     ),
-    "another elevation model": (
+    "an unknown elevation model": (
         changed("sigma", "elevation_model", "SRTM"),
+        "ProcessParameterInvalid",
+    ),
+    "backscatter of another collection": (
+        {**changed("load", "id", "SENTINEL2_L2A"), "load": S2},
+        "ProcessParameterInvalid",
+    ),
+    "another collection that is known": (
+        {**changed("reduce", "data", {"from_node": "load"}), "load": S2},
+        "CollectionNotFound",
+    ),
+    "a filter on polarisations of numbers": (
+        changed("load", "properties", {"polarisation": only("eq", x=VALUE, y=5)}),
         "ProcessParameterInvalid",
     ),
     "another format": (changed("save", "format", "GTiff"), "FormatUnsupported"),
@@ -395,7 +409,7 @@ REFUSED = {
         "ProcessParameterInvalid",
     ),
     "a filter for another orbit": (
-        changed("load", "properties", {"sat:orbit_state": only("eq", x=VALUE, y="ascending")}),
+        changed("load", "properties", {"sat:orbit_state": only("eq", x=VALUE, y="sideways")}),
         "ProcessParameterInvalid",
     ),
     "a filter by another process": (

@@ -30,7 +30,7 @@ imaged = st.floats(orbit.SOUTH_LIMIT + 1, orbit.NORTH_LIMIT - 1)
 
 def order(box, day=DAY, days=1, bands=("VV", "VH"), orbit_state=None, reducer="first"):
     start = dt.datetime.combine(day, dt.time(), dt.UTC)
-    cube = Cube(box, start, start + dt.timedelta(days=days), bands, orbit_state, reducer)
+    cube = Cube(box, start, start + dt.timedelta(days=days), bands, orbit_state, reducer, "OFF")
     return Order(cube, "netCDF")
 
 
