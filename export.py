@@ -17,7 +17,7 @@ import datetime as dt
 import errno
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,7 @@ TIF_CACHE = 256  # MB that GDAL keeps of what it reads and writes
 DISK_FULL = 1_000_000  # bytes; with less free space a failed write is taken for a full disk
 SPACE_FACTOR = 1.1  # free disk asked for before writing, per uncompressed byte
 
-_DIFFERS = "what is read back from it is not what was written to it"
+_DIFFERS = "it does not read back as it was written"
 
 Progress = Callable[[int, int], None]
 Place = tuple[int, ...]  # of a block: the index of its first value along each dimension
@@ -92,6 +92,14 @@ def export(
             case _:
                 _save_png(series.plot(dataset), temporary)
     return path
+
+
+def has_pixels(dataset: xr.Dataset) -> bool:
+    """Whether a grid has a value anywhere; a lazy one is computed until one is found."""
+    bands, is_here = drawing.grid_bands(dataset), not drawing.is_lazy(dataset)
+    found = _each_block(_in_blocks(dataset), bands, _have_values, is_here, None)
+    with contextlib.closing(found):  # what has not begun by then is left
+        return any(has for _, has in found)
 
 
 def save_figure(figure: Figure, path: str | Path, overwrite: bool = False) -> Path:
@@ -363,7 +371,7 @@ def _each_block(
     work: Callable[..., Any],
     is_here: bool,
     progress: Progress | None,
-) -> Iterator[tuple[Place, Any]]:
+) -> Generator[tuple[Place, Any], None, None]:
     """For each block its place, and what ``work(names, arrays, whole shape)`` makes of it."""
     import dask
 
@@ -380,6 +388,10 @@ def _each_block(
 
 def _with_plain_gaps(_names: list[str], arrays: list[Vector], _whole: object) -> list[Vector]:
     return [plain_gaps(array) for array in arrays]
+
+
+def _have_values(_names: list[str], arrays: list[Vector], _whole: object) -> bool:
+    return any(not np.isnan(array).all() for array in arrays)
 
 
 def _save_png(figure: Figure, path: Path) -> None:

@@ -36,7 +36,6 @@ BESIDE = (3.3, 5.2)  # inch, the most that a panel's map may take when panels st
 STACKED = (6.6, 2.9)  # inch, as above, when a wide box stacks its panels
 ALONE = (5.6, 5.6)  # inch, as above, for a single panel
 SMALLEST = (1.1, 0.8)  # inch, the least room that a panel gets, however thin its box
-EMPTY_RANGE = (-25.0, 0.0)  # dB, the range of a colour bar when nothing was seen
 NARROWEST_RANGE = 1.0  # dB
 EARTH_RADIUS, EARTH_E2 = 6_378_137.0, 0.006_694_379_990_14  # WGS84: m, squared eccentricity
 
@@ -45,9 +44,11 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 0.95, 0.25, 0.85, 0.5  # inch, around the panels
 _BAR, _ROW = 0.12, 0.27  # inch, thickness of a colour bar, height of a row of the key
 _BESIDE, _BELOW, _FOOT = 1.25, 0.4, 0.4  # inch, room for bars beside and below, source line
 _GREY = "0.7"
+_ANY = (0.0, 1.0)  # dB, to draw by what has no range; it is not written anywhere
 QUANTITY = r"$\sigma^0$ (dB)"
 
 Range = tuple[float, float]
+Ranges = dict[str, Range | None]  # by channel; None where no pixel has a value in dB
 Box = tuple[float, float, float, float]  # west, east, south, north: degrees, as matplotlib has it
 Image = NDArray[np.float32]
 
@@ -85,7 +86,10 @@ def plot(dataset: xr.Dataset) -> Figure:
 
 
 def plot_ranges(figure: Figure) -> dict[str, Range]:
-    """The dB that `plot` drew darkest and brightest, by band, and of the ratio "VV/VH"."""
+    """The dB that `plot` drew darkest and brightest, by band, and of the ratio "VV/VH".
+
+    What no pixel has a value of is not among them.
+    """
     ranges = {}
     for axes in figure.axes:
         match str(axes.get_label()).split():
@@ -117,11 +121,14 @@ def to_db(power: Image) -> Image:
         return np.asarray(10 * np.log10(power), dtype=np.float32)
 
 
-def db_range(values: Image) -> Range:
-    """The `PERCENTILES` of the finite dB values, at least `NARROWEST_RANGE` apart."""
+def db_range(values: Image) -> Range | None:
+    """The `PERCENTILES` of the finite dB values, at least `NARROWEST_RANGE` apart.
+
+    None where there is no such value: no number is shown that no pixel gave.
+    """
     finite = values[np.isfinite(values)]
     if finite.size == 0:
-        return EMPTY_RANGE
+        return None
     low, high = (float(v) for v in np.percentile(finite, PERCENTILES))
     if high - low < NARROWEST_RANGE:
         middle = (low + high) / 2
@@ -272,7 +279,12 @@ def _draw_band(
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    image = draw_grey(axes, to_db(power), db_range(to_db(power)), box)
+    limits = db_range(to_db(power))
+    image = draw_grey(axes, to_db(power), limits, box)
+    if limits is None:
+        bar.set(xticks=[], yticks=[])
+        (bar.set_ylabel if upright else bar.set_xlabel)(f"{name}: no value", fontsize=_TEXT)
+        return
     orientation = "vertical" if upright else "horizontal"
     colours = axes.figure.colorbar(
         image, cax=bar, orientation=orientation, extend="both", extendfrac=0.03
@@ -286,8 +298,9 @@ def _draw_band(
     bar.set_label(f"{name} range {'y' if upright else 'x'}")
 
 
-def draw_grey(axes: Axes, decibel: Image, limits: Range, box: Box) -> AxesImage:
-    """An image in dB, black to white over a range."""
+def draw_grey(axes: Axes, decibel: Image, limits: Range | None, box: Box) -> AxesImage:
+    """An image in dB, black to white over a range; without one, what is not a gap is black."""
+    limits = limits or _ANY
     _hatch(axes, box)
     return axes.imshow(
         np.where(decibel == -np.inf, limits[0], decibel),
@@ -310,28 +323,25 @@ def channels(power: dict[str, Image]) -> dict[str, Image]:
         return {"VV": vv, "VH": vh, "VV/VH": vv - vh}
 
 
-def draw_colours(axes: Axes, power: dict[str, Image], ranges: dict[str, Range], box: Box) -> None:
+def draw_colours(axes: Axes, power: dict[str, Image], ranges: Ranges, box: Box) -> None:
     """The colour composite, each channel over its range of dB."""
     rgba = np.zeros((*power["VV"].shape, 4), np.float32)
     rgba[..., 3] = np.isfinite(power["VV"]) & np.isfinite(power["VH"])
     for i, (name, decibel) in enumerate(channels(power).items()):
-        low, high = ranges[name]
+        low, high = ranges[name] or _ANY
         rgba[..., i] = np.clip((np.nan_to_num(decibel, nan=low) - low) / (high - low), 0, 1)
     _hatch(axes, box)
     axes.imshow(rgba, extent=box, origin="lower", aspect=axes.get_aspect(), interpolation="nearest")
 
 
-def draw_ramps(bars: list[Axes], ranges: dict[str, Range]) -> None:
+def draw_ramps(bars: list[Axes], ranges: Ranges) -> None:
     """The key of the colour composite: a bar for each channel."""
-    for i, (name, (low, high)) in enumerate(ranges.items()):
+    for i, (name, limits) in enumerate(ranges.items()):
         ramp = np.zeros((1, 64, 3))
         ramp[0, :, i] = np.linspace(0, 1, 64)
-        bars[i].imshow(ramp, extent=(low, high, 0, 1), aspect="auto", interpolation="bilinear")
-        bars[i].set(xticks=[], yticks=[])
-        bars[i].set_xlabel(
-            f"{name}  {_signed(low)} to {_signed(high)} dB", fontsize=_SMALL, labelpad=1.5
-        )
-        bars[i].set_label(f"{name} range x")
+        extent = (*(limits or _ANY), 0, 1)
+        bars[i].imshow(ramp, extent=extent, aspect="auto", interpolation="bilinear")
+        _name_ramp(bars[i], name, limits)
 
 
 def _hatch(axes: Axes, box: Box) -> None:
@@ -400,14 +410,18 @@ def _write_around(figure: Figure, layout: _Layout, dataset: xr.Dataset, gaps: bo
         )  # fmt: skip
 
 
-def draw_grey_ramp(bar: Axes, name: str, limits: Range) -> None:
+def draw_grey_ramp(bar: Axes, name: str, limits: Range | None) -> None:
     """The key of a grey image."""
     ramp = np.linspace(0, 1, 64)[np.newaxis]
-    bar.imshow(ramp, extent=(*limits, 0, 1), aspect="auto", cmap="gray")
+    bar.imshow(ramp, extent=(*(limits or _ANY), 0, 1), aspect="auto", cmap="gray")
+    _name_ramp(bar, name, limits)
+
+
+def _name_ramp(bar: Axes, name: str, limits: Range | None) -> None:
     bar.set(xticks=[], yticks=[])
-    low, high = (_signed(limit) for limit in limits)
-    bar.set_xlabel(f"{name}  {low} to {high} dB", fontsize=_SMALL, labelpad=1.5)
-    bar.set_label(f"{name} range x")
+    what = "no value" if limits is None else "{} to {} dB".format(*map(_signed, limits))
+    bar.set_xlabel(f"{name}  {what}", fontsize=_SMALL, labelpad=1.5)
+    bar.set_label(f"{name} range x" if limits else "")
 
 
 def when_and_how(attrs: Mapping[Any, Any]) -> str:

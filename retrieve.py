@@ -26,7 +26,7 @@ import xarray as xr
 
 from convert import DLAT, DLON, Frame
 from engine import Portable
-from export import export, georeferenced, save_figure
+from export import export, georeferenced, has_pixels, save_figure
 from figure import plot_ranges, show
 from grid import ORBITS, BBox
 from images import Image, NoData, newest, on_days, views_of, with_border
@@ -54,7 +54,8 @@ MEASURED = "contains modified Copernicus Sentinel data {year}"
 SYNTHETIC = "synthetic data (sandbox), not a measurement"
 
 __all__ = [
-    "Coverage", "NoData", "animate", "coverage_map", "days", "export", "merge", "open", "padded",
+    "Coverage", "NoData", "animate", "coverage_map", "days", "export", "has_pixels", "merge",
+    "nothing_seen", "open", "padded",
     "plot", "plot_line", "plot_ranges", "retrieve", "save_figure", "select", "show", "spacing",
     "statistics",
 ]  # fmt: skip
@@ -168,13 +169,27 @@ def retrieve(
 ) -> xr.Dataset:
     """The image of a day in memory, ``<band>(lat, lon)`` float32; all else as of `open`.
 
-    Raises as `open`, and ValueError for a grid larger than `MEMORY_MAX`.
+    Raises as `open`, NoData where no pixel has a value, and ValueError for a grid larger than
+    `MEMORY_MAX`.
     """
     bands = _bands(_layout(archive), bands)
     _check(bbox, dlat, dlon, method)
     _check_size(bbox, dlat, dlon, len(bands))
     lazy = open(archive, bbox, day, None, bands, dlat, dlon, method, orbit)
-    return lazy.isel(time=0).drop_vars("orbit").compute()
+    image = lazy.isel(time=0).drop_vars("orbit").compute()
+    if not has_pixels(image):
+        raise nothing_seen(archive, bbox, image)
+    return image
+
+
+def nothing_seen(archive: Archive, bbox: BBox, grid: xr.Dataset) -> NoData:
+    """The error for a grid of records that have not seen anything of the box."""
+    passes = "" if grid.attrs["orbit"] == "any" else f" ({grid.attrs['orbit']})"
+    return NoData(
+        f"The archive {archive.name} has records of {grid.attrs['day']}{passes} of the tiles of "
+        f"{bbox}, but they have not one pixel in this box.  Take another day, other passes or a "
+        "larger box."
+    )
 
 
 def spacing(

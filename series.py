@@ -18,7 +18,7 @@ import xarray as xr
 
 import engine
 import figure as drawing
-from figure import Box, Image, Range
+from figure import Box, Image, Ranges
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -121,7 +121,10 @@ def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
         )
         colour = f"C{number}"
         axes.fill_between(when, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(when, mean, color=colour, marker="o", markersize=3, linewidth=1, label=band)
+        label = band if np.isfinite(mean).any() else f"{band} (no value)"
+        axes.plot(when, mean, color=colour, marker="o", markersize=3, linewidth=1, label=label)
+    if not any(math.isfinite(row["mean_dB"]) for row in rows):
+        axes.set_yticks([])  # those of an empty plot are numbers that no pixel gave
     locator = AutoDateLocator()
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
@@ -202,7 +205,7 @@ def _shrunk(arrays: Sequence[Any], pixels: int) -> list[Image]:
     return [drawing.shrink(np.asarray(array), pixels, pixels) for array in arrays]
 
 
-def _ranges(images: Sequence[dict[str, Image]]) -> dict[str, Range]:
+def _ranges(images: Sequence[dict[str, Image]]) -> Ranges:
     """The range of dB of each channel, over all images."""
     seen: dict[str, list[Image]] = {}
     for power in images:
@@ -216,7 +219,7 @@ def _ranges(images: Sequence[dict[str, Image]]) -> dict[str, Range]:
     return {name: drawing.db_range(np.concatenate(parts)) for name, parts in seen.items()}
 
 
-def _draw(axes: Any, power: dict[str, Image], ranges: dict[str, Range], box: Box) -> None:
+def _draw(axes: Any, power: dict[str, Image], ranges: Ranges, box: Box) -> None:
     axes.set_aspect(_aspect(box))
     if len(power) == 2:
         drawing.draw_colours(axes, power, ranges, box)

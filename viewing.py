@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from store import Archive
 
 
+PICTURES = (".png", ".gif")  # are drawn of a coarser grid where that is enough
+
+
 @dataclass(frozen=True)
 class Wish:
     """What is to be retrieved; None is to be asked for, or has a default."""
@@ -142,8 +145,9 @@ def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
     with working("reading and regridding"):
         grid = in_memory(lazy)
         picture = pictured(archive, wish, grid)
+        require_pixels(archive, wish, grid, picture)
         figure = retrieve.plot(picture)
-    say_what_it_is(grid, wish, retrieve.plot_ranges(figure))
+    say_what_it_is(grid, picture, wish, retrieve.plot_ranges(figure))
     for name, replace in wish.targets.items():
         with working(f"writing {Path(name).name}") as progress:
             suffix = Path(name).suffix.lower()
@@ -211,10 +215,55 @@ def pictured(archive: Archive, wish: Wish, grid: xr.Dataset) -> xr.Dataset:
     return opened(archive, wish, retrieve.spacing(wish.bbox, most=most)).compute()
 
 
-def say_what_it_is(grid: xr.Dataset, wish: Wish, ranges: dict[str, tuple[float, float]]) -> None:
+def require_pixels(archive: Archive, wish: Wish, grid: xr.Dataset, picture: xr.Dataset) -> None:
+    """NoData if nothing was seen of the box, so that nothing is written.
+
+    A grid beyond memory is looked at if it will be written, first where the picture, which is
+    coarser, has something: then a single block of it is computed once more.
+    """
+    import retrieve
+
+    assert wish.bbox is not None
+    written = any(not name.lower().endswith(PICTURES) for name in wish.targets) or wish.lines
+    looked_at = grid if written else picture
+    likely = retrieve.has_pixels(picture)
+    if looked_at is picture or (likely and retrieve.has_pixels(around_a_pixel(grid, picture))):
+        seen = likely
+    else:
+        seen = retrieve.has_pixels(looked_at)
+    if not seen:
+        raise retrieve.nothing_seen(archive, wish.bbox, grid)
+
+
+def around_a_pixel(grid: xr.Dataset, picture: xr.Dataset) -> xr.Dataset:
+    """What a grid has in a pixel of a coarser picture of it that has a value."""
+    import numpy as np
+
+    bands = [values for values in picture.data_vars.values() if values.ndim > 1]
+    place = np.argwhere(np.logical_or.reduce([values.notnull().values for values in bands]))[0]
+    where: dict[str, slice] = {}
+    for dim, index in zip(bands[0].dims, place, strict=True):
+        share = grid.sizes[dim] / picture.sizes[dim]
+        where[str(dim)] = slice(int(index * share), int((index + 1) * share) + 1)
+    return grid.isel(where)
+
+
+def unseen_days(picture: xr.Dataset) -> int:
+    """How many days of a picture have no pixel."""
+    import retrieve
+
+    days = (picture.isel(time=i) for i in range(picture.sizes["time"]))
+    return sum(not retrieve.has_pixels(day) for day in days)
+
+
+def say_what_it_is(
+    grid: xr.Dataset, picture: xr.Dataset, wish: Wish, ranges: dict[str, tuple[float, float]]
+) -> None:
     """The range of each band, the days, what was mixed, and where the data came from."""
     if wish.is_series:
-        tell(f"  {count(grid.sizes['time'], 'day')}, {grid.attrs['day']}")
+        empty = unseen_days(picture)
+        some = f", {count(empty, 'day')} without a pixel in the box" if empty else ""
+        tell(f"  {count(grid.sizes['time'], 'day')}, {grid.attrs['day']}{some}")
     if "days_used" in grid.attrs and not wish.is_series:
         tell(f"  of {grid.attrs['days_used'].replace(' ', ', ')}")
     for band, (low, high) in ranges.items():

@@ -206,3 +206,42 @@ def test_the_numbers_and_the_line_are_written(tmp_path):
     assert Image.open(tmp_path / "a.png").size[0] == round(7.2 * figure.DPI)
     with pytest.raises(ValueError, match=r"must end in \.png or \.csv"):
         save_line(rows, dataset.attrs, tmp_path / "a.nc")
+
+
+# --- nothing seen ---
+
+
+def texts(drawn):
+    """All that is written in a figure and its key, but for ticks of the map."""
+    found = [text.get_text() for text in drawn.texts]
+    for axes in drawn.axes:
+        found += [axes.get_xlabel(), axes.get_ylabel()]
+        if not axes.get_ylabel().startswith("Latitude") and not axes.get_xlabel().startswith("Lon"):
+            found += [tick.get_text() for tick in axes.get_yticklabels()]
+    return found
+
+
+@pytest.mark.parametrize("days", [1, 2])
+@pytest.mark.parametrize("bands", [("VV", "VH"), ("VH",)])
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+@pytest.mark.parametrize("rows", [20, 90])
+def test_what_no_pixel_gave_has_no_number_in_a_figure(days, bands, value, rows):
+    dataset = cube(days, bands=bands, rows=rows)
+    dataset["VH"] = dataset["VH"].copy(data=np.full_like(dataset["VH"], value))
+    drawn = plot(dataset)
+    assert set(figure.plot_ranges(drawn)) == {"VV"} & set(bands)
+    assert any("no value" in text for text in texts(drawn))
+    assert not any("25.0" in text or "1.0 dB" in text for text in texts(drawn))
+    numbers = [text for text in texts(drawn) if "VH" in text and " dB" in text and " to " in text]
+    assert numbers == []
+
+
+def test_a_line_of_days_without_a_pixel_has_no_numbers_at_its_side():
+    dataset = cube(3)
+    dataset["VH"] = dataset["VH"] * np.float32("nan")
+    rows = statistics(dataset)
+    drawn = plot_line(rows, dataset.attrs)
+    _, names = drawn.axes[0].get_legend_handles_labels()
+    assert names == ["VV", "VH (no value)"]
+    drawn = plot_line([row for row in rows if row["band"] == "VH"], dataset.attrs)
+    assert not drawn.axes[0].get_yticks().size

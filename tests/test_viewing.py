@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import math
 import sys
 
+import healpy
 import numpy as np
 import pytest
 import xarray as xr
@@ -14,8 +16,10 @@ from PIL import GifImagePlugin
 import engine
 import figure
 import main
+import mosaic
 import retrieve
 from grid import BBox, Chunk, Tile
+from healpix import runs_to_ids
 from outcome import DONE, FAILED, NO_DATA, USAGE
 from store import Archive
 from tests.test_mosaic import cells_of
@@ -154,3 +158,103 @@ def test_a_cluster_that_is_not_there_is_one_line(archive, capsys, monkeypatch):
     day = ("--day", "2026-01-20", "--output", "a.png")
     assert run(*day, "--scheduler", "tcp://127.0.0.1:9") == FAILED
     assert "There is no dask scheduler at tcp://127.0.0.1:9" in capsys.readouterr().err
+
+
+# --- boxes without a pixel ---
+
+EAST = ("--bbox", "7.7,50.1,7.9,50.3")
+UNSEEN_DAY = ("--day", "2026-03-01")
+SEVERAL_UNSEEN = ("--start", "2026-03-01", "--end", "2026-03-07")
+
+
+@pytest.fixture
+def west_only(archive):
+    """Two more days on which the western half of the tile alone was seen."""
+    for days in (0, 6):
+        cells = cells_of(TILE, seed=days)
+        ids = runs_to_ids(cells["start_ipix"].values, cells["run_len"].values)
+        lon, _ = healpy.pix2ang(4096, ids.astype(int), nest=True, lonlat=True)
+        for band in ("VV", "VH"):
+            cells[band][lon > 7.5] = np.nan
+        cells["count"][lon > 7.5] = 0
+        day = dt.date(2026, 3, 1) + dt.timedelta(days=days)
+        archive.write(Chunk(TILE, day, "descending"), cells)
+    return archive
+
+
+@pytest.mark.parametrize("size", ["in memory", "beyond memory"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (*UNSEEN_DAY, "--output", "a.png"),
+        (*UNSEEN_DAY, "--output", "a.nc", "--output", "b.tif"),
+        (*UNSEEN_DAY, "--output", "a.tif", "--orbit", "descending"),
+        (*UNSEEN_DAY, "--output", "a.tif", "--orbit", "any", "--dlat", "0.05", "--dlon", "0.05"),
+        ("--day", "2026-03-04", "--as-of", "10", "--output", "a.nc"),
+        (*SEVERAL_UNSEEN, "--output", "a.png", "--output", "a.gif"),
+        (*SEVERAL_UNSEEN, "--line", "l.csv", "--line", "l.png"),
+        (*SEVERAL_UNSEEN, "--output", "a.nc", "--line", "l.csv"),
+    ],
+)
+def test_a_box_without_a_pixel_is_no_data_and_nothing_is_written(
+    west_only, capsys, tmp_path, monkeypatch, arguments, size
+):
+    if size == "beyond memory":
+        monkeypatch.setattr(retrieve, "MEMORY_MAX", 1000)
+        monkeypatch.setattr(retrieve, "PICTURE_MAX", 50)
+        monkeypatch.setattr(retrieve, "SERIES_MAX", 20)
+    before = sorted(tmp_path.iterdir())
+    assert main.main(["retrieve", *EAST, "--no-show", *arguments]) == NO_DATA
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "not one pixel in this box" in err
+    assert "dB" not in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("memory", [2_000_000_000, 1000])
+def test_one_day_with_pixels_is_enough_and_the_others_are_counted(
+    west_only, capsys, monkeypatch, memory
+):
+    monkeypatch.setattr(retrieve, "MEMORY_MAX", memory)
+    days = ("--start", "2026-02-01", "--end", "2026-03-07", "--orbit", "descending")
+    files = ("--output", "a.gif", "--output", "a.tif", "--line", "l.csv", "--line", "l.png")
+    step = ("--dlat", "0.004", "--dlon", "0.006")
+    assert main.main(["retrieve", *EAST, "--no-show", *days, *step, *files]) == DONE
+    out, err = capsys.readouterr()
+    assert out.split() == list(files[1::2])
+    assert "3 days, 2026-02-01 to 2026-03-07, 2 days without a pixel in the box" in err
+    rows = [line.split(",") for line in open("l.csv").read().splitlines()]  # noqa: PTH123, SIM115
+    assert [row[3:] for row in rows[3:]] == [["", "", "", "0.000"]] * 4
+
+
+def test_a_grid_beyond_memory_is_not_computed_twice_to_know_that_it_has_pixels(
+    west_only, monkeypatch
+):
+    """The blocks that are read: once for the picture, once to look, and once for the file."""
+    read, found = mosaic.Cube.read, []
+
+    def noted(cube, *where):
+        found.append(cube.frame.lat.size)
+        return read(cube, *where)
+
+    monkeypatch.setattr(mosaic.Cube, "read", noted)
+    monkeypatch.setattr(mosaic, "BLOCK", 32)
+    monkeypatch.setattr(retrieve, "MEMORY_MAX", 1000)
+    monkeypatch.setattr(retrieve, "PICTURE_MAX", 30)
+    fine = ("--dlat", "0.001", "--dlon", "0.0015", "--output", "a.nc")
+    assert (
+        main.main(["retrieve", "--bbox", "7.2,50.1,7.9,50.3", "--no-show", *UNSEEN_DAY, *fine])
+        == DONE
+    )
+    blocks = math.ceil(200 / 32) * math.ceil(0.7 / 0.0015 / 32)
+    assert blocks < found.count(200) <= blocks + 4
+
+
+def test_retrieve_says_no_data_and_a_lazy_grid_is_all_gaps(west_only):
+    box, day = BBox(7.7, 50.1, 7.9, 50.3), dt.date(2026, 3, 1)
+    with pytest.raises(retrieve.NoData, match="not one pixel in this box"):
+        retrieve.retrieve(west_only, box, day)
+    grid = retrieve.open(west_only, box, day)
+    assert not retrieve.has_pixels(grid)
+    assert retrieve.has_pixels(retrieve.open(west_only, BBox(7.4, 50.1, 7.9, 50.3), day))
