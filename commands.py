@@ -20,7 +20,7 @@ import click
 import asking
 from asking import EXAMPLE_AREA, EXAMPLE_DAY
 from ordering import run_download
-from outcome import DONE, FAILED
+from outcome import DONE, FAILED, NO_DATA
 from places import (
     describe,
     downloads_folder,
@@ -28,12 +28,13 @@ from places import (
     open_archive,
     open_journal,
 )
-from terminal import begin, choose, confirm, count, size, somebody_is_there, tell
+from terminal import begin, choose, confirm, count, duration, size, somebody_is_there, tell
 from viewing import run_retrieve
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from claims import Standing
     from journal import Request, Row
     from store import Archive
 
@@ -169,6 +170,37 @@ def run_verify(archive_path: str, remove: bool = False, ask_first: bool = False)
             "`download` of the same area and days orders it again."
         )
     return FAILED
+
+
+def run_claims(archive_path: str, release: str | None = None) -> int:
+    """Print which machine orders which chunk, or end the claims of one that is gone."""
+    from download import CLAIM_LASTS
+    from progress import print_table
+
+    archive = open_archive(archive_path)
+    claims = archive.claims("", CLAIM_LASTS)
+    if claims is None:
+        tell(f"{archive.name} is not in an object store: one lock beside it is all it needs.")
+        return DONE
+    if release is not None:
+        freed = claims.free(release)
+        for name in freed:
+            click.echo(name)
+        tell(f"Released: {count(len(freed), 'chunk')} of {release}.  Whoever asks may order them.")
+        return DONE if freed else NO_DATA
+    rows = [
+        [s.chunk, s.claim.holder, duration(s.age), state_of(s, claims.is_over(s)), s.claim.title]
+        for s in claims.standing()
+    ]
+    print_table(["chunk", "machine", "sign of life", "state", "job"], rows)
+    return DONE
+
+
+def state_of(standing: Standing, is_over: bool) -> str:
+    """Whether a chunk may be had."""
+    if standing.claim.released:
+        return "released"
+    return "gone" if is_over else "claimed"
 
 
 def run_demo() -> int:

@@ -35,7 +35,7 @@ import remote
 from catalogue import CatalogueError, Cover
 from grid import ORBITS, BBox, Chunk, Tile, days, iter_tiles_covering
 from journal import Journal, Request, Row, State
-from scheduler import Event, Pace, Purse, Result, Scheduler, Summary
+from scheduler import Claims, Event, Pace, Purse, Result, Scheduler, Summary
 from trouble import CreditsNeeded, LimitReached, LoginNeeded, Unwanted
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ KEEP_RAW = False  # keep the netCDF files after they are archived
 BACKOFF = (1.0, 300.0)  # s, first and longest wait after a passing trouble
 PATIENCE = 24 * 3600  # s with one chunk's troubles, while the back end answers otherwise
 STUCK_AFTER = 12 * 3600  # s without a change of a job's status; then it is canceled
+# A restart or an evening without a network is survived, and what a dead machine had begun is
+# ordered by another one the same day.
+CLAIM_LASTS = 3 * 3600  # s for which a chunk is kept from other machines without a sign of life
 
 # Typical of one job for a tile of CHUNK_SIZE, until there is a history of our own.
 TYPICAL_SECONDS = 600.0  # from start to finish
@@ -318,12 +321,14 @@ def run(
     *,
     pace: Pace = PACE,
     keep_raw: bool = KEEP_RAW,
+    claims: Claims | None = None,
 ) -> Summary:
     """Bring every missing chunk of the plan to its end: archived, no data, or failed.
 
     ``folder`` is that of the journal.  ``handle`` archives a `Result` and reads it back;
     it returns False if the file holds no measured pixel.  It is called in a thread of its
-    own, ``observer`` in the caller's.  ``Summary.stopped`` tells why a run ended early:
+    own, ``observer`` in the caller's.  ``claims`` tells what other machines order, where
+    several fill one archive.  ``Summary.stopped`` tells why a run ended early:
     LoginNeeded, CreditsNeeded, Unwanted by the handler, or OSError for a full disk.  Raises
     `Interrupted`, and JournalError.
     """
@@ -333,7 +338,7 @@ def run(
         scheduler = Scheduler(
             connection, journal, _order, handle, archive_has, events.put, pace,
             label=plan.backend, collection=COLLECTION, bands=BANDS,
-            folder=folder / "raw", keep_raw=keep_raw, purse=_purse(plan),
+            folder=folder / "raw", keep_raw=keep_raw, purse=_purse(plan), claims=claims,
         )  # fmt: skip
         number = _take_on(scheduler, plan, journal, archive_has)
         deciding = threading.Thread(target=scheduler.run, daemon=True)
@@ -350,7 +355,8 @@ def run(
         if scheduler.error:
             raise scheduler.error
         # One that came to its limit is done as far as was wanted.
-        if not scheduler.summary.left or isinstance(scheduler.summary.stopped, LimitReached):
+        unfinished = scheduler.summary.left or scheduler.summary.elsewhere
+        if not unfinished or isinstance(scheduler.summary.stopped, LimitReached):
             journal.close_request(number)
         journal.close()
     return scheduler.summary

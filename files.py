@@ -68,3 +68,13 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def local_path(name: str) -> Path:
+    """The path of a file or folder that may be named by a ``file:`` URL."""
+    if not name.startswith("file:"):
+        return Path(name)
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    return Path(url2pathname(urlsplit(name).path))

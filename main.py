@@ -250,6 +250,26 @@ def login(archive_path: str, **answers: Any) -> int:
 
 
 @cli.command()
+@click.option(
+    "--release", metavar="MACHINE", help="End the claims of this machine, by its name or number."
+)
+@archive_option
+@debug_option
+def claims(archive_path: str, release: str | None) -> int:
+    """List which machine orders which chunk of an archive in an object store.
+
+    A machine that downloads claims its chunks, so that no other one pays for them, too.  The
+    claims of one that is gone end by themselves after some hours, or by --release.
+
+    \b
+    Examples:
+      main.py claims --archive s3://bucket/sentinel1.zarr
+      main.py claims --archive s3://bucket/sentinel1.zarr --release laptop
+    """
+    return commands.run_claims(archive_path, release)
+
+
+@cli.command()
 @debug_option
 def demo() -> int:
     """Do the whole job once; no account, no network.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from trouble import LimitReached
 
 if TYPE_CHECKING:
     from download import Cover, Pace, Plan, Result, Summary
+    from scheduler import Claims
     from store import Archive
 
 EMBEDDED_POLL = 1.0  # s between two questions to a back end that is ours alone
@@ -188,7 +190,7 @@ def carry_out(plan: Plan, archive: Archive) -> Summary:
         import embedded
 
         address = embedded.back_end(folder / "sandbox", tell)
-    with address as url:
+    with address as url, claims_on(archive) as claims:
         connection = download.connect(
             url, interactive=somebody_is_there(), label=plan.backend, show=tell
         )
@@ -196,7 +198,23 @@ def carry_out(plan: Plan, archive: Archive) -> Summary:
             len(plan.missing) + len(plan.begun), plan.estimate, pace.max_inflight
         ) as progress:
             handle = archiver(archive, progress.step)
-            return download.run(plan, connection, folder, handle, archive.has, progress, pace=pace)
+            return download.run(
+                plan, connection, folder, handle, archive.has, progress, pace=pace, claims=claims
+            )
+
+
+@contextlib.contextmanager
+def claims_on(archive: Archive) -> Iterator[Claims | None]:
+    """What other machines order, for as long as this one downloads; None for a folder."""
+    import download
+
+    with contextlib.closing(open_journal(archive.name)) as journal:
+        claims = archive.claims(journal.id, download.CLAIM_LASTS)
+    if claims is None:
+        yield None
+        return
+    with claims.kept({chunk.name for chunk in archive.chunks()}):
+        yield claims
 
 
 def archiver(archive: Archive, step: Callable[[Chunk, str], None]) -> Callable[[Result], bool]:
@@ -236,6 +254,14 @@ def report(summary: Summary, plan: Plan, folder: Path) -> int:
         ["archived by another process", str(len(summary.already)), ""],
         ["no data", str(len(summary.empty)), ""],
         *(["failed", chunk.name, reason] for chunk, reason in summary.failed),
+        *(
+            [
+                "left to another machine",
+                str(number),
+                f"{holder} orders {'it' if number == 1 else 'them'}",
+            ]
+            for holder, number in Counter(who for _, who in summary.elsewhere).items()
+        ),
         ["not finished", str(len(summary.left)), "run the same command to go on"],
         ["downloaded", size(summary.bytes), f"in {duration(summary.seconds)}"],
     ]
@@ -250,6 +276,13 @@ def report(summary: Summary, plan: Plan, folder: Path) -> int:
         tell(
             "Run the same command to try the failed ones again; `list --jobs` shows their jobs, "
             f"and {folder / 'download.log'} what happened."
+        )
+        return FAILED
+    if summary.elsewhere:
+        tell(
+            "What another machine orders will be in the archive when that is done.  Run the same "
+            "command later to make sure; `claims` lists who orders what, and `claims --release` "
+            "ends the claims of a machine that is gone."
         )
         return FAILED
     return DONE if summary.archived or summary.already or plan.archived else NO_DATA

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from files import replacing
+from files import local_path, replacing
 from terminal import count, size
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def existing_archive(path: str) -> Archive:
 def downloads_folder(archive_path: str | Path) -> Path:
     """Where the journal, the answers and the raw files of an archive are: beside it.
 
+    Beside the folder itself where it is reached by a link, so that all who fill it share one
+    journal and one lock; but what an earlier version has kept beside the link stays there.
     Those of an archive at a URL are in a folder of the user's.
     """
     name = str(archive_path)
@@ -52,7 +54,11 @@ def downloads_folder(archive_path: str | Path) -> Path:
         safe = re.sub(r"[^A-Za-z0-9.-]+", "_", name.rstrip("/"))
         digest = hashlib.sha256(name.rstrip("/").encode()).hexdigest()[:8]
         return user_data_path("sentinel1-healpix") / "downloads" / f"{safe}.{digest}"
-    path = Path(name)
+    path = local_path(name)
+    beside = path.with_name(path.name + BESIDE)
+    if not path.is_symlink() or beside.exists():
+        return beside
+    path = path.resolve()
     return path.with_name(path.name + BESIDE)
 
 

@@ -169,6 +169,8 @@ class DownloadProgress:
         if event.kind in ("archived", "empty", "failed"):
             reason = f": {event.reason}" if event.kind == "failed" else ""
             self._say(f"{self._number()} {chunk} {WORDS[event.kind]}{reason}")
+        elif event.kind == "left":
+            self._say(f"{chunk}: {event.reason} orders it; looked at again later")
         elif event.kind == "retry":
             self._say(f"{chunk}: trying again: {event.reason}")
 

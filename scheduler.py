@@ -28,7 +28,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import transfer
 from files import is_disk_full
@@ -50,6 +50,7 @@ POLL_SHARE = 0.02  # of the time without a change that may pass between two poll
 POLL_SLOWEST = 4  # times the usual wait
 LONGEST_REST = 60.0  # s
 BYTES_INTERVAL = 0.2  # s between two reports of a transfer's progress
+LOOK_AGAIN = 60.0  # s between two looks at a chunk that another machine orders
 CENT = 1e-6  # credits that are none
 
 IN_PLACE = frozenset({State.STARTING, State.QUEUED, State.RUNNING})
@@ -86,7 +87,7 @@ class Event:
     """Something happened, for whoever watches.
 
     ``kind``: "created", "started", "status", "finished", "bytes", "downloaded",
-    "archived", "empty", "failed", "retry", "waiting", "stopping".
+    "archived", "empty", "failed", "retry", "left", "waiting", "stopping".
     """
 
     kind: str
@@ -117,6 +118,7 @@ class Summary:
     failed: list[tuple[Chunk, str]] = field(default_factory=list)  # with the reason
     already: list[Chunk] = field(default_factory=list)  # found done: another process was faster
     left: list[Chunk] = field(default_factory=list)  # not at their end when the run stopped
+    elsewhere: list[tuple[Chunk, str]] = field(default_factory=list)  # with who orders it
     at_server: int = 0  # jobs that go on at the back end
     bytes: int = 0  # downloaded
     seconds: float = 0.0
@@ -160,6 +162,19 @@ class Purse:
         self.known = True
 
 
+class Claims(Protocol):
+    """Who orders which chunk, where several machines fill one archive; see `claims`."""
+
+    def claim(self, chunk: Chunk, title: str) -> str:
+        """Claim a chunk for the job with this title, or renew the claim: "", or who has it."""
+
+    def inherited(self, chunk: Chunk) -> list[str]:
+        """Titles under which machines that are gone may have ordered this chunk."""
+
+    def release(self, chunk: Chunk) -> None:
+        """Let others have a chunk."""
+
+
 @dataclass
 class _Attempt:
     """A row of the journal and what only this run knows of it."""
@@ -174,6 +189,8 @@ class _Attempt:
     busy: bool = False  # a worker has it
     refusals: int = 0
     asked_again: bool = False  # it failed in an earlier run with a result that is still there
+    holder: str = ""  # the machine that has claimed the chunk
+    last_look: bool = False  # nothing else is left to do
 
     @property
     def job_id(self) -> str:
@@ -203,6 +220,7 @@ class Scheduler:
         folder: Path,
         keep_raw: bool,
         purse: Purse,
+        claims: Claims | None = None,
     ) -> None:
         self.summary = Summary()
         self.error: Exception | None = None  # what ended the deciding thread, if not its work
@@ -210,6 +228,8 @@ class Scheduler:
         self._handle, self._archive_has, self._emit = handle, archive_has, emit
         self._pace, self._label, self._collection = pace, label, collection
         self._bands, self._folder, self._keep_raw, self._purse = bands, folder, keep_raw, purse
+        self._claims = claims
+        self._held: list[_Attempt] = []  # which other machines have claimed
         self._todo: collections.deque[_Attempt] = collections.deque()
         self._live: dict[int, _Attempt] = {}
         self._allowed = EVERYTHING
@@ -243,7 +263,8 @@ class Scheduler:
         try:
             self._sweep()
             self._hire()
-            while not self._stop.is_set() and self._unfinished():
+            self._claim_again()
+            while not self._stop.is_set() and (self._unfinished() or self._look_again()):
                 self._turn()
         except Exception as error:
             if is_disk_full(error):
@@ -263,6 +284,7 @@ class Scheduler:
     def take_stock(self) -> Summary:
         """The summary with what is left, also while the deciding thread waits for an answer."""
         live = list(self._live.values())
+        self.summary.elsewhere = [(a.row.chunk, a.holder) for a in list(self._held)]
         self.summary.left = [a.row.chunk for a in (*live, *list(self._todo))]
         self.summary.at_server = sum(a.row.state in IN_PLACE for a in live)
         return self.summary
@@ -308,6 +330,8 @@ class Scheduler:
         room = room and self._purse.allows(pending + 1)
         if room and self._todo and State.PLANNED in self._allowed:
             yield after(self._todo[0].due), self._create, self._todo[0]
+        for attempt in self._held if State.PLANNED in self._allowed else ():
+            yield after(attempt.due), self._take_back, attempt
         for attempt in are(State.ERROR):
             yield after(attempt.due), self._ask_why, attempt
         if self._count(ON_DISK) < self._pace.max_files:
@@ -339,16 +363,20 @@ class Scheduler:
     # --- what is done with a job ----------------------------------------------------
 
     def _create(self, attempt: _Attempt) -> None:
+        if self._is_anothers(attempt):
+            return
         self._todo.popleft()
         self._live[attempt.row.id] = attempt
         self._note(attempt, State.CREATING)
-        self._order_job(attempt)
+        if not self._adopt(attempt):
+            self._order_job(attempt)
 
     def _find(self, attempt: _Attempt) -> None:
         """The order may have arrived although its answer did not: look for its title."""
         found = self._remote.find(attempt.row.title)
         if not found:
-            self._order_job(attempt)
+            if not self._is_anothers(attempt) and not self._adopt(attempt):
+                self._order_job(attempt)
             return
         found.sort(key=lambda job: job[1].status == "created")
         (job_id, status), surplus = found[0], found[1:]
@@ -368,6 +396,8 @@ class Scheduler:
         self._tell("created", attempt)
 
     def _start(self, attempt: _Attempt) -> None:
+        if self._is_anothers(attempt):
+            return
         attempt.slot = self._free_slot()
         self._note(attempt, State.STARTING, started=self._journal.now())
         self._purse.open.add(attempt.row.id)
@@ -543,6 +573,87 @@ class Scheduler:
         else:
             self._broken(attempt, outcome)
 
+    # --- where other machines fill the same archive -----------------------------------
+
+    def _is_anothers(self, attempt: _Attempt) -> bool:
+        """Claim the chunk of a job that is to be ordered or started.
+
+        If another machine orders it, or is done with it, the attempt is put aside.
+        """
+        if self._claims is None:
+            return False
+        chunk = attempt.row.chunk
+        try:
+            holder = self._claims.claim(chunk, attempt.row.title)
+            done = not holder and self._archive_has(chunk)
+        except OSError as error:
+            raise Trouble(Kind.PASSING, str(error)) from error
+        if holder:
+            self._put_aside(attempt)
+            self._held.append(attempt)
+            attempt.due = self._pace.clock() + LOOK_AGAIN
+            if holder != attempt.holder:
+                attempt.holder = holder
+                self._tell("left", attempt, reason=holder)
+        elif done:
+            self._put_aside(attempt)
+            self._note(attempt, State.ARCHIVED, reason="archived by another machine")
+            self._release(attempt)
+            self.summary.already.append(chunk)
+            self._tell("archived", attempt)
+        return bool(holder) or done
+
+    def _put_aside(self, attempt: _Attempt) -> None:
+        with contextlib.suppress(ValueError):
+            self._todo.remove(attempt)
+        self._live.pop(attempt.row.id, None)
+
+    def _take_back(self, attempt: _Attempt) -> None:
+        """Have the next step of an attempt, which asks whose it is, be taken once more."""
+        self._held.remove(attempt)
+        attempt.due = self._pace.clock()
+        if attempt.row.state is State.PLANNED:
+            self._todo.appendleft(attempt)
+        else:
+            self._live[attempt.row.id] = attempt
+
+    def _look_again(self) -> bool:
+        """Look for the last time at what other machines have claimed; False if it was done."""
+        if State.PLANNED not in self._allowed:
+            return False
+        again = [attempt for attempt in self._held if not attempt.last_look]
+        for attempt in again:
+            attempt.last_look = True
+            self._take_back(attempt)
+        return bool(again)
+
+    def _adopt(self, attempt: _Attempt) -> bool:
+        """Go on with the job of a machine that is gone, if there is one that is paid for."""
+        titles = self._claims.inherited(attempt.row.chunk) if self._claims else []
+        for title in titles:
+            for job_id, status in self._remote.find(title):
+                if status.status in ("queued", "running", "finished"):
+                    self._note(attempt, State.QUEUED, job_id=job_id)
+                    self._log(attempt, f"adopted from another machine, {status.status}: {title}")
+                    self._calm(attempt)
+                    self._apply(attempt, status)
+                    return True
+        return False
+
+    def _claim_again(self) -> None:
+        """Keep others from what an earlier run has begun, unless they are at it already."""
+        for attempt in self._live.values() if self._claims else ():
+            if attempt.row.state not in ORDERING:
+                with contextlib.suppress(OSError):
+                    assert self._claims is not None
+                    self._claims.claim(attempt.row.chunk, attempt.row.title)
+
+    def _release(self, attempt: _Attempt) -> None:
+        """Let others have a chunk.  A claim that stays for a trouble ends by itself."""
+        if self._claims is not None:
+            with contextlib.suppress(OSError):
+                self._claims.release(attempt.row.chunk)
+
     # --- when something is wrong ----------------------------------------------------
 
     def _troubled(self, attempt: _Attempt, trouble: Trouble) -> None:
@@ -639,7 +750,8 @@ class Scheduler:
     def _finish(self, attempt: _Attempt, state: State, reason: str = "") -> None:
         self._note(attempt, state, reason=reason)
         self._purse.pay(attempt.row.id, None)
-        del self._live[attempt.row.id]
+        self._put_aside(attempt)
+        self._release(attempt)
         chunk = attempt.row.chunk
         if state is State.FAILED:
             self.summary.failed.append((chunk, reason))
@@ -706,6 +818,9 @@ class Scheduler:
                 threading.Thread(target=_work, args=(tasks,), daemon=True).start()
 
     def _close(self, seconds: float) -> None:
+        for attempt in (*self._todo, *self._live.values()):
+            if attempt.row.state in ORDERING:  # what is not paid for is anybody's
+                self._release(attempt)
         for tasks, count in ((self._transfers, self._pace.max_inflight), (self._handling, 1)):
             for _ in range(count):
                 tasks.put(None)

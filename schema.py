@@ -32,6 +32,7 @@ INNER = 131_072  # cells in an inner chunk of a shard: the least that a box read
 OVERVIEWS = (2, 4, 6)  # levels by which a record's overviews are coarser
 ROWS = 1024  # records in one chunk of the arrays that hold a value per record
 EMPTY = int(np.iinfo(np.uint64).max)  # in a shard's index: all cells have the fill value
+CLAIMS = ".claims"  # the folder, in an object store, of who orders what; see `claims`
 LOCK = ".lock"  # the file that a writer locks, in the root and in each tile
 
 
@@ -126,8 +127,8 @@ def root_metadata(layout: Layout) -> dict[str, Any]:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a killed writer that was about to make an archive may have left this."""
-    return name in (LOCK, ".DS_Store") or ".partial" in name
+    """Whether a writer that is about to make an archive, or was killed then, may have left this."""
+    return name in (LOCK, CLAIMS, ".DS_Store") or ".partial" in name
 
 
 def exact_size(chunk_size: Iterable[float]) -> tuple[float, float]:

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from files import local_path
+
 Bytes = npt.NDArray[np.uint8]
 BUCKETS = ("s3", "gs", "az", "memory")  # kinds of object stores
 FETCHES = 16  # requests that are under way at a time, where each takes long
@@ -192,6 +194,17 @@ class Bucket(Far):
         except FileNotFoundError:
             return None
 
+    def written(self, key: str) -> dt.datetime | None:
+        """When an object was written, by the clock of the object store; None if there is none."""
+        import obstore
+
+        try:
+            with self._explained():
+                found: dt.datetime = obstore.head(self._store, key)["last_modified"]
+                return found
+        except FileNotFoundError:
+            return None
+
     def put(self, key: str, data: Any) -> None:
         """Write or replace an object."""
         import obstore
@@ -340,10 +353,7 @@ def storage_at(path: str | Path) -> Storage:
     if not found:
         return Folder(Path(path))
     if scheme == "file":
-        from urllib.parse import urlsplit
-        from urllib.request import url2pathname
-
-        return Folder(Path(url2pathname(urlsplit(str(path)).path)))
+        return Folder(local_path(str(path)))
     if scheme in BUCKETS:
         return Bucket(str(path))
     if scheme in ("http", "https"):

@@ -30,6 +30,7 @@ import xarray as xr
 from filelock import FileLock, Timeout
 
 import healpix
+from claims import Claims
 from commit import Disk, Writer, make_folder
 from files import is_disk_full
 from grid import BBox, Chunk, Provenance, Tile
@@ -233,6 +234,15 @@ class Archive:
                 if progress is not None:
                     progress(done, total)
         return sorted(found, key=lambda damage: damage.tile)
+
+    def claims(self, machine: str, lasts: float) -> Claims | None:
+        """Who orders which chunk, for the machine with this journal; None for a folder.
+
+        What is downloaded for a folder has one journal and one lock, beside the folder.
+        ``lasts``: seconds after which the claim of a machine ends that does not renew it.
+        """
+        files = self._files
+        return Claims(files, machine, lasts) if isinstance(files, Bucket) else None
 
     # --- writing ---
 

@@ -14,7 +14,8 @@ DOWNLOADING = {
     "address",
 }  # fmt: skip
 STORING = {
-    "store", "view", "commit", "objects", "pack", "shards", "schema", "overview", "storage",
+    "store", "view", "commit", "claims", "objects", "pack", "shards", "schema",
+    "overview", "storage",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -18,8 +19,9 @@ import xarray as xr
 import convert
 import download
 from grid import tile_at
+from journal import Journal
 from store import Archive
-from tests.downloading import SIZE, run
+from tests.downloading import LABEL, QUICK, SIZE, box, connect, into, run, where_and_when
 
 
 def work(url: str, path: Path) -> None:
@@ -53,3 +55,38 @@ def _warm_up() -> None:
 
 
 _warm_up()
+
+
+def fill(
+    url: str, place: str, folder: Path, environment: dict[str, str], lasts: float, columns: int
+) -> None:
+    """Download a small request into an object store, as a machine with a home of its own."""
+    os.environ.update(environment)
+    summary = fill_here(url, place, folder, lasts, columns)
+    if summary.failed or summary.left:
+        raise RuntimeError(f"{summary.failed} {summary.left} {summary.stopped}")
+
+
+def fill_here(
+    url: str,
+    place: str,
+    folder: Path,
+    lasts: float,
+    columns: int = 2,
+    observer: Callable[[download.Event], None] = lambda _: None,
+    handle: Callable[[download.Result], bool] | None = None,
+) -> download.Summary:
+    """The same in this process."""
+    archive, journal = Archive(place), Journal(folder)
+    _, day = where_and_when()
+    made = download.plan(
+        box(columns), day, day, "any", archive.has, journal, LABEL, chunk_size=SIZE
+    )  # fmt: skip
+    claims = archive.claims(journal.id, lasts)
+    journal.close()
+    assert claims is not None
+    with claims.kept({chunk.name for chunk in archive.chunks()}):
+        return download.run(
+            made, connect(url), folder, handle or into(archive), archive.has, observer,
+            pace=QUICK, claims=claims,
+        )  # fmt: skip
