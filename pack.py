@@ -156,15 +156,18 @@ def packed_rows(group: Group, name: str, number: int, values: Any) -> memoryview
 
 
 def own_metadata(group: Group) -> dict[str, bytes]:
-    """The ``zarr.json`` of each array by key, for readers that go by it alone.
+    """The ``zarr.json`` of each array and overview by key, for readers that go by it alone.
 
-    Those of overviews go by the tile's.
+    That of an overview comes after those of its arrays, of which it has a copy.
     """
-    return {
-        f"{group.tile.name}/{name}/zarr.json": schema.encode_json(metadata)
-        for name, metadata in group.arrays.items()
-        if "/" not in name and not name.isdecimal()
-    }
+    name = group.tile.name
+    found = {f"{name}/{of}/zarr.json": about for of, about in group.arrays.items()}
+    for level in group.coarser:
+        inside = {of: a for of, a in group.arrays.items() if of.startswith(f"{level}/")}
+        arrays = {of.removeprefix(f"{level}/"): about for of, about in inside.items()}
+        about = found.pop(f"{name}/{level}/zarr.json")
+        found[f"{name}/{level}/zarr.json"] = about | schema.consolidated(arrays)
+    return {key: schema.encode_json(about) for key, about in found.items()}
 
 
 def _crc(data: bytes) -> bytes:

@@ -141,8 +141,8 @@ def new_metadata(tile: Tile, layout: Layout, runs: Runs) -> dict[str, Any]:
     """The ``zarr.json`` of a tile's group without records, as plain JSON.
 
     zarr-python makes it, in memory.  It is consolidated: the group's file carries a copy
-    of each array's own metadata under its name, as zarr, xarray and GDAL expect it.
-    Overviews are groups in it, with no metadata but these.
+    of each array's own metadata under its name, as zarr and xarray expect it; overviews are
+    groups in it.
     """
     pix_len, runs_len = int(runs[1].sum()), len(runs[0])
     attributes = _group_attributes(tile, layout, layout.level, "cells") | {
@@ -164,12 +164,15 @@ def new_metadata(tile: Tile, layout: Layout, runs: Runs) -> dict[str, Any]:
     for level in layout.coarser:
         runs = parent_runs(*runs, STEP)
         arrays |= _overview_metadata(group, tile, layout, level, int(runs[1].sum()))
-    consolidated = {"kind": "inline", "must_understand": False, "metadata": arrays}
     metadata = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-    found: dict[str, Any] = json.loads(
-        encode_json(metadata | {"consolidated_metadata": consolidated})
-    )
+    found: dict[str, Any] = json.loads(encode_json(metadata | consolidated(arrays)))
     return found
+
+
+def consolidated(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """What a group's metadata has beside its attributes: a copy of that of all that is in it."""
+    about = {"kind": "inline", "must_understand": False, "metadata": arrays}
+    return {"consolidated_metadata": about}
 
 
 def encode_json(metadata: Mapping[str, Any]) -> bytes:
@@ -200,8 +203,7 @@ def _overview_metadata(
         *_create_cell_arrays(within, layout, grid),
         *_create_grid_arrays(within, layout, grid),
     ]
-    empty = {"kind": "inline", "must_understand": False, "metadata": {}}
-    about = within.metadata.to_dict() | {"consolidated_metadata": empty}
+    about = within.metadata.to_dict() | consolidated({})
     return {str(level): about} | {f"{level}/{a.basename}": a.metadata.to_dict() for a in made}
 
 

@@ -16,6 +16,7 @@ import pack
 import schema
 import store
 from grid import BBox, Chunk, Tile, tile_at
+from storage import Bucket
 from store import Archive, ArchiveError
 from tests.test_store import CHUNK, DAY, ORIGIN, TILE, cells_of, days, tree
 
@@ -166,7 +167,7 @@ def test_a_band_that_is_whole_takes_no_room_for_what_is_missing(square, tmp_path
     assert "16/VV_missing" not in there
     whole = Archive(tmp_path / "a")
     whole.write(CHUNK, cells_of())
-    assert not [key for key in tree(whole.path) if "missing" in key]
+    assert not [key for key in tree(whole.path) if "missing/c/" in key]
     sizes = json.loads(xr.open_zarr(whole.path / TILE.name).provenance.values[0])["bytes"]
     assert (sizes["16/VV_missing"], sizes["16/VV"] > 0) == (0, True)
     assert set(whole.read(CHUNK, level=14, variables=["VH"])) == {"VH", "start_ipix", "run_len"}
@@ -300,6 +301,22 @@ def test_plain_xarray_zarr_and_xdggs_find_them(square):
     assert tree["14"].time.values[0] == np.datetime64(DAY)
 
 
+@pytest.mark.parametrize("level", ["16", "14", "12"])
+def test_an_overview_and_its_arrays_open_by_themselves(square, level):
+    import xdggs
+
+    archive, _ = square
+    path = archive.path / SQUARE[0].name
+    with xr.open_zarr(path / level) as alone, xr.open_zarr(path, group=level) as within:
+        xr.testing.assert_identical(alone.load(), within.load())
+        assert alone.sizes["time"] == 1
+        assert xdggs.decode(alone).dggs.grid_info.level == int(level)
+    with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
+        for name in within.variables:
+            array = zarr.open_array(path / level / str(name), mode="r")
+            np.testing.assert_array_equal(array[...], within[name].values)
+
+
 # --- archives of before ---
 
 
@@ -349,3 +366,24 @@ def test_the_first_write_gives_an_archive_of_before_overviews(tmp_path):
         xr.testing.assert_identical(found, fresh.read(days(3)[2], level=level))
     assert archive.verify() == []
     assert xr.open_zarr(tmp_path / "a" / TILE.name, group="16").sizes["time"] == 3
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_overviews_of_before_get_metadata_of_their_own_with_the_next_write(far, tmp_path):
+    place = f"memory://overviews-of-before-{tmp_path.name}" if far else tmp_path / "a"
+    archive = Archive(place)
+    archive.write(CHUNK, cells_of(), ORIGIN)
+    own = [f"{TILE.name}/{level}/zarr.json" for level in (16, 14, 12)]
+    own += [f"{TILE.name}/14/{name}/zarr.json" for name in ("VV", "n", "cell_ids", "crs")]
+    for key in own:
+        if isinstance(archive._files, Bucket):
+            archive._files.discard([key])
+        else:
+            (archive.path / key).unlink()
+    archive.write(days(2)[1], cells_of(seed=1), ORIGIN)
+    for key in own:
+        data = archive._files.get(key)
+        assert data is not None
+        about = json.loads(bytes(data))
+        if "time" in about.get("dimension_names", ()):
+            assert about["shape"][0] == 2

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -82,6 +83,22 @@ def assert_whole(path: Path, chunks: list[Chunk], seeds: list[int]) -> None:
         for name, values in found[np.datetime64(chunk.day, "ns")].items():
             assert values.tobytes() == cells[name].values.tobytes()
     assert archive.verify() == []
+    assert_overviews(path)
+
+
+def assert_overviews(path: Path) -> None:
+    """Who opens an overview by itself sees what the tile has, but maybe not the newest records."""
+    for own in (path / TILE.name).glob("[0-9]*/zarr.json"):
+        if not (path / TILE.name / "zarr.json").exists():
+            return  # it is no tile any more
+        level = own.parent.name
+        with xr.open_zarr(own.parent) as alone, xr.open_zarr(path / TILE.name, group=level) as all_:
+            assert alone.sizes["time"] <= all_.sizes["time"]
+            count = alone.sizes["time"]
+            xr.testing.assert_identical(alone.load(), all_.isel(time=slice(count)).load())
+            for name in alone:
+                array = zarr.open_array(own.parent / str(name), mode="r")
+                assert array.shape[:1] <= all_[name].shape[:1]
 
 
 # --- kills ---

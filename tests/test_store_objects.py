@@ -110,12 +110,21 @@ def assert_whole(url: str, chunks: list[Chunk], seeds: list[int]) -> None:
             assert list(there.time.values) == [np.datetime64(chunk.day) for chunk in chunks]
             for i, seed in enumerate(seeds):
                 np.testing.assert_array_equal(there.VV[i].values, cells_of(seed=seed).VV.values)
+            alone = seen_by_xarray(url, f"{TILE.name}/16")
+            assert alone.sizes["time"] <= tile.sizes["time"]
+            assert_same_overview(url, alone)
 
 
-def seen_by_xarray(url: str) -> xr.Dataset:
+def assert_same_overview(url: str, alone: xr.Dataset) -> None:
+    """What an overview shows that is opened by itself is what the tile shows of it."""
+    all_ = seen_by_xarray(url, TILE.name, group="16")
+    xr.testing.assert_identical(alone, all_.isel(time=slice(alone.sizes["time"])))
+
+
+def seen_by_xarray(url: str, name: str = TILE.name, **more: Any) -> xr.Dataset:
     files = zarr.storage.ObjectStore(storage._object_store(url), read_only=True)
-    place = zarr.storage.StorePath(files, TILE.name)
-    found: xr.Dataset = xr.open_zarr(place, chunks=None, consolidated=True)
+    place = zarr.storage.StorePath(files, name)
+    found: xr.Dataset = xr.open_zarr(place, chunks=None, consolidated=True, **more)
     return found
 
 
