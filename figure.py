@@ -15,7 +15,7 @@ Only matplotlib's object interface is used.  `show` alone touches pyplot.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
+    from matplotlib.ticker import MaxNLocator
 
 DPI = 300  # dots per inch of a saved figure
 PERCENTILES = (2.0, 98.0)  # of the drawn dB values: black and white
@@ -43,14 +44,21 @@ _TEXT, _SMALL, _TITLE = 8.0, 7.0, 10.5  # points
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.95, 0.25, 0.85, 0.5  # inch, around the panels
 _BAR, _ROW = 0.12, 0.27  # inch, thickness of a colour bar, height of a row of the key
 _BESIDE, _BELOW, _FOOT = 1.25, 0.4, 0.4  # inch, room for bars beside and below, source line
+_EDGE = 0.15  # inch, left free around what is written
+_LEGEND = 0.95  # inch, what "no data" takes beside the source line
+_OVER = 0.17  # inch, a row over a panel too narrow for its title and the scale bar side by side
+_REACH = 0.005  # of an axis, how far beyond its end a tick is still taken in
 _GREY = "0.7"
 _ANY = (0.0, 1.0)  # dB, to draw by what has no range; it is not written anywhere
+TITLE = "title of a panel"  # gid of these texts
+MAP = "map"  # label of the axes that have an image
 QUANTITY = r"$\sigma^0$ (dB)"
 
 Range = tuple[float, float]
 Ranges = dict[str, Range | None]  # by channel; None where no pixel has a value in dB
 Box = tuple[float, float, float, float]  # west, east, south, north: degrees, as matplotlib has it
 Image = NDArray[np.float32]
+Words = tuple[str, float, str]  # a line of text, its size in points, its weight
 
 
 def plot(dataset: xr.Dataset) -> Figure:
@@ -68,7 +76,7 @@ def plot(dataset: xr.Dataset) -> Figure:
     dataset = dataset.compute()  # both bands of a lazy one at a time
     composite = {"VV", "VH"} <= set(bands)
     box = grid_edges(dataset)
-    layout = _Layout(len(bands) + composite, box)
+    layout = _Layout(len(bands) + composite, box, words_inches(_words(dataset)) + _LEGEND)
     figure = Figure(figsize=layout.size, dpi=100)
     rows, columns = (max(1, round(side * DPI)) for side in layout.map_size[::-1])
     power = {name: shrink(dataset[name].values, rows, columns) for name in bands}
@@ -78,8 +86,10 @@ def plot(dataset: xr.Dataset) -> Figure:
     if composite:
         axes = layout.map_axes(figure, len(bands), "VV, VH, VV/VH")
         _draw_composite(axes, layout.bar_axes(figure, len(bands), 3), power, box)
-    right = (layout.corner(0)[0] + layout.room[0]) / layout.size[0]
-    _scale_bar(figure.axes[0], box, layout.map_size[0], right)
+    _scale_bar(figure.axes[0], box, layout.map_size[0], layout.is_narrow)
+    for axes in figure.axes:
+        if axes.get_label() == MAP:
+            reach_ticks(axes)
     gaps = any(not np.isfinite(p).all() for p in power.values())
     _write_around(figure, layout, dataset, gaps)
     return figure
@@ -195,7 +205,8 @@ def metres_per_degree(lat: float) -> tuple[float, float]:
 class _Layout:
     """Where the panels and their bars go, in inches, for the shape of a box."""
 
-    def __init__(self, panels: int, box: Box) -> None:
+    def __init__(self, panels: int, box: Box, words: float) -> None:
+        """``words``: inches that what is written above and below the panels takes."""
         west, east, south, north = box
         per_lon, per_lat = metres_per_degree((south + north) / 2)
         self.aspect = per_lat / per_lon
@@ -205,24 +216,27 @@ class _Layout:
         width = min(widest, highest * shape)
         self.map_size = width, width / shape
         self.room = max(width, SMALLEST[0]), max(width / shape, SMALLEST[1])
-        self.panels = panels
+        self.is_narrow = width < SMALLEST[0]
+        self.top = _TOP + _OVER * self.is_narrow
         across, down = (1, panels) if self.stacked else (panels, 1)
-        gap = 0.35 if self.stacked else 0.45
+        self.down = down
+        gap = 0.35 if self.stacked else 0.6
         self.step = self.room[0] + gap, self.room[1] + gap
         wide = _LEFT + across * self.step[0] - gap + _RIGHT
-        high = _TOP + down * self.step[1] - gap + _BOTTOM + _FOOT
+        high = self.top + down * self.step[1] - gap + _BOTTOM + _FOOT
         wide, high = (
             (wide + _BESIDE, high) if self.stacked else (wide, high + _BELOW + _ROW * (panels > 1))
         )
-        self.size = max(wide, 4.8), high
+        self.size = max(wide, words + 2 * _EDGE), high
         self.left = _LEFT + (self.size[0] - wide) / 2
-        self.right = self.size[0] - self.left + _LEFT - _RIGHT
+        self.words = min(self.left, self.size[0] - words - _EDGE)  # where they begin
+        self.right = max(self.size[0] - self.left + _LEFT - _RIGHT, self.words + words)
 
     def corner(self, i: int) -> tuple[float, float]:
         """Left and top of the i-th panel, from the top left of the figure."""
         if self.stacked:
-            return self.left, _TOP + i * self.step[1]
-        return self.left + i * self.step[0], _TOP
+            return self.left, self.top + i * self.step[1]
+        return self.left + i * self.step[0], self.top
 
     def add(self, figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
         w, h = self.size
@@ -234,9 +248,9 @@ class _Layout:
         (width, height), (w, h) = self.room, self.map_size
         axes = self.add(figure, left + (width - w) / 2, top + (height - h) / 2, w, h)
         axes.set_aspect(self.aspect, adjustable="box")
-        # A label on the right edge would meet the next panel's leftmost one.
-        degree_axes(axes, w, h, crowded=not self.stacked and i < self.panels - 1)
-        if self.stacked and i < self.panels - 1:
+        axes.set_label(MAP)
+        degree_axes(axes, w, h)
+        if self.stacked and i < self.down - 1:
             axes.tick_params(labelbottom=False)
         else:
             axes.set_xlabel("Longitude", fontsize=_TEXT)
@@ -244,9 +258,17 @@ class _Layout:
             axes.tick_params(labelleft=False)
         else:
             axes.set_ylabel("Latitude", fontsize=_TEXT)
-        above = 1 - (top + (height - h) / 2 - 0.06) / self.size[1]
-        figure.text(left / self.size[0], above, title, fontsize=_TEXT, fontweight="bold")
+        self._put_title(figure, axes, title)
         return axes
+
+    def _put_title(self, figure: Figure, axes: Axes, title: str) -> None:
+        """Over the panel; over the middle of one that is narrower than a title may be."""
+        place = axes.get_position(original=True)
+        figure.text(
+            (place.x0 + place.x1) / 2 if self.is_narrow else place.x0,
+            place.y1 + (0.06 + _OVER * self.is_narrow) / self.size[1], title, fontsize=_TEXT,
+            fontweight="bold", ha="center" if self.is_narrow else "left", gid=TITLE,
+        )  # fmt: skip
 
     def bar_axes(self, figure: Figure, i: int, rows: int = 1) -> list[Axes]:
         """Axes for the colour bars of a panel: beside it when stacked, else below it."""
@@ -262,16 +284,41 @@ class _Layout:
         return [self.add(figure, left, top + _ROW * k, width, thick) for k in range(rows)]
 
 
-def degree_axes(axes: Axes, width: float, height: float, crowded: bool = False) -> None:
+def degree_axes(axes: Axes, width: float, height: float) -> None:
     """Ticks such as 7.25°E and 50.5°N, as many as fit into so many inches."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter
 
     axes.tick_params(labelsize=_TEXT, length=3, color="0.3")
     for axis, sides, room in ((axes.xaxis, "EW", width / 0.8), (axes.yaxis, "NS", height / 0.5)):
-        bins = max(1, min(5, int(room)))
-        prune = "upper" if crowded and sides == "EW" and bins > 1 else None
-        axis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 5, 10], min_n_ticks=1, prune=prune))
+        axis.set_major_locator(_locator(max(1, min(5, int(room)))))
         axis.set_major_formatter(FuncFormatter(_degrees(sides)))
+
+
+def _locator(bins: int) -> MaxNLocator:
+    """Round numbers of degrees, so many steps at most; of a single step one tick only."""
+    from matplotlib.ticker import MaxNLocator
+
+    class Locator(MaxNLocator):
+        def tick_values(self, vmin: float, vmax: float) -> Any:
+            ticks = super().tick_values(vmin, vmax)
+            slack = 1e-9 * (vmax - vmin)
+            inside = [t for t in ticks if vmin - slack <= t <= vmax + slack]
+            return inside[:1] if bins == 1 and inside else ticks
+
+    return Locator(bins, steps=[1, 2, 5, 10], min_n_ticks=1)
+
+
+def reach_ticks(axes: Axes) -> None:
+    """Widen the view by a hair where that takes in a tick.
+
+    Pixels seldom fill a box to the last, and a tick on its edge would not be seen.
+    """
+    for axis, view in ((axes.xaxis, axes.set_xlim), (axes.yaxis, axes.set_ylim)):
+        low, high = axis.get_view_interval()
+        hair = _REACH * (high - low)
+        ticks = axis.get_major_locator().tick_values(low, high)
+        near = [t for t in ticks if low - hair <= t <= low or high <= t <= high + hair]
+        view(min([low, *near]), max([high, *near]))
 
 
 def _draw_band(
@@ -357,7 +404,7 @@ def _hatch(axes: Axes, box: Box) -> None:
     )  # fmt: skip
 
 
-def _scale_bar(axes: Axes, box: Box, inches: float, right: float) -> None:
+def _scale_bar(axes: Axes, box: Box, inches: float, is_narrow: bool) -> None:
     """Above the map, so that it hides nothing; true also after zooming in a window."""
     from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, HPacker, TextArea
     from matplotlib.patches import Rectangle
@@ -370,10 +417,12 @@ def _scale_bar(axes: Axes, box: Box, inches: float, right: float) -> None:
     line.add_artist(Rectangle((0, 0), length / per_lon, 0, edgecolor="black", linewidth=2))
     text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
     label = TextArea(text, textprops={"fontsize": _SMALL})
+    place = axes.get_position(original=True)
     bar = AnchoredOffsetbox(
-        "lower right", frameon=False, pad=0.1, borderpad=0.3,
+        "lower center" if is_narrow else "lower right", frameon=False, pad=0.1, borderpad=0.3,
         child=HPacker(children=[label, line], align="center", pad=0, sep=4),
-        bbox_to_anchor=(right, axes.get_position().y1), bbox_transform=axes.figure.transFigure,
+        bbox_to_anchor=((place.x0 + place.x1) / 2 if is_narrow else place.x1, place.y1),
+        bbox_transform=axes.figure.transFigure,
     )  # fmt: skip
     bar.set_label(f"scale bar {length:g} m")
     axes.add_artist(bar)
@@ -389,17 +438,11 @@ def _write_around(figure: Figure, layout: _Layout, dataset: xr.Dataset, gaps: bo
     """Title above; source line, and what the hatching means, below."""
     from matplotlib.patches import Patch
 
-    attrs = dataset.attrs
     width, height = layout.size
-    left = layout.left / width
-    what = (
-        "Synthetic Sentinel-1 backscatter" if attrs.get("synthetic") else "Sentinel-1 backscatter"
-    )
-    title = f"{what}, {' and '.join(grid_bands(dataset))}"
+    left = layout.words / width
+    (title, *_), (when, *_), (source, *_) = _words(dataset)
     figure.text(left, 1 - 0.28 / height, title, fontsize=_TITLE, fontweight="bold", va="center")
-    when = when_and_how(attrs)
     figure.text(left, 1 - 0.48 / height, when, fontsize=_TEXT + 1, va="center")
-    source = attrs.get("source", "")
     figure.text(left, 0.12 / height, source, fontsize=_SMALL, color="0.25", va="bottom")
     figure.set_label(f"{title}, {when}: {source}")
     if gaps:
@@ -408,6 +451,32 @@ def _write_around(figure: Figure, layout: _Layout, dataset: xr.Dataset, gaps: bo
             [patch], ["no data"], loc="lower right", fontsize=_SMALL, frameon=False,
             bbox_to_anchor=(layout.right / width, 0.06 / height), handlelength=1.4, borderaxespad=0,
         )  # fmt: skip
+
+
+def _words(dataset: xr.Dataset) -> list[Words]:
+    """Title, days and source of a grid."""
+    attrs = dataset.attrs
+    what = (
+        "Synthetic Sentinel-1 backscatter" if attrs.get("synthetic") else "Sentinel-1 backscatter"
+    )
+    return [
+        (f"{what}, {' and '.join(grid_bands(dataset))}", _TITLE, "bold"),
+        (when_and_how(attrs), _TEXT + 1, "normal"),
+        (str(attrs.get("source", "")), _SMALL, "normal"),
+    ]
+
+
+def words_inches(words: Sequence[Words]) -> float:
+    """Width of the longest of some lines."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    widest = 0.0
+    for text, points, weight in words:
+        if text.strip():
+            font = FontProperties(size=points, weight=weight)
+            widest = max(widest, TextPath((0, 0), text, prop=font).get_extents().x1 / 72)
+    return 1.04 * widest  # dots of a screen are rounded
 
 
 def draw_grey_ramp(bar: Axes, name: str, limits: Range | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
 PANELS = 24  # images in a figure, at most; of more, some at equal steps
 PANEL = 1.9  # inch, the longer side of an image in such a figure
+CELL = 0.7  # inch, the least room across that an image gets there: its date has to fit over it
+BAR = 1.75  # inch, from one colour bar of the key to the next
 FRAME = 6.0  # inch, the longer side of an image of the animation
 FRAME_DPI = 100  # dots per inch of the animation
 FRAME_TIME = 600  # ms that an image of the animation is shown
+LINE = (7.2, 3.6)  # inch, the least width, and the height of the figure of a line
 SPREAD = (10.0, 90.0)  # percentiles of the pixels that a line's shade reaches to
 
 Statistics = list[dict[str, Any]]
@@ -55,21 +58,30 @@ def animate(dataset: xr.Dataset, path: Path) -> None:
 
     if dataset.sizes.get("time", 1) < 2:
         raise ValueError("An animation needs images of two days or more.")
-    images = _images(dataset, range(dataset.sizes["time"]), FRAME * FRAME_DPI)
-    ranges, box = _ranges(images), drawing.grid_edges(dataset)
     frames = []
-    for image, time in zip(images, _days(dataset), strict=True):
-        figure, rectangle = _canvas(box, FRAME)
-        axes = figure.add_axes(rectangle)
-        _draw(axes, image, ranges, box)
-        drawing.degree_axes(axes, *_inches(box, FRAME))
-        _caption(figure, dataset, time)
+    for figure in frames_of(dataset):
         canvas = FigureCanvasAgg(figure)
         figure.set_dpi(FRAME_DPI)
         canvas.draw()
         frames.append(Picture.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
     first, *rest = [frame.quantize(colors=256) for frame in frames]
     first.save(path, save_all=True, append_images=rest, duration=FRAME_TIME, loop=0)
+
+
+def frames_of(dataset: xr.Dataset) -> Iterator[Figure]:
+    """The figures of an animation, one for each image."""
+    images = _images(dataset, range(dataset.sizes["time"]), FRAME * FRAME_DPI)
+    ranges, box = _ranges(images), drawing.grid_edges(dataset)
+    for image, time in zip(images, _days(dataset), strict=True):
+        lines = _lines(dataset, " and ".join(image), dataset.sizes["time"])
+        lines[1] = time, 9.0, "normal"
+        figure, rectangle = _canvas(box, FRAME, drawing.words_inches(lines))
+        axes = figure.add_axes(rectangle)
+        _draw(axes, image, ranges, box)
+        drawing.degree_axes(axes, *_inches(box, FRAME))
+        drawing.reach_ticks(axes)
+        _caption(figure, lines)
+        yield figure
 
 
 def statistics(dataset: xr.Dataset) -> Statistics:
@@ -111,8 +123,15 @@ def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 3.6), dpi=100)
-    axes = figure.add_axes((0.1, 0.17, 0.87, 0.63))
+    spread = f"shade: {SPREAD[0]:g}th to {SPREAD[1]:g}th percentile of its pixels"
+    lines = [
+        (_title(attrs, "mean of the box"), 10.5, "bold"),
+        (f"{attrs.get('bbox', '')}  ({spread})", 8.0, "normal"),
+        (str(attrs.get("source", "")), 7.0, "normal"),
+    ]
+    width = max(LINE[0], drawing.words_inches(lines) + 0.24)
+    figure = Figure(figsize=(width, LINE[1]), dpi=100)
+    axes = figure.add_axes((0.85 / width, 0.19, 1 - 1.1 / width, 0.53))
     for number, band in enumerate(dict.fromkeys(row["band"] for row in rows)):
         mine = [row for row in rows if row["band"] == band]
         when = np.array([row["day"] for row in mine], "datetime64[D]")
@@ -131,60 +150,100 @@ def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
     axes.set_ylabel(drawing.QUANTITY)
     axes.grid(alpha=0.3, linewidth=0.5)
     axes.legend(frameon=False, ncols=4, loc="lower right", bbox_to_anchor=(1, 1))
-    figure.text(0.1, 0.93, _title(attrs, "mean of the box"), fontsize=10.5, fontweight="bold")
-    spread = f"shade: {SPREAD[0]:g}th to {SPREAD[1]:g}th percentile of its pixels"
-    figure.text(0.1, 0.86, f"{attrs.get('bbox', '')}  ({spread})", fontsize=8)
-    figure.text(0.1, 0.03, attrs.get("source", ""), fontsize=7, color="0.25")
+    _caption(figure, lines)
     return figure
 
 
 # --- behind the scenes -----------------------------------------------------------------
 
 
+class _Sheet:
+    """Where the images and the key of a figure of several days go, in inches."""
+
+    def __init__(self, box: Box, panels: int, bars: int, words: float) -> None:
+        self.image = width, height = _inches(box, PANEL)
+        self.cell = max(width, CELL) + 0.45, height + 0.32  # with the labels, and the date above
+        shape = self.cell[1] / self.cell[0]
+        self.across = min(panels, max(2, round(math.sqrt(panels * shape * 1.6))))
+        self.left, self.top = 0.85, 0.65
+        down = math.ceil(panels / self.across)
+        wide = self.left + self.across * self.cell[0]
+        key = self.left + bars * BAR
+        self.size = max(wide, key, self.left + words + 0.1), self.top + down * self.cell[1] + 1.15
+
+    def panel(self, figure: Figure, number: int) -> Any:
+        """Axes of the image in a cell: from the left, or in the middle of one that is wider."""
+        row, column = divmod(number, self.across)
+        width, height = self.image
+        x = self.left + column * self.cell[0] + (max(width, CELL) - width) / 2
+        y = self.size[1] - self.top - row * self.cell[1] - 0.2 - height
+        return self._add(figure, x, y, width, height)
+
+    def bar(self, figure: Figure, number: int) -> Any:
+        """Axes of a part of the key."""
+        return self._add(figure, self.left + number * BAR, 0.62, BAR - 0.2, 0.08)
+
+    def write(self, figure: Figure, lines: Sequence[drawing.Words]) -> None:
+        """Title, days and source."""
+        title, when, source = lines
+        for (text, points, weight), y in (
+            (title, self.size[1] - 0.28), (when, self.size[1] - 0.5), (source, 0.14)
+        ):  # fmt: skip
+            at = self.left / self.size[0], y / self.size[1]
+            figure.text(*at, text, fontsize=points, fontweight=weight, va="center")
+        figure.texts[-1].set_color("0.25")
+
+    def _add(self, figure: Figure, x: float, y: float, width: float, height: float) -> Any:
+        w, h = self.size
+        return figure.add_axes((x / w, y / h, width / w, height / h))
+
+
 def _side_by_side(dataset: xr.Dataset, shown: Sequence[int]) -> Figure:
-    box = drawing.grid_edges(dataset)
-    width, height = _inches(box, PANEL)
-    images = _images(dataset, shown, PANEL * drawing.DPI)
-    ranges = _ranges(images)
-    across = min(len(shown), max(2, round(math.sqrt(len(shown) * (height + 0.2) / width * 1.6))))
-    down = math.ceil(len(shown) / across)
-    left, top, bottom, gap, line = 0.75, 0.65, 1.15, 0.12, 0.2
-    size = (
-        max(left + across * (width + gap) + 0.2, 4.8), top + down * (height + line + gap) + bottom,
-    )  # fmt: skip
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, dpi=100)
-    days = _days(dataset)
+    box, days = drawing.grid_edges(dataset), _days(dataset)
+    images = _images(dataset, shown, PANEL * drawing.DPI)
+    ranges = _ranges(images)
+    lines = _lines(dataset, " and ".join(images[0]), len(shown))
+    sheet = _Sheet(box, len(shown), len(ranges), drawing.words_inches(lines))
+    figure = Figure(figsize=sheet.size, dpi=100)
     for number, (index, image) in enumerate(zip(shown, images, strict=True)):
-        row, column = divmod(number, across)
-        x = left + column * (width + gap)
-        y = size[1] - top - row * (height + line + gap) - line - height
-        axes = figure.add_axes((x / size[0], y / size[1], width / size[0], height / size[1]))
+        axes = sheet.panel(figure, number)
         _draw(axes, image, ranges, box)
-        drawing.degree_axes(axes, width, height, crowded=True)
-        lowest = number + across >= len(shown)
-        axes.tick_params(labelleft=column == 0, labelbottom=lowest, labelsize=6.5)
-        axes.set_title(days[index], fontsize=7.5, pad=2, loc="left")
-    bars = [
-        figure.add_axes(((left + i * 1.6) / size[0], 0.62 / size[1], 1.4 / size[0], 0.08 / size[1]))
-        for i in range(len(ranges))
-    ]
+        drawing.degree_axes(axes, *sheet.image)
+        drawing.reach_ticks(axes)
+        lowest = number + sheet.across >= len(shown)
+        axes.tick_params(
+            labelleft=number % sheet.across == 0, labelbottom=lowest, labelsize=6.5
+        )  # fmt: skip
+        _put_date(axes, days[index], sheet.image[0] < CELL)
+    bars = [sheet.bar(figure, number) for number in range(len(ranges))]
     if len(ranges) == 3:
         drawing.draw_ramps(bars, ranges)
     else:
         drawing.draw_grey_ramp(bars[0], *next(iter(ranges.items())))
-    some = "" if len(shown) == len(days) else f", {len(shown)} of {len(days)} images"
-    figure.text(
-        left / size[0], 1 - 0.28 / size[1], _title(dataset.attrs, " and ".join(images[0])),
-        fontsize=10.5, fontweight="bold", va="center",
-    )  # fmt: skip
-    when = drawing.when_and_how(dataset.attrs)
-    figure.text(left / size[0], 1 - 0.5 / size[1], when + some, fontsize=9, va="center")
-    source = dataset.attrs.get("source", "")
-    figure.text(left / size[0], 0.1 / size[1], source, fontsize=7, color="0.25")
-    figure.set_label(f"{_title(dataset.attrs, '')} {when}{some}: {source}")
+    sheet.write(figure, lines)
+    figure.set_label(f"{lines[0][0]}, {lines[1][0]}: {lines[2][0]}")
     return figure
+
+
+def _put_date(axes: Any, date: str, is_narrow: bool) -> None:
+    """Over an image, from its left; over the middle of one that is narrower than the date."""
+    axes.set_label(drawing.MAP)
+    axes.set_title(
+        date, fontsize=7.5, pad=5 if is_narrow else 2, loc="center" if is_narrow else "left"
+    )
+
+
+def _lines(dataset: xr.Dataset, bands: str, shown: int) -> list[drawing.Words]:
+    """Title, days and source of a figure of so many images."""
+    number = dataset.sizes["time"]
+    some = "" if shown == number else f", {shown} of {number} images"
+    return [
+        (_title(dataset.attrs, bands), 10.5, "bold"),
+        (drawing.when_and_how(dataset.attrs) + some, 9.0, "normal"),
+        (str(dataset.attrs.get("source", "")), 7.0, "normal"),
+    ]
 
 
 def _images(dataset: xr.Dataset, shown: Sequence[int], pixels: float) -> list[dict[str, Image]]:
@@ -265,23 +324,26 @@ def _inches(box: Box, longest: float) -> tuple[float, float]:
     return (longest, longest / shape) if shape > 1 else (longest * shape, longest)
 
 
-def _canvas(box: Box, longest: float) -> tuple[Figure, tuple[float, float, float, float]]:
+def _canvas(
+    box: Box, longest: float, words: float
+) -> tuple[Figure, tuple[float, float, float, float]]:
     """A figure for one image, and where in it the image goes."""
     from matplotlib.figure import Figure
 
     width, height = _inches(box, longest)
-    size = max(width + 1.0, 4.2), height + 1.1
+    size = max(width + 1.3, words + 0.3), height + 1.15
     figure = Figure(figsize=size)
-    return figure, (0.75 / size[0], 0.5 / size[1], width / size[0], height / size[1])
+    return figure, (0.85 / size[0], 0.5 / size[1], width / size[0], height / size[1])
 
 
-def _caption(figure: Figure, dataset: xr.Dataset, time: str) -> None:
-    height = float(figure.get_size_inches()[1])
-    title = _title(dataset.attrs, " and ".join(drawing.grid_bands(dataset)))
-    figure.text(0.02, 1 - 0.22 / height, title, fontsize=9, fontweight="bold", va="center")
-    figure.text(0.02, 1 - 0.42 / height, time, fontsize=9, va="center")
-    source = dataset.attrs.get("source", "")
-    figure.text(0.02, 0.07 / height, source, fontsize=6.5, color="0.25")
+def _caption(figure: Figure, lines: Sequence[drawing.Words]) -> None:
+    width, height = (float(side) for side in figure.get_size_inches())
+    for (text, points, weight), y in zip(
+        lines, (height - 0.2, height - 0.4, 0.12), strict=True
+    ):  # fmt: skip
+        at = 0.12 / width, y / height
+        figure.text(*at, text, fontsize=points, fontweight=weight, va="center")
+    figure.texts[-1].set_color("0.25")
 
 
 def _title(attrs: dict[Any, Any], what: str) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from figure import Box, degree_axes, metres_per_degree
+from figure import Box, degree_axes, metres_per_degree, words_inches
 from grid import Tile
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def coverage_map(archive: Archive) -> Figure:
     lefts = unwrapped([tile.west for tile in tiles])
     box = _map_box(tiles, lefts)
     width, height = _map_size(box)
-    size = width + _LEFT + _RIGHT, height + _BOTTOM + _TOP
+    title = f"{Path(archive.name).name}: records by tile, {sum(counts)} in all"
+    words = words_inches([(title, _TEXT + 2, "bold")])
+    size = _LEFT + max(width + _RIGHT, words + 0.1), height + _BOTTOM + _TOP
     figure = Figure(figsize=size, dpi=100)
     axes = figure.add_axes((_LEFT / size[0], _BOTTOM / size[1], width / size[0], height / size[1]))
     degree_axes(axes, width, height)
@@ -60,7 +62,6 @@ def coverage_map(archive: Archive) -> Figure:
     axes.set_ylabel("Latitude", fontsize=_TEXT)
     _draw_land(axes, box)
     _draw_tiles(figure, tiles, lefts, counts, width / (box[1] - box[0]))
-    title = f"{Path(archive.name).name}: records by tile, {sum(counts)} in all"
     axes.set_title(title, fontsize=_TEXT + 2, fontweight="bold", loc="left")
     return figure
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from convert import tile_runs
 from grid import BBox, Chunk, tiles_covering
 from store import Archive
+from tests.test_layout import off_the_paper
 from tilemap import coverage_map, land, unwrapped
 
 SIZE = (1.0, 0.5)
@@ -51,6 +52,14 @@ def test_every_tile_is_drawn_at_its_place_with_its_number_of_records(tmp_path):
     assert {text.get_text() for text in axes.texts} == set("1234")
     assert "some.zarr: records by tile, 10 in all" in axes.get_title(loc="left")
     assert figure.axes[1].get_ylabel() == "records"
+
+
+@pytest.mark.parametrize("name", ["a.zarr", f"{'an archive with a long name ' * 3}.zarr"])
+@pytest.mark.parametrize("south", [-80, 0, 80])
+def test_all_of_a_map_is_on_the_paper(tmp_path, name, south):
+    archive(tmp_path, BBox(179, south, 180, south + 0.5))
+    (tmp_path / "some.zarr").rename(tmp_path / name)
+    assert off_the_paper(coverage_map(Archive(tmp_path / name))) == []
 
 
 def test_the_background_is_land_where_there_is_land():
