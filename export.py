@@ -32,7 +32,7 @@ import engine
 import figure as drawing
 import series
 from convert import plain_gaps
-from files import is_disk_full, replacing, require_space
+from files import is_disk_full, reason, replacing, require_space
 from grid import wrap
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ TIF_CACHE = 256  # MB that GDAL keeps of what it reads and writes
 DISK_FULL = 1_000_000  # bytes; with less free space a failed write is taken for a full disk
 SPACE_FACTOR = 1.1  # free disk asked for before writing, per uncompressed byte
 
+_COMPUTING = "It came when a block was computed, not when it was written."
 _DIFFERS = "it does not read back as it was written"
 
 Progress = Callable[[int, int], None]
@@ -81,6 +82,7 @@ def export(
     if drawing.is_lazy(dataset):
         size = 0  # a large lazy grid is mostly gaps, which take no room
     require_space(path.parent, DISK_FULL + int(SPACE_FACTOR * size), f"Writing {path.name}")
+    figure = series.plot(dataset) if suffix == ".png" else None
     with _replacing(path) as temporary:
         match suffix:
             case ".nc":
@@ -89,8 +91,8 @@ def export(
                 write_geotiff(dataset, temporary, progress)
             case ".gif":
                 series.animate(dataset, temporary)
-            case _:
-                _save_png(series.plot(dataset), temporary)
+        if figure is not None:
+            _save_png(figure, temporary)
     return path
 
 
@@ -145,14 +147,22 @@ def _replacing(path: Path) -> Iterator[Path]:
     with replacing(path) as temporary:
         try:
             yield temporary
-        except MemoryError:
-            raise
         except Exception as error:
+            if not _is_of_writing(error):
+                raise
             if is_disk_full(error) or shutil.disk_usage(path.parent).free < DISK_FULL:
                 text = f"The disk of {path.parent} is full; {path.name} was not written."
                 raise OSError(errno.ENOSPC, text) from error
-            text = f"{path.name} could not be written to {path.parent}: {error}."
-            raise OSError(errno.EIO, text) from error
+            text = f"{path.name} could not be written to {path.parent}: {reason(error)}"
+            raise OSError(f"{text.rstrip('.')}.  Nothing half done was kept.") from error
+
+
+def _is_of_writing(error: Exception) -> bool:
+    """Whether it is an error of the file, by Python or by a library that writes one."""
+    if _COMPUTING in getattr(error, "__notes__", ()):
+        return False
+    library = type(error).__module__.partition(".")[0]
+    return isinstance(error, (OSError, RuntimeError)) or library in ("rasterio", "netCDF4")
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path, progress: Progress | None = None) -> None:
@@ -170,7 +180,7 @@ def write_netcdf(dataset: xr.Dataset, path: Path, progress: Progress | None = No
     checksums: dict[tuple[str, Place], int] = {}
     with h5py.File(path, "r+") as file:
         targets = {name: file[name].id for name in large}
-        for place, packed in _each_block(described, large, _packed, is_here, progress):
+        for place, packed in _computed(_each_block(described, large, _packed, is_here, progress)):
             for name, within, data, checksum in packed:
                 at = tuple(a + b for a, b in zip(place, within, strict=True))
                 targets[name].write_direct_chunk(at, data)
@@ -246,7 +256,9 @@ def write_geotiff(dataset: xr.Dataset, path: Path, progress: Progress | None = N
                 target.set_band_description(number, f"{name} {day}".strip())
                 target.set_band_unit(number, "1")
             target.update_tags(**{str(k): str(v) for k, v in dataset.attrs.items()})
-            for place, arrays in _each_block(blocks, bands, _with_plain_gaps, is_here, progress):
+            for place, arrays in _computed(
+                _each_block(blocks, bands, _with_plain_gaps, is_here, progress)
+            ):
                 for window, layer, values in _windows(dataset, place, arrays):
                     target.write(values, layer, window=window)
                 checksums[place] = [_checksum(array) for array in arrays]
@@ -384,6 +396,15 @@ def _each_block(
         yield found
         if progress is not None:
             progress(done, len(places))
+
+
+def _computed(blocks: Iterator[tuple[Place, Any]]) -> Iterator[tuple[Place, Any]]:
+    """The blocks; what goes wrong with one is told apart from what goes wrong with the file."""
+    try:
+        yield from blocks
+    except Exception as error:
+        error.add_note(_COMPUTING)
+        raise
 
 
 def _with_plain_gaps(_names: list[str], arrays: list[Vector], _whole: object) -> list[Vector]:

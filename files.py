@@ -61,6 +61,13 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
         )
 
 
+def reason(error: BaseException) -> str:
+    """What an error says, without the number that Python puts before it."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+
+
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether this error, or one that led to it, says that the disk is full."""
     while error is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from files import is_disk_full
+from files import is_disk_full, reason
 from terminal import tell
 
 DONE, FAILED, USAGE, NO_DATA, LOGIN_NEEDED, DISK_FULL = range(6)
@@ -50,13 +50,13 @@ def explain(error: Exception, debug: bool) -> int:
         traceback.print_exception(error)
     code = exit_code(error)
     if raised_on_purpose(error):
-        tell(f"Error: {error}")
+        tell(f"Error: {reason(error)}")
         return FAILED if code is None else code
     log = write_traceback(error)
     if code == DISK_FULL:
         tell(
-            f"Error: The disk is full ({error}).  Nothing half done was kept.  Free some space "
-            f"and run the same command to go on.  Details: {log}"
+            f"Error: The disk is full ({reason(error)}).  Nothing half done was kept.  Free some "
+            f"space and run the same command to go on.  Details: {log}"
         )
     elif isinstance(error, MemoryError):
         tell(f"Error: There is not enough memory; take a smaller area.  Details: {log}")

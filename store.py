@@ -32,7 +32,7 @@ from filelock import FileLock, Timeout
 import healpix
 from claims import Claims
 from commit import Disk, Writer, make_folder
-from files import is_disk_full
+from files import is_disk_full, reason
 from grid import BBox, Chunk, Provenance, Tile
 from objects import ObjectWriter
 from schema import FORMAT_VERSION, LOCK, Layout, encode_json, exact_size, read_layout, root_metadata
@@ -411,10 +411,10 @@ class Archive:
         except OSError as error:
             if not self.is_folder:
                 raise  # its errors are whole sentences
-            reason = "is full" if is_disk_full(error) else f"cannot be written ({error})"
+            what_is = "is full" if is_disk_full(error) else f"cannot be written ({reason(error)})"
             raise OSError(
                 error.errno,
-                f"{what}: the disk of the archive {self.name} {reason}.  Nothing half done was "
+                f"{what}: the disk of the archive {self.name} {what_is}.  Nothing half done was "
                 "kept, all records in it are whole.  Mend that, then run the same command to "
                 "go on.",
             ) from error

@@ -20,6 +20,7 @@ from PIL import Image
 import figure
 from export import checked_target, export, georeferenced, save_figure
 from figure import plot
+from schema import ArchiveError
 
 ROOT = Path(__file__).parents[1]
 STANDARD_NAME = "surface_backwards_scattering_coefficient_of_radar_wave"
@@ -292,3 +293,66 @@ def test_numbers_of_another_kind_are_written_as_float32(tmp_path, suffix, read, 
     found = read(export(dataset, tmp_path / f"a{suffix}"))
     both = np.stack([dataset["VV"], dataset["VH"]])
     np.testing.assert_array_equal(found, both.astype("<f4"))
+
+
+# --- what is the matter ---
+
+
+def failing(error):
+    """A lazy grid of which a block cannot be computed."""
+
+    def fail(block):
+        raise error
+
+    one = grid()
+    broken = (
+        one["VV"].chunk({"lat": 30}).data.map_blocks(fail, dtype=np.float32, meta=one["VV"].data)
+    )
+    return georeferenced(one.assign(VV=(("lat", "lon"), broken)))
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".tif", ".png"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ArchiveError("E007.0_N50.0 on 2026-01-20: the record is damaged."),
+        ConnectionError("The archive cannot be reached."),
+        OSError(errno.EACCES, "Permission denied", "a shard"),
+        RuntimeError("the worker was lost"),
+        KeyError("a mistake"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_block_that_cannot_be_computed_is_not_taken_for_a_file_that_cannot_be_written(
+    tmp_path, suffix, error
+):
+    with pytest.raises(type(error)) as caught:
+        export(failing(error), tmp_path / f"a{suffix}")
+    assert str(caught.value) == str(error)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".tif", ".png", ".gif"])
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (OSError(errno.EIO, "Input/output error", "a"), "Input/output error: a"),
+        (OSError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (OSError("it does not read back."), "it does not read back"),
+        (RuntimeError("NetCDF: HDF error"), "NetCDF: HDF error"),
+        (rasterio.errors.RasterioIOError("Write failed"), "Write failed"),
+    ],
+)
+def test_a_failed_write_says_once_what_is_the_matter(tmp_path, monkeypatch, suffix, error, what):
+    def fail(*_arguments, **_options):
+        raise error
+
+    for place in ("export.write_netcdf", "export.write_geotiff", "export._save_png"):
+        monkeypatch.setattr(place, fail)
+    monkeypatch.setattr("series.animate", fail)
+    with pytest.raises(OSError, match=r"^a\.\w+ could not be written to") as caught:
+        export(grid(), tmp_path / f"a{suffix}")
+    text = str(caught.value)
+    assert text.endswith(f": {what}.  Nothing half done was kept.")
+    assert "Errno" not in text

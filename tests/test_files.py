@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from files import is_disk_full, replacing, require_space
+from files import is_disk_full, reason, replacing, require_space
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):
@@ -45,3 +45,18 @@ def test_a_full_disk_is_recognised_behind_other_errors():
     except RuntimeError as error:
         assert is_disk_full(error)
     assert not is_disk_full(OSError(errno.EACCES, "no"))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (OSError(errno.EACCES, "Permission denied", "/x/y"), "Permission denied: /x/y"),
+        (OSError(errno.ENOSPC, "The disk of x is full."), "The disk of x is full."),
+        (OSError("a sentence."), "a sentence."),
+        (FileNotFoundError("x: it is not there."), "x: it is not there."),
+        (ValueError("a value"), "a value"),
+    ],
+)
+def test_what_an_error_says_has_no_number(error, words):
+    assert reason(error) == words

@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 import commit
 import schema
 from commit import Disk
-from files import is_disk_full
+from files import is_disk_full, reason
 from grid import Chunk, tile_at
 from schema import LOCK
 from store import Archive, ArchiveError, NoRecordError
@@ -478,6 +478,8 @@ def test_a_read_only_archive_is_read_and_says_that_it_cannot_be_written(small_di
         with pytest.raises(OSError, match="cannot be written") as error:
             change()
         assert error.value.errno == errno.EROFS
+        assert str(error.value).count("Errno") == 1
+        assert "Errno" not in reason(error.value)
     assert tree(path) == before
 
 
