@@ -15,6 +15,8 @@ import os
 import platform
 import random
 import re
+import signal
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -320,6 +322,39 @@ def test_a_paid_job_of_a_machine_that_is_gone_is_adopted(sandbox, place, environ
     summary = fill_here(sandbox.url, place, folders[0], 2.0)
     assert (summary.archived, summary.left, summary.failed) == ([], [], [])
     assert set(starts(sandbox, ids(*folders)).values()) == {1}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGSTOP")
+@pytest.mark.parametrize("round_", range(2))
+def test_a_machine_that_sleeps_longer_than_its_claims_last_pays_for_nothing_twice(
+    sandbox, place, environment, tmp_path, round_
+):
+    """Its jobs are adopted meanwhile; it finds others at its chunks, or done with them."""
+    from tests.torture import fill, fill_here
+
+    columns, dice = 4, random.Random(f"sleep {round_}")
+    folders = [tmp_path / name for name in ("one", "two")]
+    arguments = (sandbox.url, place, folders[0], environment, 2.0, columns)
+    process = context().Process(target=fill, args=arguments)
+    process.start()
+    assert process.pid is not None
+    try:
+        end = time.monotonic() + 60
+        while not folders[0].exists() or not starts(sandbox, ids(folders[0])):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        time.sleep(dice.uniform(0, 0.4))
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(3.1)
+        summary = fill_here(sandbox.url, place, folders[1], 2.0, columns)
+        assert (summary.elsewhere, summary.left, summary.failed) == ([], [], [])
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+        process.join(60)
+    assert process.exitcode == 0
+    assert len(Archive(place).chunks()) == columns
+    paid = starts(sandbox, ids(*folders))
+    assert (len(paid), set(paid.values())) == (columns, {1})
 
 
 @pytest.mark.parametrize("round_", range(int(os.environ.get("CLAIM_ROUNDS", "4"))))
