@@ -74,6 +74,7 @@ def run_download(
         archive, bbox, days, orbit, backend, retry_empty, covers, asked, max_credits
     )  # fmt: skip
     describe_plan(plan, archive)
+    describe_claims(plan, archive)
     if dry_run:
         return show_plan(plan, as_json)
     if not plan.missing and not plan.begun:
@@ -201,6 +202,27 @@ def carry_out(plan: Plan, archive: Archive) -> Summary:
             return download.run(
                 plan, connection, folder, handle, archive.has, progress, pace=pace, claims=claims
             )
+
+
+def describe_claims(plan: Plan, archive: Archive) -> None:
+    """Say what of a plan other machines order at present."""
+    import download
+
+    with contextlib.closing(open_journal(archive.name)) as journal:
+        ours = journal.id if journal.path.exists() else ""
+    claims = archive.claims(ours, download.CLAIM_LASTS)
+    if claims is None:
+        return
+    missing = {chunk.name for chunk in plan.missing}
+    others = Counter(
+        standing.claim.holder
+        for standing in claims.standing()
+        if standing.chunk in missing
+        and standing.claim.machine != ours
+        and not claims.is_over(standing)
+    )
+    for holder, number in others.items():
+        tell(f"  {holder} orders {number} of them already; what it orders is left to it")
 
 
 @contextlib.contextmanager
