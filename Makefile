@@ -7,7 +7,7 @@ DEV := $(VENV)/.dev
 TORTURE_ROUNDS ?= 300
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs torture clean
+.PHONY: help demo test check bench docs torture peers clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,8 +33,12 @@ docs: $(DEV) ## the pictures, the session and the list of constants of the READM
 torture: $(DEV) ## many more rounds of kill -9 than the tests take
 	TORTURE_ROUNDS=$(TORTURE_ROUNDS) $(BIN)/python -m pytest -m alone -k kill --timeout 7200
 
-clean: ## remove .venv and caches (never an archive)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+peers: $(DEV) ## tests against servers that nobody here wrote; sets them up in .peers
+	$(BIN)/python -m tests.peers.install
+	$(BIN)/python -m pytest tests/peers
+
+clean: ## remove .venv, .peers and caches (never an archive)
+	rm -rf $(VENV) .peers .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV):

@@ -97,8 +97,10 @@ def refused(url: str, trouble: Trouble) -> Exception:
 
 def user(account: Mapping[str, Any]) -> str:
     """Name and identifier in a few words."""
-    known = (account.get("name"), account.get("user_id"))
-    return " = ".join(dict.fromkeys(str(word) for word in known if word)) or UNKNOWN
+    name, identifier = account.get("name"), account.get("user_id")
+    if name and identifier and name != identifier:
+        return f"{name} ({identifier})"
+    return str(name or identifier or UNKNOWN)
 
 
 def lasting(standing: Standing, now: float) -> list[list[str]]:

@@ -67,6 +67,7 @@ requests of a kind     each N-th (1) of that kind
 ``text-string``        files whose texts are NC_STRING, the CRS as PROJ's own WKT 2
 ``text-latin1``        files whose texts are characters, that CRS in Latin-1
 ``no-oidc``            the capabilities offer a login by name and password alone
+``no-providers``       the list of identity providers is offered and empty
 ``refresh-once``       the refresh token that comes is used up: when it comes again the login
                        that it belongs to ends, as RFC 6819 (5.2.2.3) advises
 ``account-limits``     ``/me`` tells of a budget, a storage and a page

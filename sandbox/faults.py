@@ -55,6 +55,7 @@ CALLS = (
     "text-string",
     "text-latin1",
     "no-oidc",
+    "no-providers",
     "refresh-once",
     "account-limits",
     "no-account",

@@ -137,8 +137,9 @@ def test_a_budget_in_words(known, words):
     assert account.credits_left(known, "credits") == words
 
 
-def test_a_name_and_a_password_are_asked_for_and_kept(sandbox, answers, monkeypatch, home):
-    sandbox.fault("no-oidc")
+@pytest.mark.parametrize("only", ["no-oidc", "no-providers"])
+def test_a_name_and_a_password_are_asked_for_and_kept(sandbox, answers, monkeypatch, home, only):
+    sandbox.fault(only)
     monkeypatch.setattr(login, "is_loopback", lambda url: False)  # whose password is known
     monkeypatch.setattr(login, "require_safe", lambda url: url)
     assert answers(sandbox, "--check")[0] == LOGIN_NEEDED
