@@ -20,6 +20,7 @@ from PIL import Image
 import figure
 from export import checked_target, export, georeferenced, save_figure
 from figure import plot
+from files import is_disk_full
 from schema import ArchiveError
 
 ROOT = Path(__file__).parents[1]
@@ -330,6 +331,7 @@ def test_a_block_that_cannot_be_computed_is_not_taken_for_a_file_that_cannot_be_
     with pytest.raises(type(error)) as caught:
         export(failing(error), tmp_path / f"a{suffix}")
     assert str(caught.value) == str(error)
+    assert not is_disk_full(caught.value)
     assert not list(tmp_path.iterdir())
 
 
