@@ -208,11 +208,12 @@ def describe_claims(plan: Plan, archive: Archive) -> None:
     """Say what of a plan other machines order at present."""
     import download
 
+    if archive.is_folder:
+        return
     with contextlib.closing(open_journal(archive.name)) as journal:
         ours = journal.id if journal.path.exists() else ""
     claims = archive.claims(ours, download.CLAIM_LASTS)
-    if claims is None:
-        return
+    assert claims is not None
     missing = {chunk.name for chunk in plan.missing}
     others = Counter(
         standing.claim.holder
