@@ -6,22 +6,23 @@ gives the images, each acquisition once; `covers` says what share of each tile t
 by day and orbit.
 
 An image belongs to the UTC day on which it began, as the back end sorts it.  Only images
-are counted that the back end can make the order from: of the `MODES` it reads, and with
-every band.
+are counted that the back end can make the order from: of the `TYPES` and `MODES` it reads,
+and with every band.  Others are left aside, and `Found` says so.  An item that cannot be
+understood is skipped by itself, and named.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import math
 import re
 import warnings
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import footprint
 from grid import ORBITS, BBox, Chunk, Tile, days, iter_tiles_covering
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 CATALOGUE = "https://stac.dataspace.copernicus.eu/v1"  # of the Copernicus back ends
 IMAGES = "sentinel-1-grd"  # the collection there
-MODES = ("IW",)  # instrument modes that the back end's SENTINEL1_GRD is made of
+# What the back end's SENTINEL1_GRD is made of: products of the satellites A, B and C.
+TYPES = ("IW_GRDH_1S", "IW_GRDH_1S_B", "IW_GRDH_1S_C")
+MODES = ("IW",)  # instrument modes
 LEAST_SHARE = 1e-4  # of a tile; footprints are not exact, and less is not worth a job
 PAGE = 500  # items of one answer
 MOST_ITEMS = 10_000  # of one search, whose later ones the catalogue may refuse
@@ -43,8 +46,10 @@ FIELDS = [
     "id", "geometry", "properties.datetime", "properties.start_datetime", "properties.end_datetime",
     "properties.created", "properties.published", "properties.platform",
     "properties.sat:orbit_state", "properties.sat:relative_orbit",
-    "properties.sar:instrument_mode", "properties.sar:polarizations",
+    "properties.sar:instrument_mode", "properties.sar:polarizations", "properties.product:type",
 ]  # fmt: skip
+# What every item has; where one lacks it, it may have been left out of the answer.
+USUAL = ("sat:orbit_state", "sar:instrument_mode", "sar:polarizations", "product:type")
 
 Json = dict[str, Any]
 
@@ -67,6 +72,15 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What a catalogue has: images, and what was not taken for one."""
+
+    images: list[Image]
+    aside: tuple[str, ...] = ()  # how many images of which kind the back end does not read
+    skipped: tuple[str, ...] = ()  # items that cannot be understood, each with the reason
+
+
+@dataclass(frozen=True)
 class Cover:
     """What the images of a chunk are."""
 
@@ -75,6 +89,14 @@ class Cover:
     relative_orbits: tuple[int, ...]
     platforms: tuple[str, ...]
     times: tuple[str, ...]  # begin/end of each, ISO 8601, UTC
+
+
+class Covers(dict[Chunk, Cover]):
+    """What there is of each chunk, and what of the catalogue's items was not taken."""
+
+    def __init__(self, covers: Mapping[Chunk, Cover], found: Found) -> None:
+        super().__init__(covers)
+        self.aside, self.skipped = found.aside, found.skipped
 
 
 def address(url: str) -> str:
@@ -87,7 +109,7 @@ def address(url: str) -> str:
 
 def search(
     url: str, bbox: BBox, first: dt.date, last: dt.date, bands: Sequence[str], tiles: int
-) -> list[Image]:
+) -> Found:
     """The images that touch a box on the days from first to last, in the order of time.
 
     ``tiles`` in the box say how many items there can be.  Raises CatalogueError.
@@ -95,26 +117,18 @@ def search(
     import pystac_client
     from pystac import STACError
     from pystac_client.exceptions import APIError
-    from shapely.errors import ShapelyError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a server is no catalogue is found out below
             client = pystac_client.Client.open(url, stac_io=_connection())
-            items = {
-                str(item["id"]): item
-                for begin, end in _windows(first, last, tiles)
-                for part in bbox.split()
-                for item in _items(client, part, begin, end)
-            }
-        found = _merge(image for i in items.values() for image in _image(i, bands))
+            items = _all_items(client, bbox, [*_windows(first, last, tiles)])
     except (
-        APIError, STACError, NotImplementedError, Warning, ShapelyError,
+        APIError, STACError, NotImplementedError, Warning,
         KeyError, TypeError, ValueError, AttributeError,
     ) as error:  # fmt: skip
         raise CatalogueError(_unusable(url, error)) from error
-    wanted = [image for image in found if first <= image.begin.date() <= last]
-    return sorted(wanted, key=lambda image: (image.begin, image.orbit))
+    return _sorted_out(items, first, last, bands)
 
 
 def whole_tiles(bbox: BBox, chunk_size: Sequence[float]) -> tuple[BBox, int]:
@@ -177,7 +191,27 @@ def _connection() -> Any:
     return StacApiIO(timeout=TIMEOUT, max_retries=again)
 
 
-def _items(client: Any, bbox: BBox, begin: dt.date, end: dt.date) -> Iterator[Json]:
+def _all_items(
+    client: Any, bbox: BBox, windows: Sequence[tuple[dt.date, dt.date]]
+) -> dict[str, Any]:
+    """The items of a box, by their ids.
+
+    Of a catalogue that can leave out fields only some are wanted.  One that then leaves out
+    more is asked again for all.
+    """
+    for fields in (True, False) if client.conforms_to("FIELDS") else (False,):
+        items = {
+            _name(item): item
+            for begin, end in windows
+            for part in bbox.split()
+            for item in _items(client, part, begin, end, fields)
+        }
+        if not any(map(_lacks_something, items.values())):
+            break
+    return items
+
+
+def _items(client: Any, bbox: BBox, begin: dt.date, end: dt.date, fields: bool) -> Iterator[Any]:
     """The items of a box that lies on one side of 180 degrees; both days are included."""
     after = end + dt.timedelta(days=1)  # an image may begin in the last second of the day
     return iter(
@@ -186,11 +220,24 @@ def _items(client: Any, bbox: BBox, begin: dt.date, end: dt.date) -> Iterator[Js
             bbox=[bbox.west, bbox.south, bbox.east, bbox.north],
             datetime=f"{begin}T00:00:00Z/{after}T00:00:00Z",
             limit=PAGE,
-            fields={"include": FIELDS, "exclude": ["assets", "links"]}
-            if client.conforms_to("FIELDS")
-            else None,
+            fields={"include": FIELDS, "exclude": ["assets", "links"]} if fields else None,
         ).items_as_dicts()
     )
+
+
+def _name(item: Any) -> str:
+    """The id of an item, or the begin of all of it."""
+    known = item.get("id") if isinstance(item, Mapping) else None
+    return str(known or f"an item without an id ({str(item)[:80]})")
+
+
+def _lacks_something(item: Any) -> bool:
+    """Whether an item has not even a place for what every item has."""
+    if not isinstance(item, Mapping) or not isinstance(item.get("properties"), Mapping):
+        return True
+    about = item["properties"]
+    timed = "datetime" in about or "start_datetime" in about
+    return "geometry" not in item or not timed or any(name not in about for name in USUAL)
 
 
 def _windows(first: dt.date, last: dt.date, tiles: int) -> Iterator[tuple[dt.date, dt.date]]:
@@ -221,28 +268,97 @@ def _unusable(url: str, error: Exception) -> str:
 # --- reading -----------------------------------------------------------------------------
 
 
-def _image(item: Json, bands: Sequence[str]) -> Iterator[Image]:
-    """The image of an item, unless the back end cannot make the order from it."""
+def _sorted_out(
+    items: Mapping[str, Any], first: dt.date, last: dt.date, bands: Sequence[str]
+) -> Found:
+    """The images of some days; what else there is, by why it is not taken."""
+    images, aside, skipped = [], {}, []
+    for name, item in items.items():
+        try:
+            image = _image(item)
+            why = _unread(item["properties"], image, bands)
+        except Exception as error:  # whatever somebody has written into it
+            skipped.append(f"{name}: {error if type(error) is ValueError else repr(error)}")
+            continue
+        if not first <= image.begin.date() <= last:
+            continue
+        if why:
+            aside[_key(image)] = why
+        else:
+            images.append(image)
+    merged = sorted(_merge(images), key=lambda image: (image.begin, image.orbit))
+    kinds = Counter(why for key, why in aside.items() if key not in set(map(_key, merged)))
+    words = (f"{n} image{'s' * (n != 1)} {why}" for why, n in sorted(kinds.items()))
+    return Found(merged, tuple(words), tuple(skipped))
+
+
+def _image(item: Any) -> Image:
+    """The image of an item; ValueError says what of it cannot be understood."""
+    if not isinstance(item, Mapping) or not isinstance(item.get("properties"), Mapping):
+        raise ValueError("it has no properties")
     about = item["properties"]
-    if about.get("sar:instrument_mode", MODES[0]) not in MODES:
-        return
-    if not set(bands) <= set(about.get("sar:polarizations", bands)):
-        return
-    begin = _moment(about.get("start_datetime") or about["datetime"])
-    published = [about[name] for name in ("created", "published") if about.get(name)]
-    relative = about.get("sat:relative_orbit")
-    orbit = str(about["sat:orbit_state"]).lower()
+    moments = [_moment(about.get(name)) for name in ("start_datetime", "datetime")]
+    begin = next(filter(None, moments), None)
+    if begin is None:
+        raise ValueError("it has no time")
+    orbit = str(about.get("sat:orbit_state")).strip().lower()
     if orbit not in ORBITS[1:]:
-        raise ValueError(f"{item['id']} has the orbit state {orbit!r}")
-    yield Image(
+        raise ValueError(f"its orbit state is {about.get('sat:orbit_state')!r}")
+    published = [_moment(about.get(name)) for name in ("created", "published")]
+    return Image(
         orbit,
-        None if relative is None else int(relative),
+        _whole_number(about.get("sat:relative_orbit")),
         str(about.get("platform") or ""),
         begin,
-        _moment(about["end_datetime"]) if about.get("end_datetime") else begin,
-        max(map(_moment, published), default=None),
-        cut(item["geometry"]),
+        _moment(about.get("end_datetime")) or begin,
+        max(filter(None, published), default=None),
+        _footprint(item.get("geometry")),
     )
+
+
+def _unread(about: Mapping[str, Any], image: Image, bands: Sequence[str]) -> str:
+    """Why the back end cannot make the order from an image; "" if it can, or nobody knows."""
+    kind, mode = _word(about.get("product:type")), _word(about.get("sar:instrument_mode"))
+    if kind and kind not in TYPES:
+        name = image.platform.capitalize()[:-1] + image.platform[-1:].upper()
+        return f"of {name or 'a satellite'} ({kind}), which the back end does not read yet"
+    if mode and mode not in MODES:
+        return f"in mode {mode}, which the back end does not read"
+    known = _polarisations(about.get("sar:polarizations"))
+    lacking = [band for band in bands if known and band not in known]
+    return f"without {' and '.join(lacking)}" if lacking else ""
+
+
+def _footprint(geometry: object) -> BaseGeometry:
+    try:
+        return footprint.of_image(geometry)
+    except ValueError as error:
+        raise ValueError(f"its footprint {error}") from error
+
+
+def _polarisations(value: object) -> set[str]:
+    """In capitals, whether they are written as a list or in a word; none if nobody knows."""
+    words = value if isinstance(value, list) else re.split(r"[^A-Za-z]+", str(value or ""))
+    return {str(word).upper() for word in words if word}
+
+
+def _word(value: object) -> str:
+    return str(value or "").strip().upper()
+
+
+def _whole_number(value: object) -> int | None:
+    """The number, if it is one: an image is as good without."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None
+
+
+def _key(image: Image) -> tuple[object, ...]:
+    """What the products of one acquisition have in common."""
+    second = round(image.begin.timestamp())
+    return image.platform, image.relative_orbit, image.orbit, second
 
 
 def _merge(images: Iterable[Image]) -> list[Image]:
@@ -251,53 +367,25 @@ def _merge(images: Iterable[Image]) -> list[Image]:
 
     same: dict[tuple[object, ...], list[Image]] = defaultdict(list)
     for image in images:
-        second = round(image.begin.timestamp())
-        same[image.platform, image.relative_orbit, image.orbit, second].append(image)
+        same[_key(image)].append(image)
     merged = []
     for group in same.values():
         created = max((i.created for i in group if i.created), default=None)
-        one, footprints = group[0], {i.footprint.wkb: i.footprint for i in group}
-        footprint = (
-            one.footprint if len(footprints) == 1 else shapely.union_all([*footprints.values()])
-        )
-        merged.append(
-            Image(
-                one.orbit, one.relative_orbit, one.platform, one.begin, one.end, created, footprint
-            )
-        )
+        one, shapes = group[0], {i.footprint.wkb: i.footprint for i in group}
+        whole = one.footprint if len(shapes) == 1 else shapely.union_all([*shapes.values()])
+        merged.append(replace(one, created=created, footprint=whole))
     return merged
 
 
-def cut(geometry: Json) -> BaseGeometry:
-    """A GeoJSON geometry with longitudes in -180..180, in parts on both sides of 180 degrees.
-
-    Footprints across 180 come in all forms: cut already (RFC 7946, 3.1.9), with longitudes
-    beyond 180, or as one ring that seems to go around the Earth the other way.
-    """
-    import shapely
-
-    parts = []
-    for part in shapely.get_parts(shapely.geometry.shape(geometry)):
-        west, _, east, _ = part.bounds
-        if east - west > 180.0:
-            part = shapely.transform(part, _eastward)
-        part = part if part.is_valid else shapely.make_valid(part)
-        west, _, east, _ = part.bounds
-        for turn in range(math.floor((west + 180.0) / 360.0), math.ceil((east + 180.0) / 360.0)):
-            window = shapely.box(360.0 * turn - 180.0, -90.0, 360.0 * turn + 180.0, 90.0)
-            inside = shapely.intersection(part, window)
-            parts.append(shapely.transform(inside, lambda xy, t=turn: xy - [360.0 * t, 0.0]))
-    return shapely.union_all(parts)
-
-
-def _eastward(points: Any) -> Any:
-    """The points with longitudes from 0 to 360."""
-    return points + (points < 0) * [360.0, 0.0]
-
-
-def _moment(text: str) -> dt.datetime:
-    moment = dt.datetime.fromisoformat(text)
-    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+def _moment(text: object) -> dt.datetime | None:
+    """A time of ISO 8601, of UTC unless it says otherwise; None if it is none."""
+    try:
+        moment = dt.datetime.fromisoformat(str(text))
+        if moment.tzinfo is None:
+            return moment.replace(tzinfo=dt.UTC)
+        return moment.astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _iso(moment: dt.datetime) -> str:

@@ -32,7 +32,7 @@ import filelock
 
 import catalogue
 import remote
-from catalogue import CatalogueError, Cover
+from catalogue import CatalogueError, Cover, Covers
 from grid import ORBITS, BBox, Chunk, Tile, days, iter_tiles_covering
 from journal import Journal, Request, Row, State
 from scheduler import Claims, Event, Pace, Purse, Result, Scheduler, Summary
@@ -125,6 +125,16 @@ class Plan:
     catalogue: str | None = None  # of the request, see `journal.Request`
     max_credits: float | None = None
 
+    @property
+    def aside(self) -> tuple[str, ...]:
+        """Images of the catalogue that the back end does not read: how many of which kind."""
+        return self.covers.aside if isinstance(self.covers, Covers) else ()
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Items of the catalogue that cannot be understood, each with the reason."""
+        return self.covers.skipped if isinstance(self.covers, Covers) else ()
+
 
 class Interrupted(KeyboardInterrupt):
     """The run was interrupted; the text says what is done and what goes on."""
@@ -146,11 +156,12 @@ def images(
     address: str,
     chunk_size: Sequence[float] = CHUNK_SIZE,
     bands: Sequence[str] = BANDS,
-) -> dict[Chunk, Cover]:
+) -> Covers:
     """What the catalogue at an address has of the tiles of an area; raises CatalogueError."""
     tiles, number = catalogue.whole_tiles(bbox, chunk_size)
     found = catalogue.search(address, tiles, start, end, bands, number)
-    return catalogue.covers(found, iter_tiles_covering(bbox, chunk_size))
+    covers = catalogue.covers(found.images, iter_tiles_covering(bbox, chunk_size))
+    return Covers(covers, found)
 
 
 def plan(
@@ -335,6 +346,8 @@ def run(
     journal = Journal(folder)
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     with _only_one(folder, observer):
+        for item in plan.skipped:
+            journal.log(f"skipped of the catalogue: {item}")
         scheduler = Scheduler(
             connection, journal, _order, handle, archive_has, events.put, pace,
             label=plan.backend, collection=COLLECTION, bands=BANDS,

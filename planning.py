@@ -100,6 +100,11 @@ def percent(share: float | None) -> str:
 
 def remarks(plan: Plan) -> Iterator[str]:
     """What is not plain about a plan."""
+    for images in plan.aside:
+        yield f"left aside: {images}"
+    if plan.skipped:
+        more = f" and {count(len(plan.skipped) - 1, 'more')}" if len(plan.skipped) > 1 else ""
+        yield f"skipped, since the catalogue has them malformed: {plan.skipped[0]}{more}"
     if plan.begun:
         yield f"begun by an earlier request, and paid for: {count(len(plan.begun), 'more chunk')}"
     days = sum(chunk.orbit == "any" for chunk in plan.archived)
@@ -163,6 +168,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "end": plan.last.isoformat(),
         "chunks": len(listed),
         **{kind: len(chunks) for kind, chunks in kinds.items()},
+        "left_aside": list(plan.aside),
+        "skipped": list(plan.skipped),
         "list": listed,
         "estimate": dataclasses.asdict(plan.estimate),
     }

@@ -62,6 +62,7 @@ requests of a kind     each N-th (1) of that kind
 ``job-limit``          a start is refused: ConcurrentJobLimit, though a slot is free
 ``lost-create``        the job is created, but the connection reset (``answer=502``: a 502)
 ``lost-start``         the job is started, likewise
+``fields-lost``        the catalogue's fields extension leaves out all properties but datetime
 ``stac11``             results with STAC 1.1's asset keys, ``<uuid>_openEO``
 ``no-file-size``       results without file:size
 ``text-string``        files whose texts are NC_STRING, the CRS as PROJ's own WKT 2
@@ -117,6 +118,14 @@ products               those whose name contains ``path=``, in jobs and catalogu
 ``no-vh``              has no VH: a job that asks for VH ends in error ("No tiff for band VH
                        in ..."), unless it filters on ``polarisation``
 ``not-read``           is of Sentinel-1D, which the catalogue has and jobs do not see
+=====================  ====================================================================
+
+=====================  ====================================================================
+items                  each N-th (3) item that the catalogue at ``/stac`` shows; ``path=`` only
+                       those whose id contains it
+=====================  ====================================================================
+``item``               has no ``field=`` (``geometry``, ``properties.platform``), or, with
+                       ``answer=``, that JSON there (with ; for each comma)
 =====================  ====================================================================
 
 Options of all: ``times=`` stops after so many, ``skip=`` lets so many pass first,

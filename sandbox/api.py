@@ -51,7 +51,7 @@ def create(auth: login.Auth, jobs: Jobs, faults: Faults, link_seconds: float) ->
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.register_blueprint(_openeo(auth, jobs, faults, link_seconds))
     app.register_blueprint(_provider(auth))
-    app.register_blueprint(stac.routes(jobs.published, jobs.traits))
+    app.register_blueprint(stac.routes(jobs.published, jobs.traits, faults))
     app.register_blueprint(_files(auth, jobs, faults))
     app.add_url_rule("/.well-known/openeo", view_func=_well_known)
     app.register_error_handler(ApiError, _api_error)

@@ -7,6 +7,7 @@ state folder, so a fault that was due before a restart is not due again after it
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import uuid
@@ -51,6 +52,7 @@ CALLS = (
     "lost-create",
     "lost-start",
     "stac11",
+    "fields-lost",
     "no-file-size",
     "text-string",
     "text-latin1",
@@ -72,6 +74,7 @@ CALLS = (
     "federation-missing",
     "list-no-next",
 )
+ITEMS = ("item",)
 PRODUCTS = (
     "no-vh",
     "not-read",
@@ -93,7 +96,7 @@ JOBS = (
     "job-no-band",
     "job-unsupported",
 )
-NAMES = (*PRODUCTS, *REQUESTS, *LOGIN, *ASSETS, *CALLS, *JOBS)
+NAMES = (*PRODUCTS, *ITEMS, *REQUESTS, *LOGIN, *ASSETS, *CALLS, *JOBS)
 OPTIONS = (
     "path",
     "method",
@@ -107,6 +110,7 @@ OPTIONS = (
     "chance",
     "seed",
     "answer",
+    "field",
 )
 SECONDS = {
     "429": 1.0, "stall": 60.0, "asset-stall": 60.0, "refuse": 2.0, "job-slow": 5.0,
@@ -141,7 +145,7 @@ class Switch:
         for option, value in options.items():
             if option not in OPTIONS:
                 raise ValueError(f"{text!r}: {option!r} is none of {', '.join(OPTIONS)}.")
-            if option not in ("path", "method", "title", "answer"):
+            if option not in ("path", "method", "title", "answer", "field"):
                 try:
                     float(value)
                 except ValueError:
@@ -274,6 +278,19 @@ class Faults:
             self._gone = True
         elif switch:
             self.revoked_before = time.time()
+
+    def item(self, item: dict[str, Any]) -> dict[str, Any]:
+        """An item of the catalogue as it is shown."""
+        switch = self.fire(ITEMS, path=str(item["id"]))
+        if switch is None:
+            return item
+        shown = json.loads(json.dumps(item))
+        inside, _, name = ("." + switch.options.get("field", "id")).rpartition(".")
+        place = shown[inside[1:]] if inside else shown
+        place.pop(name, None)
+        if "answer" in switch.options:
+            place[name] = json.loads(switch.options["answer"].replace(";", ","))
+        return dict(shown)
 
     def product(self, identifier: str) -> str:
         """What is the matter with a product, in jobs and catalogue alike; "" for nothing.

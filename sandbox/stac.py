@@ -30,6 +30,7 @@ from flask import Blueprint, Response, jsonify, request
 from shapely.geometry.base import BaseGeometry
 
 from sandbox import orbit
+from sandbox.faults import Faults
 from sandbox.products import TYPES, VERSIONS, Product, Traits
 
 ROOT = "/stac"
@@ -71,6 +72,15 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
+class Shelf:
+    """Since when there are which products, what they are like, and how they are shown."""
+
+    published: Published
+    about: About
+    faults: Faults
+
+
+@dataclass(frozen=True)
 class Query:
     """What is looked for; None stands for no condition."""
 
@@ -102,40 +112,41 @@ class Image(Product):
         return shapely.MultiPolygon([*shapely.get_parts(near), *shapely.get_parts(back)])
 
 
-def routes(published: Published, about: About) -> Blueprint:
+def routes(published: Published, about: About, faults: Faults) -> Blueprint:
     """The addresses below `ROOT`.
 
     ``published`` says when the images of a pass appear, ``about`` what a product is like.
     """
+    shelf = Shelf(published, about, faults)
     api = Blueprint("stac", __name__, url_prefix=ROOT)
     api.register_error_handler(Refused, _explain)
     _discovery_routes(api)
 
     @api.get("/search")
     def search() -> Response:
-        return _page(_query(_flat(request.args)), published, about, f"{_root()}/search")
+        return _page(_query(_flat(request.args)), shelf, f"{_root()}/search")
 
     @api.post("/search")
     def search_with_body() -> Response:
         body = request.get_json(silent=True)
         if not isinstance(body, dict):
             _refuse("The body is no JSON object.")
-        return _page(_query(body), published, about, f"{_root()}/search", body)
+        return _page(_query(body), shelf, f"{_root()}/search", body)
 
     @api.get("/collections/<identifier>/items")
     def items(identifier: str) -> Response:
         _require_collection(identifier)
         given = _flat(request.args)
         url = f"{_root()}/collections/{COLLECTION_ID}/items"
-        return _page(_query(given, ("bbox", "datetime", "limit", "token")), published, about, url)
+        return _page(_query(given, ("bbox", "datetime", "limit", "token")), shelf, url)
 
     @api.get("/collections/<identifier>/items/<item>")
     def one(identifier: str, item: str) -> Response:
         _require_collection(identifier)
-        found = next(_images(Query(ids=frozenset([item])), published), None)
+        found = next(_images(Query(ids=frozenset([item])), shelf.published), None)
         if found is None:
             _refuse(f"There is no item {item}.", 404)
-        return _geojson(_item(found[2], published, about))
+        return _geojson(_item(found[2], shelf))
 
     return api
 
@@ -368,19 +379,25 @@ def _reaches(state: str) -> list[tuple[float, float]]:
 # --- what is answered --------------------------------------------------------------------
 
 
-def _page(
-    query: Query, published: Published, about: About, url: str, body: Json | None = None
-) -> Response:
+def _page(query: Query, shelf: Shelf, url: str, body: Json | None = None) -> Response:
     """Up to ``limit`` items, and a link to the next page if there is one."""
-    found = list(itertools.islice(_images(query, published), query.limit + 1))
+    found = list(itertools.islice(_images(query, shelf.published), query.limit + 1))
     shown = [image for _, _, image in found[: query.limit]]
     links = [_link("root", "/"), {"rel": "self", "href": request.url, "type": GEOJSON}]
     if len(found) > query.limit:
         day, number, _ = found[-1]
         links.append(_next(url, f"{day}.{number}", body))
-    features = [_chosen(_item(image, published, about), *query.fields) for image in shown]
+    features = [_shown(image, query, shelf) for image in shown]
     answer = {"type": "FeatureCollection", "features": features, "links": links}
     return _geojson({**answer, "numberReturned": len(features)})
+
+
+def _shown(image: Image, query: Query, shelf: Shelf) -> Json:
+    """An item with the fields that were asked for, and with the faults that are on."""
+    wanted, unwanted = query.fields
+    if (wanted or unwanted) and shelf.faults.fire(("fields-lost",)):
+        wanted = frozenset({"id", "geometry", "properties.datetime"})
+    return shelf.faults.item(_chosen(_item(image, shelf), wanted, unwanted))
 
 
 def _next(url: str, token: str, body: Json | None) -> Json:
@@ -412,10 +429,10 @@ def _chosen(item: Json, wanted: frozenset[str], unwanted: frozenset[str]) -> Jso
     return shown
 
 
-def _item(image: Image, published: Published, about: About) -> Json:
-    view, (begin, end), kind = image.view, image.times, about(image.id)
+def _item(image: Image, shelf: Shelf) -> Json:
+    view, (begin, end), kind = image.view, image.times, shelf.about(image.id)
     satellite = kind.satellite or view.platform
-    created = _iso(published(view))
+    created = _iso(shelf.published(view))
     item = f"/collections/{COLLECTION_ID}/items/{image.id}"
     return {
         "type": "Feature",

@@ -10,6 +10,7 @@ import dataclasses
 import datetime as dt
 import io
 import json
+import re
 import sys
 import warnings
 
@@ -21,7 +22,9 @@ import shapely
 import catalogue
 import convert
 import download
+import footprint
 import main
+import planning
 import retrieve
 import store
 from catalogue import CatalogueError
@@ -37,6 +40,7 @@ BOX = BBox(1.5, 1.0, 1.7, 1.01)  # four tiles, where passes are rare and a swath
 FIRST, LAST = dt.date(2026, 1, 1), dt.date(2026, 1, 30)
 MANY = dataclasses.replace(QUICK, max_inflight=6, max_pending=6, poll=0.1)
 LABEL = "sandbox"
+WORLD = '{"type":"Polygon";"coordinates":[[[-180;-90];[180;-90];[180;90];[-180;-90]]]}'
 
 
 @pytest.fixture
@@ -107,20 +111,20 @@ def test_the_covers_are_what_the_passes_see(sandbox, bbox):
 def test_an_image_is_counted_once_however_many_products_there_are(sandbox):
     found = catalogue.search(
         catalogue.address(sandbox.url), BOX, FIRST, LAST, download.BANDS, tiles=4
-    )
+    ).images
     assert len({(i.begin, i.relative_orbit) for i in found}) == len(found) > 10
     assert found == sorted(found, key=lambda image: image.begin)
     day = dt.date(2026, 1, 20)
     place = BBox(3.0, 51.0, 5.0, 51.5)
-    found = catalogue.search(catalogue.address(sandbox.url), place, day, day, ("VV", "VH"), 1)
-    [image] = found
+    here = catalogue.search(catalogue.address(sandbox.url), place, day, day, ("VV", "VH"), 1)
+    [image] = here.images
     assert (image.orbit, image.relative_orbit, image.platform) == (
         "descending",
         154,
         "synthetic-1a",
     )
     none = catalogue.search(catalogue.address(sandbox.url), place, day, day, ("HH", "HV"), 1)
-    assert none == []
+    assert (none.images, none.aside) == ([], ("1 image without HH and HV",))
 
 
 def test_a_long_search_is_cut_into_pieces_and_pages(sandbox, monkeypatch):
@@ -152,34 +156,11 @@ def test_both_sides_of_180_degrees_are_searched(sandbox):
     ],
 )
 def test_a_footprint_across_180_degrees_is_cut_however_it_is_written(ring):
-    shape = catalogue.cut({"type": "Polygon", "coordinates": [ring]})
+    shape = footprint.cut({"type": "Polygon", "coordinates": [ring]})
     expected = shapely.MultiPolygon([shapely.box(170, 0, 180, 10), shapely.box(-180, 0, -170, 10)])
     assert shapely.normalize(shape).equals_exact(shapely.normalize(expected), 1e-9)
-    already = catalogue.cut(shapely.geometry.mapping(expected))
+    already = footprint.cut(shapely.geometry.mapping(expected))
     assert already.symmetric_difference(expected).area == 0
-
-
-def test_what_the_back_end_cannot_make_the_order_from_does_not_count():
-    square = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]}
-    about = {"datetime": "2026-01-20T05:50:00.5Z", "sat:orbit_state": "descending"}
-
-    def images(**more):
-        properties = {**about, **more}
-        return list(
-            catalogue._image(
-                {"id": "x", "geometry": square, "properties": properties}, ("VV", "VH")
-            )
-        )
-
-    [image] = images(**{"created": "2026-01-20T09:00:00Z", "published": "2026-01-21T09:00:00Z"})
-    assert image.created == dt.datetime(2026, 1, 21, 9, tzinfo=dt.UTC)
-    assert image.begin.microsecond == 500_000
-    assert images(**{"sar:polarizations": ["VV", "VH"], "sar:instrument_mode": "IW"}) != []
-    assert images(**{"sar:polarizations": ["HH", "HV"]}) == []
-    assert images(**{"sar:polarizations": ["VV"]}) == []
-    assert images(**{"sar:instrument_mode": "EW"}) == []
-    with pytest.raises(ValueError, match="orbit state"):
-        images(**{"sat:orbit_state": "sideways"})
 
 
 @pytest.mark.parametrize(
@@ -204,6 +185,64 @@ def test_a_passing_trouble_of_the_catalogue_is_not_noticed(sandboxes):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(look_up(own, BOX)) > 10
+
+
+@pytest.mark.parametrize(
+    ("field", "answer"),
+    [
+        ("geometry", "null"),
+        ("geometry", WORLD),
+        ("properties.sat:orbit_state", "null"),
+        ("properties", "null"),
+        ("properties", None),
+    ],
+)  # fmt: skip
+def test_a_malformed_item_is_skipped_said_and_logged(
+    sandboxes, archive, covers, capsys, field, answer
+):
+    """Each image is there twice, so half of the items are enough for every chunk."""
+    fault = f"item=1,path=_COG,field={field}" + (f",answer={answer}" if answer else "")
+    own = sandboxes("--job-seconds", "0.05", "--slots", "6", "--fault", fault)
+    here = look_up(own, BOX)
+    assert dict(here) == dict(covers)
+    assert len(here.skipped) > 10
+    assert all("_COG: " in words for words in here.skipped)
+    day = min(chunk.day for chunk in here)
+    made = plan(archive, look_up(own, BOX, day, day), first=day, last=day)
+    planning.describe_plan(made, archive)
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"skipped, since the catalogue has them malformed: {made.skipped[0]}"[:60] in said
+    assert planning.plan_document(made)["skipped"] == list(made.skipped) != []
+    assert len(run(own, archive, made).archived) == len(made.missing) > 0
+    log = journal_of(archive).log_path.read_text(encoding="utf-8")
+    assert all(words in log for words in made.skipped)
+
+
+def test_fields_that_are_left_out_too_many_are_asked_for_again(sandboxes, covers):
+    own = sandboxes("--fault", "fields-lost=1")
+    here = look_up(own, BOX)
+    assert (dict(here), here.skipped) == (dict(covers), ())
+
+
+def test_what_the_back_end_does_not_read_is_said_and_not_ordered(
+    sandboxes, archive, covers, capsys
+):
+    """Of one track of all the catalogue has products of a kind that jobs do not see."""
+    tracks = sorted({track for cover in covers.values() for track in cover.relative_orbits})
+    own = sandboxes(
+        "--job-seconds", "0.05", "--slots", "6",
+        "--fault", f"not-read,path=_{tracks[0]:03}_", "--fault", f"no-vh,path=_{tracks[1]:03}_",
+    )  # fmt: skip
+    here = look_up(own, BOX)
+    left = {c for c, cover in covers.items() if set(cover.relative_orbits) - {*tracks[:2]}}
+    assert here.keys() == left < covers.keys()
+    made = plan(archive, here)
+    planning.describe_plan(made, archive)
+    said = " ".join(capsys.readouterr().err.split())
+    assert re.search(r"left aside: \d+ images? of Synthetic-1D \(IW_GRDH_1S_D\), which the", said)
+    assert re.search(r"left aside: \d+ images? without VH", said)
+    summary = run(own, archive, made)
+    assert (set(summary.archived), summary.empty, summary.failed) == (set(made.missing), [], [])
 
 
 def test_the_catalogue_of_a_back_end_is_its_own_or_that_of_copernicus():
