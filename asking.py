@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from address import require_safe
 from grid import FIRST_DAY, BBox, iter_tiles_covering, parse_area, parse_day, parse_days
-from terminal import ask, choose, confirm, count, tell
+from terminal import ask, choose, confirm, count, percent, tell
 
 if TYPE_CHECKING:
     from retrieve import Coverage
@@ -217,7 +217,8 @@ def ask_days(found: Sequence[Coverage], box: str) -> Period:
     tell("  The archive has, with the share of the box:")
     for cover in found[:DAYS_SHOWN]:
         orbit = "" if cover.orbit == "any" else f" {cover.orbit}"
-        tell(f"  {cover.day} {100 * cover.share:3.0f} %{orbit}")
+        share = "?" if cover.share is None else percent(cover.share)
+        tell(f"  {cover.day} {share:>5}{orbit}")
     if len(found) > DAYS_SHOWN:
         tell(f"  and {len(found) - DAYS_SHOWN} more, back to {found[-1].day}")
     there = {cover.day for cover in found}

@@ -68,9 +68,6 @@ bbox_option = click.option(
     "--bbox", type=area_type,
     help="West, south, east, north in degrees, or a GeoJSON file.  West > east is across 180.",
 )  # fmt: skip
-orbit_option = click.option(
-    "--orbit", type=click.Choice(ORBITS), help="Only passes of this direction."
-)
 scheduler_option = click.option(
     "--scheduler", metavar="tcp://...", help="Compute on the workers of this dask cluster."
 )

@@ -14,7 +14,7 @@ import click
 import asking
 from grid import ORBITS, Tile
 from outcome import DONE, NO_DATA
-from terminal import count, duration, size, tell
+from terminal import count, duration, percent, size, tell
 
 if TYPE_CHECKING:
     from download import Plan, Range
@@ -85,17 +85,6 @@ def lines_of(rows: Sequence[Shares], tiles: Sequence[Tile]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         yield "  ".join(f"{c:<{width}}" for c, width in zip(line, widths, strict=True)).rstrip()
-
-
-def percent(share: float | None) -> str:
-    """A share in few characters; what is not all of it is never called 100 %."""
-    if share is None:
-        return "-"
-    if share >= 0.999999:
-        return "100 %"
-    if 0.005 <= share < 0.995:
-        return f"{100 * share:.0f} %"
-    return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
 
 
 def remarks(plan: Plan) -> Iterator[str]:

@@ -18,17 +18,17 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+import healpix
 from convert import DLAT, DLON, Frame
 from engine import Portable
 from export import export, georeferenced, has_pixels, save_figure
 from figure import plot_ranges, show
-from grid import ORBITS, BBox
+from grid import ORBITS, BBox, Chunk, Tile
 from images import Image, NoData, newest, on_days, views_of, with_border
 from mosaic import Cube, block_of, merge, padded, read_all
 from series import animate, plot, plot_line, statistics
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 MEMORY_MAX = 2_000_000_000  # bytes that the bands of a grid in memory may take
 PICTURE_MAX = 4000  # pixels, what a side of a grid stays under if no pixel size is asked for
 SERIES_MAX = 600  # pixels, as above, of pictures that show several days
+CELLS_COUNTED = 5000  # cells of a box, at least, of which the share that was seen is counted
+CELLS_READ = 1_000_000  # cells of a box, at most, that are read for that where there is no overview
 
 METHODS = ("nearest", "bilinear")
 ORBIT_FLAGS = {
@@ -67,7 +69,7 @@ class Coverage:
 
     day: dt.date
     orbit: str
-    share: float  # of the area of the box, 0 to 1
+    share: float | None  # of the area of the box, above 0 and up to 1; None: not known
 
 
 def select(archive: Archive, bbox: BBox, day: dt.date, orbit: str | None = None) -> xr.Dataset:
@@ -211,19 +213,43 @@ def spacing(
 def days(archive: Archive, bbox: BBox) -> list[Coverage]:
     """The days of which the archive has something of the box, newest first.
 
-    A tile counts by its area inside the box and by its share of seen cells; no pixel is
-    read, so it is not known on which side of the box's edge a tile has its gaps.
+    The share is counted in the overviews, whose cells have equal areas: those seen in the
+    box, of all in the box.  It is None for a large box in records without overviews.
     """
-    shares: dict[tuple[dt.date, str], float] = {}
-    tiles = [tile for tile in archive.tiles() if tile.bbox.intersects(bbox)]
-    weights = {
-        tile.name: _common_area(tile.bbox, bbox) / _common_area(bbox, bbox) for tile in tiles
-    }
-    for row in archive.records(tiles).to_dict("records"):
-        key = row["day"], row["orbit"]
-        shares[key] = shares.get(key, 0.0) + weights[row["tile"]] * row["seen"]
-    found = [Coverage(*key, min(1.0, share)) for key, share in shares.items()]
+    views = {view.tile: view for view in views_of(archive, bbox)}
+    images: dict[tuple[dt.date, str], list[Chunk]] = {}
+    for view in views.values():
+        for chunk in view.chunks():
+            images.setdefault((chunk.day, chunk.orbit), []).append(chunk)
+    cells: dict[int, int] = {}
+    found = []
+    for (day, orbit), chunks in images.items():
+        share = _share(views, chunks, bbox, _layout(archive), cells)
+        if share != 0:
+            found.append(Coverage(day, orbit, share))
     return sorted(found, key=lambda c: (-c.day.toordinal(), c.orbit))
+
+
+def _share(
+    views: dict[Tile, View], chunks: Sequence[Chunk], bbox: BBox, layout: Layout,
+    cells: dict[int, int],
+) -> float | None:  # fmt: skip
+    """The share of a box that some records have seen; ``cells``: of the box, by level."""
+    levels = set.intersection(*(set(views[chunk.tile].levels(chunk)) for chunk in chunks))
+    for level in sorted(levels):
+        if level not in cells:
+            runs = healpix.box_runs(bbox, 2**level, layout.ellipsoid)
+            cells[level] = int(runs[1].sum(dtype=np.int64))
+        if cells[level] >= CELLS_COUNTED or level == layout.level:
+            break
+    if level == layout.level and not 0 < cells[level] <= CELLS_READ:
+        return None
+    wishes = [(views[chunk.tile], chunk, bbox, level, ("count",)) for chunk in chunks]
+    seen = [
+        healpix.runs_to_ids(part["start_ipix"].values, part["run_len"].values)[part["count"] > 0]
+        for part in read_all(wishes)
+    ]
+    return len(np.unique(np.concatenate(seen))) / cells[level]  # two tiles may share a cell
 
 
 def _layout(archive: Archive) -> Layout:
@@ -308,12 +334,3 @@ def _origin(views: Sequence[View], images: Sequence[Image]) -> dict[str, Any]:
         if known:
             attrs[name] = " ".join(known)
     return attrs
-
-
-def _common_area(a: BBox, b: BBox) -> float:
-    """The area that two boxes share, in degrees of longitude times sine of latitude."""
-    south, north = max(a.south, b.south), min(a.north, b.north)
-    height = math.sin(math.radians(north)) - math.sin(math.radians(south))
-    pairs = product(a.split(), b.split())
-    widths = (max(0.0, min(p.east, q.east) - max(p.west, q.west)) for p, q in pairs)
-    return max(0.0, height) * sum(widths)

@@ -129,6 +129,17 @@ def count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def percent(share: float | None) -> str:
+    """A share in few characters; what is not all of it is never called 100 %."""
+    if share is None:
+        return "-"
+    if share >= 0.999999:
+        return "100 %"
+    if 0.005 <= share < 0.995:
+        return f"{100 * share:.0f} %"
+    return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
+
+
 def _read(name: str, question: str, room: int) -> str:
     """One line of input without its end."""
     *above, last = _folded(question, room)

@@ -24,7 +24,6 @@ import convert
 import figure
 import login
 import main
-import planning
 import terminal
 from grid import BBox, Chunk, Provenance, tiles_covering
 from healpix import runs_to_ids
@@ -434,7 +433,7 @@ def test_times_are_short(seconds, words, short):
      (0.0001, "0.1 %"), (0.46, "46 %")],
 )  # fmt: skip
 def test_a_share_that_is_not_whole_is_never_said_to_be(share, words):
-    assert planning.percent(share) == words
+    assert terminal.percent(share) == words
 
 
 def test_a_period_holds_only_days_that_can_have_images():
