@@ -8,6 +8,7 @@ well are kept beside the journal of its archive, and are the defaults of the nex
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -101,6 +102,18 @@ def credits_limit(text: str) -> float:
     if not 0 <= number < math.inf:
         raise ValueError(f"{text.strip()!r} is no number of credits.")
     return number
+
+
+def job_option(text: str) -> tuple[str, object]:
+    """An option of a job and its value: a number or true and false where it is one."""
+    name, is_one, value = text.partition("=")
+    if not (is_one and name.strip() and value.strip()):
+        raise ValueError(f"{text!r} is no job option; write it like python-memory=4G.")
+    try:
+        number = json.loads(value)
+    except ValueError:
+        number = value.strip()
+    return name.strip(), number if isinstance(number, bool | int | float) else value.strip()
 
 
 def file_names(text: str) -> tuple[str, ...]:

@@ -230,12 +230,20 @@ def list_jobs(archive_path: str) -> int:
         found = journal.rows()
     rows = [
         [row.chunk.name, str(row.tries), str(row.state), when(row.changed), *used(row),
-         row.job_id or "", row.reason]
+         row.job_id or "", asked_for(row), row.reason]
         for row in found
     ]  # fmt: skip
-    head = ["chunk", "try", "state", "changed (UTC)", "minutes", "size", "credits", "job", "reason"]
+    head = [
+        "chunk", "try", "state", "changed (UTC)", "minutes", "size", "credits", "job",
+        "asked for", "reason",
+    ]  # fmt: skip
     print_table(head, rows)
     return DONE
+
+
+def asked_for(row: Row) -> str:
+    """The options of a job, as they are written on the command line."""
+    return " ".join(f"{name}={value}" for name, value in sorted(row.asked.items()))
 
 
 def used(row: Row) -> tuple[str, str, str]:

@@ -26,17 +26,18 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import filelock
 
 import catalogue
 import remote
 from catalogue import CatalogueError, Cover, Covers
+from failures import Mending
 from grid import ORBITS, BBox, Chunk, Tile, days, iter_tiles_covering
 from journal import Journal, Request, Row, State
 from scheduler import Claims, Event, Pace, Purse, Result, Scheduler, Summary
-from trouble import CreditsNeeded, LimitReached, LoginNeeded, Unwanted
+from trouble import CreditsNeeded, LimitReached, LoginNeeded, OptionsRefused, Unwanted
 
 if TYPE_CHECKING:
     from remote import Remote
@@ -55,12 +56,31 @@ BANDS = ("VV", "VH")
 ELEVATION_MODEL = "COPERNICUS_30"  # that images are orthorectified with, by the back end's name
 MARGIN = 0.001  # degrees of latitude by which a job's box is larger than its tile
 KEEP_RAW = False  # keep the netCDF files after they are archived
+JOB_OPTIONS: dict[str, Any] = {}  # of each job, such as {"python-memory": "4G"}
+# What a job asks for after one that ran out of memory, and after that; the back end's defaults
+# are 2G, 3G and none on a worker, and 8G on the driver.
+MEMORY_STEPS: list[dict[str, Any]] = [
+    {
+        "executor-memory": "4G", "executor-memoryOverhead": "2G", "python-memory": "4G",
+        "executor-cores": 1, "driver-memory": "16G",
+    },
+    {
+        "executor-memory": "8G", "executor-memoryOverhead": "4G", "python-memory": "8G",
+        "executor-cores": 1, "driver-memory": "32G",
+    },
+]  # fmt: skip
+SOFT_ERRORS = 0.5  # share of failed reads that a job after one with a broken product lets pass
 BACKOFF = (1.0, 300.0)  # s, first and longest wait after a passing trouble
 PATIENCE = 24 * 3600  # s with one chunk's troubles, while the back end answers otherwise
 STUCK_AFTER = 12 * 3600  # s without a change of a job's status; then it is canceled
 # A restart or an evening without a network is survived, and what a dead machine had begun is
 # ordered by another one the same day.
 CLAIM_LASTS = 3 * 3600  # s for which a chunk is kept from other machines without a sign of life
+START_LAG = 60  # s that a status may lag behind a start before it is started again
+LOG_WAIT = 300  # s for the log of a failed job to hold an error
+EMPTY_WAIT = 300  # s for a finished job to list a file before it has none
+DOUBT = 24 * 3600  # s since its end, while one without a file that was promised is asked again
+MISSING_WAIT = 4 * 3600  # s for a file that is listed to be there
 
 # Typical of one job for a tile of CHUNK_SIZE, until there is a history of our own.
 TYPICAL_SECONDS = 600.0  # from start to finish
@@ -85,6 +105,11 @@ PACE = Pace(
     backoff_longest=BACKOFF[1],
     patience=PATIENCE,
     stuck_after=STUCK_AFTER,
+    start_lag=START_LAG,
+    log_wait=LOG_WAIT,
+    empty_wait=EMPTY_WAIT,
+    doubt=DOUBT,
+    missing_wait=MISSING_WAIT,
 )
 
 
@@ -333,15 +358,16 @@ def run(
     pace: Pace = PACE,
     keep_raw: bool = KEEP_RAW,
     claims: Claims | None = None,
+    job_options: Mapping[str, Any] | None = None,
 ) -> Summary:
     """Bring every missing chunk of the plan to its end: archived, no data, or failed.
 
     ``folder`` is that of the journal.  ``handle`` archives a `Result` and reads it back;
     it returns False if the file holds no measured pixel.  It is called in a thread of its
     own, ``observer`` in the caller's.  ``claims`` tells what other machines order, where
-    several fill one archive.  ``Summary.stopped`` tells why a run ended early:
-    LoginNeeded, CreditsNeeded, Unwanted by the handler, or OSError for a full disk.  Raises
-    `Interrupted`, and JournalError.
+    several fill one archive.  ``job_options`` are added to JOB_OPTIONS.  ``Summary.stopped``
+    tells why a run ended early: LoginNeeded, CreditsNeeded, OptionsRefused, Unwanted by the
+    handler, or OSError for a full disk.  Raises `Interrupted`, and JournalError.
     """
     journal = Journal(folder)
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
@@ -352,6 +378,8 @@ def run(
             connection, journal, _order, handle, archive_has, events.put, pace,
             label=plan.backend, collection=COLLECTION, bands=BANDS,
             folder=folder / "raw", keep_raw=keep_raw, purse=_purse(plan), claims=claims,
+            job_options={**JOB_OPTIONS, **(job_options or {})},
+            mending=Mending(MEMORY_STEPS, SOFT_ERRORS),
         )  # fmt: skip
         number = _take_on(scheduler, plan, journal, archive_has)
         deciding = threading.Thread(target=scheduler.run, daemon=True)
@@ -368,8 +396,9 @@ def run(
         if scheduler.error:
             raise scheduler.error
         # One that came to its limit is done as far as was wanted.
-        unfinished = scheduler.summary.left or scheduler.summary.elsewhere
-        if not unfinished or isinstance(scheduler.summary.stopped, LimitReached):
+        ends = scheduler.summary
+        unfinished = ends.left or ends.elsewhere or ends.doubtful
+        if not unfinished or isinstance(ends.stopped, LimitReached):
             journal.close_request(number)
         journal.close()
     return scheduler.summary
@@ -387,7 +416,8 @@ def _take_on(
     )  # fmt: skip
     wanted = dict.fromkeys(plan.missing)
     fresh: list[Chunk] = []
-    for chunk, row in _latest(journal, plan.backend).items():
+    latest = _latest(journal, plan.backend)
+    for chunk, row in latest.items():
         if chunk in wanted or _is_under_way(row):
             wanted.pop(chunk, None)
             # What was being handled is handled again: a killed writer may have left its sweepings.
@@ -412,10 +442,18 @@ def _take_on(
         else:
             fresh.append(chunk)
     about = functools.partial(_about, plan.covers or {})
+    # What was learnt from a failed job is not forgotten with the run.
+    asked = {chunk: row.options for chunk, row in latest.items() if row.state is State.FAILED}
+    options = functools.partial(_asked, asked)
     orders = [(chunk, _digest(chunk)) for chunk in fresh]
-    for row in journal.plan(plan.backend, orders, images=about):
+    for row in journal.plan(plan.backend, orders, images=about, options=options):
         scheduler.add(row)
     return number
+
+
+def _asked(asked: Mapping[Chunk, str], chunk: Chunk) -> str:
+    """The options of the last job for a chunk, if that one failed."""
+    return asked.get(chunk, "")
 
 
 def _about(covers: Mapping[Chunk, Cover], chunk: Chunk) -> str:
@@ -536,6 +574,6 @@ def _area(tile: Tile) -> float:
 
 __all__ = [
     "BACKENDS", "CatalogueError", "Cover", "CreditsNeeded", "Estimate", "Event", "Interrupted",
-    "LimitReached", "LoginNeeded", "Pace", "Plan", "Result", "Summary", "Unwanted", "connect",
-    "estimate", "images", "plan", "run",
+    "LimitReached", "LoginNeeded", "OptionsRefused", "Pace", "Plan", "Result", "Summary",
+    "Unwanted", "connect", "estimate", "images", "plan", "run",
 ]  # fmt: skip

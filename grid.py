@@ -15,8 +15,9 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ORBITS = ("any", "ascending", "descending")
 FIRST_DAY = dt.date(2014, 10, 3)  # the first Sentinel-1 image that Copernicus serves
@@ -187,6 +188,10 @@ class Provenance:
     relative_orbits: tuple[int, ...] = ()
     platforms: tuple[str, ...] = ()
     acquired: tuple[str, ...] = ()  # begin/end of each image, ISO 8601, UTC
+    job_options: dict[str, Any] = field(default_factory=dict)  # as they were sent
+    # Share of failed reads that the job was let pass, since a product was broken: what that
+    # product has imaged may be missing.  None: no more than is usual.
+    soft_errors: float | None = None
 
 
 def tile_at(lon: float, lat: float, chunk_size: Sequence[float]) -> Tile:

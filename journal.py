@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import errno
+import json
 import sqlite3
 import time
 import uuid
@@ -26,7 +27,7 @@ from typing import Any
 
 from grid import BBox, Chunk, Tile
 
-VERSION = 2  # of the tables; an older journal is brought up to it, a newer one is refused
+VERSION = 3  # of the tables; an older journal is brought up to it, a newer one is refused
 BUSY_TIMEOUT = 30.0  # s to wait while another process writes
 DATABASE = "journal.sqlite"
 LOG = "download.log"
@@ -43,6 +44,7 @@ class State(StrEnum):
     RUNNING = "running"
     ERROR = "error"  # ended at the back end; its log has yet to say why
     FINISHED = "finished"
+    DOUBTFUL = "doubtful"  # finished and lists no file, though the catalogue has an image
     DOWNLOADING = "downloading"
     DOWNLOADED = "downloaded"
     ARCHIVED = "archived"
@@ -79,11 +81,24 @@ class Row:
     credits: float | None
     noticed: float | None  # when we learned that it had finished; ``finished`` is their clock
     images: str  # what the catalogue said of them, as `download` writes it; "" if not asked
+    options: str  # of the job, JSON; "" for none
+    refused: int  # times that its file, though listed, was not to be had
+    refused_since: float | None
 
     @property
     def key(self) -> tuple[str, str]:
         """What makes two rows attempts at the same thing."""
         return self.chunk.name, self.digest
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The options of the job."""
+        return dict(json.loads(self.options or "{}"))
+
+    @property
+    def promised(self) -> float:
+        """What share of the tile the catalogue has images of; 0 where it was not asked."""
+        return float(json.loads(self.images or "{}").get("covered", 0.0))
 
 
 @dataclass(frozen=True)
@@ -131,14 +146,23 @@ ALTER TABLE requests ADD COLUMN done INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE requests ADD COLUMN catalogue TEXT;
 ALTER TABLE requests ADD COLUMN max_credits REAL
 """,
+    3: """
+ALTER TABLE attempts ADD COLUMN options TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempts ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempts ADD COLUMN refused_since REAL
+""",
 }
 _COLUMNS = (
     "id, backend, west, south, east, north, day, orbit, digest, attempt, tries, title, state, "
-    "job_id, reason, changed, started, finished, ended, bytes, credits, noticed, images"
+    "job_id, reason, changed, started, finished, ended, bytes, credits, noticed, images, "
+    "options, refused, refused_since"
 )
 _NOTED = frozenset(
-    {"job_id", "reason", "started", "finished", "ended", "bytes", "credits", "noticed"}
-)
+    {
+        "job_id", "reason", "started", "finished", "ended", "bytes", "credits", "noticed",
+        "options", "refused", "refused_since",
+    }
+)  # fmt: skip
 _LATEST = (
     "SELECT max(attempt) FROM attempts AS other WHERE other.backend = attempts.backend "
     "AND other.name = attempts.name AND other.digest = attempts.digest"
@@ -176,10 +200,11 @@ class Journal:
         orders: Iterable[tuple[Chunk, str]],
         tries: int = 1,
         images: Callable[[Chunk], str] = lambda _: "",
+        options: Callable[[Chunk], str] = lambda _: "",
     ) -> list[Row]:
         """A new attempt, `State.PLANNED`, for each chunk and digest, in one transaction.
 
-        ``images`` says of each chunk what the catalogue has.
+        ``images`` says of each chunk what the catalogue has, ``options`` are those of its job.
         """
         archive_id = self.id
         ids = []
@@ -198,12 +223,12 @@ class Journal:
                 values = (
                     *key, tile.west, tile.south, tile.east, tile.north, chunk.day.isoformat(),
                     chunk.orbit, attempt, tries, f"{chunk.name} {digest}-{attempt} {archive_id}",
-                    State.PLANNED, self.now(), images(chunk),
+                    State.PLANNED, self.now(), images(chunk), options(chunk),
                 )  # fmt: skip
                 ids.append(
                     database.execute(
                         "INSERT INTO attempts (backend, name, digest, west, south, east, north, "
-                        "day, orbit, attempt, tries, title, state, changed, images) "
+                        "day, orbit, attempt, tries, title, state, changed, images, options) "
                         f"VALUES ({', '.join('?' * len(values))})",
                         values,
                     ).lastrowid
@@ -228,15 +253,25 @@ class Journal:
             )
         return self._row(row.id)
 
-    def replace(self, row: Row, reason: str, tries: int, digest: str | None = None) -> Row:
+    def replace(
+        self,
+        row: Row,
+        reason: str,
+        tries: int,
+        digest: str | None = None,
+        options: str | None = None,
+    ) -> Row:
         """End an attempt as failed and plan the next one, both or neither.
 
-        ``digest``: of another order than that of the attempt, which an older version wrote.
+        ``digest``: of another order than that of the attempt, which an older version wrote;
+        ``options``: of its job, if they are others than those of the failed one.
         """
+        options = row.options if options is None else options
         with self._writing():
             self.note(row, State.FAILED, reason=reason)
             return self.plan(
-                row.backend, [(row.chunk, digest or row.digest)], tries, lambda _: row.images
+                row.backend, [(row.chunk, digest or row.digest)], tries, lambda _: row.images,
+                lambda _: options,
             )[0]  # fmt: skip
 
     def latest(self, backend: str) -> dict[tuple[str, str], Row]:

@@ -109,6 +109,10 @@ def cli(context: click.Context, archive_path: str) -> None:
     help="The STAC API that is asked which images there are; else the back end's own.",
 )  # fmt: skip
 @click.option("--no-catalogue", is_flag=True, help="Order every day, image or not.")
+@click.option(
+    "--job-option", "job_options", multiple=True, type=Parsed("KEY=VALUE", asking.job_option),
+    help="An option of each job, as python-memory=4G; repeat it for more.",
+)  # fmt: skip
 @click.option("--retry-empty", is_flag=True, help="Order again what was found to have no data.")
 @click.option(
     "--max-credits", metavar="N", type=Parsed("N", asking.credits_limit),

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from grid import BBox, Chunk
 from outcome import DONE, FAILED, NO_DATA
 from places import downloads_folder, open_archive, open_journal, remember, remembered
 from planning import describe_plan, show_plan
-from terminal import confirm, duration, size, somebody_is_there, tell
+from terminal import confirm, count, duration, size, somebody_is_there, tell
 from trouble import LimitReached
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def run_download(
     dry_run: bool = False,
     as_json: bool = False,
     scheduler: str | None = None,
+    job_options: Sequence[tuple[str, object]] = (),
 ) -> int:
     """Ask for what is missing, say what it will cost, then order, convert and store."""
     import convert
@@ -85,7 +86,7 @@ def run_download(
         tell("Nothing was started.")
         return DONE
     with engine.cluster(scheduler):
-        summary = carry_out(plan, archive)
+        summary = carry_out(plan, archive, dict(job_options))
     code = report(summary, plan, folder)
     if code == DONE:
         remember(folder, bbox=bbox, start=days[0], end=days[1], backend=backend)
@@ -179,7 +180,9 @@ def pace_of(backend: str) -> Pace:
     return pace
 
 
-def carry_out(plan: Plan, archive: Archive) -> Summary:
+def carry_out(
+    plan: Plan, archive: Archive, job_options: Mapping[str, object] | None = None
+) -> Summary:
     """Run a plan on its back end; the embedded one is started for as long as it takes."""
     import download
     from progress import DownloadProgress
@@ -200,8 +203,9 @@ def carry_out(plan: Plan, archive: Archive) -> Summary:
         ) as progress:
             handle = archiver(archive, progress.step)
             return download.run(
-                plan, connection, folder, handle, archive.has, progress, pace=pace, claims=claims
-            )
+                plan, connection, folder, handle, archive.has, progress, pace=pace,
+                claims=claims, job_options=job_options,
+            )  # fmt: skip
 
 
 def describe_claims(plan: Plan, archive: Archive) -> None:
@@ -276,6 +280,8 @@ def report(summary: Summary, plan: Plan, folder: Path) -> int:
         ["archived", str(len(summary.archived)), ""],
         ["archived by another process", str(len(summary.already)), ""],
         ["no data", str(len(summary.empty)), ""],
+        *(["archived, with a reservation", chunk.name, why] for chunk, why in summary.marked),
+        *(["doubtful", chunk.name, reason] for chunk, reason in summary.doubtful),
         *(["failed", chunk.name, reason] for chunk, reason in summary.failed),
         *(
             [
@@ -285,6 +291,7 @@ def report(summary: Summary, plan: Plan, folder: Path) -> int:
             ]
             for holder, number in Counter(who for _, who in summary.elsewhere).items()
         ),
+        ["spent on failures", *lost(summary)],
         ["not finished", str(len(summary.left)), "run the same command to go on"],
         ["downloaded", size(summary.bytes), f"in {duration(summary.seconds)}"],
     ]
@@ -295,6 +302,9 @@ def report(summary: Summary, plan: Plan, folder: Path) -> int:
         return FAILED
     if summary.stopped is not None:
         raise summary.stopped
+    if summary.doubtful and not summary.failed:
+        tell("Run the same command to ask for the doubtful ones again; that orders nothing.")
+        return FAILED
     if summary.failed:
         tell(
             "Run the same command to try the failed ones again; `list --jobs` shows their jobs, "
@@ -309,6 +319,13 @@ def report(summary: Summary, plan: Plan, folder: Path) -> int:
         )
         return FAILED
     return DONE if summary.archived or summary.already or plan.archived else NO_DATA
+
+
+def lost(summary: Summary) -> tuple[str, str]:
+    """Jobs that were paid for and of no use, and what they cost."""
+    if not summary.lost_jobs:
+        return "0", ""
+    return f"{summary.lost_credits:.4g} credits", f"{count(summary.lost_jobs, 'job')}"
 
 
 def usual_back_end(archive: Archive, before: dict[str, str]) -> str | None:

@@ -33,7 +33,11 @@ FRAMES = 2  # drawings a second
 USUAL_HEIGHT = 25  # rows of a window where the environment says 0
 NARROW = 60  # columns; in a window below that the lines of a download are cut short
 
-WORDS = {"started": "queued", "archived": "archived", "empty": "no data", "failed": "failed"}
+WORDS = {
+    "started": "queued", "archived": "archived", "empty": "no data", "failed": "failed",
+    "doubtful": "doubtful",
+}  # fmt: skip
+ENDS = ("archived", "empty", "doubtful", "failed")  # events behind which nothing comes
 
 
 class Quiet(Console):
@@ -146,7 +150,7 @@ class DownloadProgress:
             self._results[chunk] = f"downloading {share or size(event.bytes)}"
         elif event.kind == "downloaded":
             self._results[chunk] = "downloaded"
-        elif event.kind in ("archived", "empty", "failed"):
+        elif event.kind in ENDS:
             self._results.pop(chunk, None)
             self._done += 1
             self._last_end = self._clock()
@@ -166,8 +170,8 @@ class DownloadProgress:
         self._jobs[chunk] = place or 1, words, since
 
     def _report(self, event: Event, chunk: Chunk) -> None:
-        if event.kind in ("archived", "empty", "failed"):
-            reason = f": {event.reason}" if event.kind == "failed" else ""
+        if event.kind in ENDS:
+            reason = f": {event.reason}" if event.kind in ("failed", "doubtful") else ""
             self._say(f"{self._number()} {chunk} {WORDS[event.kind]}{reason}")
         elif event.kind == "left":
             self._say(f"{chunk}: {event.reason} orders it; looked at again later")

@@ -13,20 +13,22 @@ import hashlib
 import json
 import logging
 import math
+import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 
+import results
 from grid import Chunk
+from results import Asset
 from trouble import Kind, Trouble, of_status
 
 if TYPE_CHECKING:
     from openeo.rest.connection import Connection
 
-MEDIA_TYPES = ("application/x-netcdf", "application/netcdf")
 RADAR = ("SENTINEL1_GRD",)  # collections that `sar_backscatter` is applicable to
 PAIRS = (("VV", "VH"), ("HH", "HV"))  # the bands of a product that has two
 NO_DATA_CODE = "NoDataAvailable"
@@ -34,7 +36,12 @@ NO_DATA_WORDS = "no data available for the given extents"
 LOGIN_CODES = ("AuthenticationRequired", "AuthenticationSchemeInvalid", "TokenInvalid")
 WIDEST = 100  # times a margin; nearer to a pole than 0.6 degrees there are no images
 PAGE = 500  # jobs in one answer of the list
-LOG_LINES = 3  # of a failed job's log that are worth keeping
+CUT = "its last page is full"
+# A start that comes too late (backend.py of openeo-geopyspark-driver; the federation's words).
+BEGUN_CODES = ("JobTransitionNotImplemented", "JobTransitionUnsupported")
+BEGUN_WORDS = re.compile(r"already (been |being )?(start|queue|run)", re.IGNORECASE)
+# Refused options have no code of their own (job_options.py there).
+OPTION_WORDS = re.compile(r"the max for this instance|job.options?\b", re.IGNORECASE)
 
 PLAIN_REFUSALS = (400, 402, 413, 422)  # believed also without an openEO code beside them
 
@@ -53,14 +60,6 @@ class Status:
     status: str
     credits: float | None
     updated: str  # ISO 8601 as the back end wrote it, "" if it did not
-
-
-@dataclass(frozen=True)
-class Asset:
-    """A result file: its address, which expires, and its size in bytes if it is known."""
-
-    url: str
-    size: int | None
 
 
 def order(
@@ -183,16 +182,23 @@ class Remote:
         self._answer = threading.local()
         connection.session.hooks["response"].append(self._note)
 
-    def create(self, graph: Json, title: str) -> str:
+    def create(self, graph: Json, title: str, options: Mapping[str, Any] | None = None) -> str:
         """Order a job; its id.  It does not run yet, and costs nothing."""
         # The client's own validation asks the server about the catalogue first, which takes
         # long there and only warns.
-        job = self._ask(lambda: self._connection.create_job(graph, title=title, validate=False))
+        job = self._ask(
+            lambda: self._connection.create_job(
+                graph, title=title, job_options=dict(options or {}) or None, validate=False
+            )
+        )
         return str(job.job_id)
 
     def find(self, title: str) -> list[tuple[str, Status]]:
-        """Ids and statuses of the jobs with this title: none, one, or several."""
-        return self._ask(lambda: list(self._find(title)))
+        """Ids and statuses of the jobs with this title: none, one, or several.
+
+        Raises Trouble where none was found in a list that is not whole.
+        """
+        return self._ask(lambda: self._find(title))
 
     def start(self, job_id: str) -> None:
         """Have a job queued."""
@@ -210,14 +216,20 @@ class Remote:
         """How the job is doing."""
         return self._ask(lambda: _status(self._connection.job(job_id).describe()))
 
-    def why(self, job_id: str) -> str:
-        """Why a job ended in an error, from its log; Trouble of Kind.NO_DATA if that is why."""
-        return self._ask(lambda: _why(self._connection.job(job_id).logs(level="error")))
+    def log(self, job_id: str) -> list[str]:
+        """The errors in a job's log; Trouble of Kind.NO_DATA if one is that there is no image."""
+        return self._ask(lambda: _log(self._connection.job(job_id).logs(level="error")))
 
-    def asset(self, job_id: str) -> Asset:
-        """The netCDF file of a finished job; Trouble of Kind.NO_DATA if it made none."""
+    def asset(self, job_id: str, bands: Sequence[str] = ()) -> Asset:
+        """The netCDF file of a finished job; Trouble of Kind.NO_ASSET if it lists none."""
         job = self._connection.job(job_id)
-        return self._ask(lambda: _asset(job.get_results().get_metadata()))
+        return self._ask(
+            lambda: results.choose(job.get_results().get_metadata(), self._document, bands)
+        )
+
+    def _document(self, url: str) -> Json:
+        document: Json = self._connection.get(url).json()
+        return document
 
     def account(self) -> Json:
         """Who is logged in, as the back end describes it; empty if it does not."""
@@ -239,17 +251,33 @@ class Remote:
         assert isinstance(response, requests.Response)
         return response
 
-    def _find(self, title: str) -> Iterator[tuple[str, Status]]:
-        page = self._connection.list_jobs(limit=PAGE)
-        jobs, links = list(page), [(link.rel, link.href) for link in page.links]
+    def _find(self, title: str) -> list[tuple[str, Status]]:
+        jobs, doubt = self._list({"limit": PAGE})
+        if doubt == CUT:
+            jobs, doubt = self._list({})
+        found = [(str(j["id"]), _status(j)) for j in jobs if j.get("title") == title]
+        if doubt not in ("", CUT) and not found:
+            raise Trouble(Kind.PASSING, f"the list of jobs is not whole: {doubt}")
+        return found
+
+    def _list(self, query: Json) -> tuple[list[Json], str]:
+        """All jobs, and why they may not be all: `CUT`, or in words."""
+        document = self._connection.get("/jobs", params=query, expected_status=200).json()
+        jobs: list[Json] = []
+        missing: list[str] = []
         while True:
-            yield from ((str(j["id"]), _status(j)) for j in jobs if j.get("title") == title)
-            following = [href for rel, href in links if rel == "next"]
+            jobs += document["jobs"]
+            missing += map(str, document.get("federation:missing") or ())
+            links = document.get("links") or []
+            following = [link["href"] for link in links if link.get("rel") == "next"]
             if not following:
-                return
+                break
             document = self._connection.get(following[0]).json()
-            jobs = document["jobs"]
-            links = [(link["rel"], link["href"]) for link in document.get("links", [])]
+        if missing:
+            return jobs, f"{', '.join(dict.fromkeys(missing))} of the federation did not answer"
+        # A full page is the last one by chance, or by mistake.
+        full = "limit" in query and len(document["jobs"]) >= query["limit"]
+        return jobs, CUT if full else ""
 
     def _ask(self, question: Callable[[], T]) -> T:
         self._answer.retry_after = None
@@ -297,15 +325,25 @@ class Remote:
             "JobNotFinished": Kind.PASSING,
             "FeatureUnsupported": Kind.WRONG,
             NO_DATA_CODE: Kind.NO_DATA,
+            **dict.fromkeys(BEGUN_CODES, Kind.BEGUN),
         }
         if code in LOGIN_CODES:
             # The client has tried to renew the token. That may have failed by a passing trouble.
             return self._renewal_trouble() or Trouble(Kind.LOGIN, words)
         if code in kinds:
             return Trouble(kinds[code], words)
+        if status == 400:
+            return Trouble(_refusal(words), words)
         trouble = of_status(status, words, self._answer.retry_after)
         kind = Kind.WRONG if trouble.kind is Kind.GONE else trouble.kind
-        return Trouble(kind, words, trouble.retry_after)
+        return Trouble(kind, words, trouble.retry_after, answered=True)
+
+
+def _refusal(words: str) -> Kind:
+    """What a 400 means that has no code of its own for it."""
+    if BEGUN_WORDS.search(words):
+        return Kind.BEGUN
+    return Kind.OPTIONS if OPTION_WORDS.search(words) else Kind.WRONG
 
 
 def _status(job: Mapping[str, Any]) -> Status:
@@ -317,30 +355,14 @@ def _status(job: Mapping[str, Any]) -> Status:
     )
 
 
-def _why(logs: Iterable[Mapping[str, Any]]) -> str:
+def _log(logs: Iterable[Mapping[str, Any]]) -> list[str]:
     entries = [_entry(str(entry.get("code") or ""), str(entry["message"])) for entry in logs]
     for entry in entries:
         if NO_DATA_CODE in entry or NO_DATA_WORDS in entry.lower():
             raise Trouble(Kind.NO_DATA, entry)
-    return " / ".join(dict.fromkeys(entries[-LOG_LINES:])) or "its log holds no error"
+    return entries
 
 
 def _entry(code: str, message: str) -> str:
     """A line of a log; some back ends repeat the code in the message."""
     return message if message.startswith(code) else f"{code}: {message}"
-
-
-def _asset(results: Json) -> Asset:
-    assets = list((results.get("assets") or {}).values())
-    if not assets:
-        raise Trouble(Kind.NO_DATA, "the job finished without any file")
-    # Keys differ between versions of the back end, the media type does not.
-    files = [a for a in assets if str(a.get("type", "")).startswith(MEDIA_TYPES)]
-    files = [a for a in files if "data" in (a.get("roles") or ())] or files
-    if len(files) != 1:
-        types = ", ".join(sorted({str(a.get("type")) for a in assets}))
-        raise Trouble(
-            Kind.WRONG, f"the job made {len(files)} netCDF files instead of one ({types})"
-        )
-    size = files[0].get("file:size")
-    return Asset(str(files[0]["href"]), int(size) if isinstance(size, int | float) else None)

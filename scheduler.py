@@ -30,16 +30,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import failures
 import transfer
+from failures import Failure, Mending
 from files import is_disk_full
 from grid import Chunk, Provenance
 from journal import ENDS, Journal, JournalError, Row, State
-from remote import Asset, Json, Remote, Status, digest
+from remote import Json, Remote, Status, digest
+from results import Asset
 from trouble import (
+    LONGEST_REASON,
     CreditsNeeded,
     Kind,
     LimitReached,
     LoginNeeded,
+    OptionsRefused,
     Trouble,
     Unwanted,
     backoff,
@@ -52,6 +57,7 @@ LONGEST_REST = 60.0  # s
 BYTES_INTERVAL = 0.2  # s between two reports of a transfer's progress
 LOOK_AGAIN = 60.0  # s between two looks at a chunk that another machine orders
 CENT = 1e-6  # credits that are none
+UNANSWERED = 5  # times the usual lag that a start without an answer may take
 
 IN_PLACE = frozenset({State.STARTING, State.QUEUED, State.RUNNING})
 PENDING = frozenset({State.CREATING, State.CREATED})
@@ -74,6 +80,11 @@ class Pace:
     backoff_longest: float
     patience: float  # with one chunk's troubles, while the back end answers otherwise
     stuck_after: float  # without a change of a job's status
+    start_lag: float  # that a status may lag behind a start
+    log_wait: float  # for a failed job's log to hold an error
+    empty_wait: float  # for a finished job to list a file
+    doubt: float  # since its end, while one without a file that was promised is asked for again
+    missing_wait: float  # for a file that is listed to be there
     clock: Callable[[], float] = time.monotonic
     dice: random.Random = field(default_factory=random.Random)
 
@@ -87,7 +98,7 @@ class Event:
     """Something happened, for whoever watches.
 
     ``kind``: "created", "started", "status", "finished", "bytes", "downloaded",
-    "archived", "empty", "failed", "retry", "left", "waiting", "stopping".
+    "archived", "empty", "doubtful", "failed", "retry", "left", "waiting", "stopping".
     """
 
     kind: str
@@ -116,6 +127,10 @@ class Summary:
     archived: list[Chunk] = field(default_factory=list)
     empty: list[Chunk] = field(default_factory=list)
     failed: list[tuple[Chunk, str]] = field(default_factory=list)  # with the reason
+    doubtful: list[tuple[Chunk, str]] = field(default_factory=list)  # asked for again next time
+    marked: list[tuple[Chunk, str]] = field(default_factory=list)  # archived, with a reservation
+    lost_jobs: int = 0  # that were paid for and failed
+    lost_credits: float = 0.0  # as far as the back end has said what they cost
     already: list[Chunk] = field(default_factory=list)  # found done: another process was faster
     left: list[Chunk] = field(default_factory=list)  # not at their end when the run stopped
     elsewhere: list[tuple[Chunk, str]] = field(default_factory=list)  # with who orders it
@@ -191,6 +206,11 @@ class _Attempt:
     asked_again: bool = False  # it failed in an earlier run with a result that is still there
     holder: str = ""  # the machine that has claimed the chunk
     last_look: bool = False  # nothing else is left to do
+    ask_first: bool = False  # an earlier run, or a hand in the web editor, may have started it
+    sent: float = float("-inf")  # when its start was sent
+    answered: bool = False  # the back end knows of that start
+    looking: float | None = None  # since when its log or its results say nothing
+    doubted: bool = False  # an earlier run found it without a file
 
     @property
     def job_id(self) -> str:
@@ -220,6 +240,8 @@ class Scheduler:
         folder: Path,
         keep_raw: bool,
         purse: Purse,
+        job_options: failures.Options,
+        mending: Mending,
         claims: Claims | None = None,
     ) -> None:
         self.summary = Summary()
@@ -230,6 +252,8 @@ class Scheduler:
         self._bands, self._folder, self._keep_raw, self._purse = bands, folder, keep_raw, purse
         self._claims = claims
         self._held: list[_Attempt] = []  # which other machines have claimed
+        self._job_options, self._mending = dict(job_options), mending
+        self._accepted = not job_options  # the back end has started a job with these options
         self._todo: collections.deque[_Attempt] = collections.deque()
         self._live: dict[int, _Attempt] = {}
         self._allowed = EVERYTHING
@@ -243,10 +267,17 @@ class Scheduler:
 
     def add(self, row: Row, *, asked_again: bool = False) -> None:
         """Take on an attempt, wherever an earlier run has left it."""
-        attempt = _Attempt(row, asked_again=asked_again, changed=self._pace.clock())
+        now = self._pace.clock()
+        attempt = _Attempt(row, asked_again=asked_again, changed=now)
         if row.state is State.PLANNED:
             self._todo.append(attempt)
             return
+        attempt.ask_first = row.state is State.CREATED
+        attempt.doubted = row.state is State.DOUBTFUL
+        if row.state in IN_PLACE:
+            attempt.sent = now - max(0.0, self._journal.now() - (row.started or 0.0))
+        if attempt.doubted:
+            attempt.row = self._journal.note(row, State.FINISHED)
         have_file = self._path(row).exists()
         if row.state is State.FAILED or row.state in ON_DISK:
             state = State.DOWNLOADED if have_file and row.state is not State.DOWNLOADING else None
@@ -328,6 +359,8 @@ class Scheduler:
         pending = self._count(PENDING)
         room = pending + self._count(frozenset({State.STARTING})) < self._pace.max_pending
         room = room and self._purse.allows(pending + 1)
+        # The options may be refused: that is found out with a single order.
+        room = room and (self._accepted or not pending + self._count(IN_PLACE))
         if room and self._todo and State.PLANNED in self._allowed:
             yield after(self._todo[0].due), self._create, self._todo[0]
         for attempt in self._held if State.PLANNED in self._allowed else ():
@@ -367,7 +400,8 @@ class Scheduler:
             return
         self._todo.popleft()
         self._live[attempt.row.id] = attempt
-        self._note(attempt, State.CREATING)
+        asked = failures.combined(attempt.row.asked, self._job_options)
+        self._note(attempt, State.CREATING, options=_as_text(asked))
         if not self._adopt(attempt):
             self._order_job(attempt)
 
@@ -390,29 +424,46 @@ class Scheduler:
             self._apply(attempt, status)
 
     def _order_job(self, attempt: _Attempt) -> None:
-        job_id = self._remote.create(self._order(attempt.row.chunk), attempt.row.title)
+        row = attempt.row
+        job_id = self._remote.create(self._order(row.chunk), row.title, row.asked)
         self._note(attempt, State.CREATED, job_id=job_id)
         self._calm(attempt)
         self._tell("created", attempt)
 
     def _start(self, attempt: _Attempt) -> None:
-        if self._is_anothers(attempt):
+        if self._is_anothers(attempt) or (attempt.ask_first and self._has_begun(attempt)):
             return
         attempt.slot = self._free_slot()
         self._note(attempt, State.STARTING, started=self._journal.now())
         self._purse.open.add(attempt.row.id)
+        attempt.answered = False
         try:
             self._remote.start(attempt.job_id)
         except Trouble as trouble:
-            if trouble.kind in (Kind.LIMIT, Kind.CREDITS):
+            attempt.answered = trouble.answered
+            if trouble.kind in (Kind.LIMIT, Kind.CREDITS, Kind.OPTIONS):
                 self._purse.open.discard(attempt.row.id)
                 self._note(attempt, State.CREATED, started=None)
             raise
         finally:
-            self._next_start = self._pace.clock() + self._pace.start_interval
+            attempt.sent = self._pace.clock()
+            self._next_start = attempt.sent + self._pace.start_interval
+        attempt.answered = self._accepted = True
         self._enter(attempt, State.QUEUED)
         self._calm(attempt)
         self._tell("started", attempt)
+
+    def _has_begun(self, attempt: _Attempt) -> bool:
+        """Whether a job that an earlier run has ordered was started since, by whomever."""
+        status = self._remote.status(attempt.job_id)
+        attempt.ask_first = False
+        if status.status == "created":
+            return False
+        attempt.slot = self._free_slot()
+        self._note(attempt, State.STARTING, started=self._journal.now())
+        self._log(attempt, f"was started by somebody else, {status.status}")
+        self._apply(attempt, status)
+        return True
 
     def _poll(self, attempt: _Attempt) -> None:
         status = self._remote.status(attempt.job_id)
@@ -434,13 +485,21 @@ class Scheduler:
             self._note(attempt, State.ERROR, credits=status.credits)
             attempt.due = self._pace.clock()
         elif status.status == "canceled":
+            self._note(attempt, attempt.row.state, credits=status.credits)
             self._replace(attempt, "the job was canceled at the back end")
         elif status.status == "created":
-            # The start was lost. It is safe to repeat: the status was asked for first.
-            self._purse.open.discard(attempt.row.id)
-            self._note(attempt, State.CREATED)
+            self._not_begun(attempt)
         else:
             self._wait_for_job(attempt, status.status)
+
+    def _not_begun(self, attempt: _Attempt) -> None:
+        """The start was lost, or the status lags behind it: a second start could run it twice."""
+        now, lag = self._pace.clock(), self._pace.start_lag
+        if now - attempt.sent < lag * (1 if attempt.answered else UNANSWERED):
+            attempt.due = now + self._pace.poll
+            return
+        self._purse.open.discard(attempt.row.id)
+        self._note(attempt, State.CREATED)
 
     def _wait_for_job(self, attempt: _Attempt, status: str) -> None:
         """Queued, running, or a word that is in no specification."""
@@ -465,17 +524,36 @@ class Scheduler:
         attempt.due = attempt.changed + self._pace.poll
 
     def _ask_why(self, attempt: _Attempt) -> None:
+        """Logs come from an index that is late or down at times."""
         try:
-            reason = self._remote.why(attempt.job_id)
+            failure = failures.sort(self._remote.log(attempt.job_id))
         except Trouble as trouble:
             if trouble.kind not in (Kind.GONE, Kind.WRONG):
                 raise
-            reason = f"its log cannot be read: {trouble}"
-        self._replace(attempt, f"the job failed: {reason}")
+            failure = Failure(failures.Cause.SILENT, f"its log cannot be read: {trouble}")
+        silent = failure.cause is failures.Cause.SILENT
+        if silent and self._looks_again(attempt, self._pace.log_wait, failure.words):
+            return
+        options = failures.mend(failure, attempt.row.asked, self._mending)
+        if options is None:
+            self._give_up(attempt, failure.reason, failure.cause.value)
+        else:
+            self._replace(attempt, failure.reason, options, failure.cause.value)
+
+    def _looks_again(self, attempt: _Attempt, patience: float, words: str) -> bool:
+        """Whether to ask once more before it is believed that there is nothing to be told."""
+        now = self._pace.clock()
+        attempt.looking = now if attempt.looking is None else attempt.looking
+        if (passed := now - attempt.looking) >= patience:
+            return False
+        attempt.due = now + max(self._pace.poll, passed / 2)
+        self._log(attempt, f"{words}: asked again")
+        self._tell("waiting", attempt, reason=f"{words}; the back end is asked again")
+        return True
 
     def _fetch(self, attempt: _Attempt) -> None:
         """Ask where the result is, every time: addresses expire."""
-        asset = self._remote.asset(attempt.job_id)
+        asset = self._remote.asset(attempt.job_id, self._bands)
         self._note(attempt, State.DOWNLOADING)
         attempt.busy = True
         self._transfers.put(functools.partial(self._transfer, attempt, asset))
@@ -528,7 +606,7 @@ class Scheduler:
                     row.chunk, path,
                     Provenance(
                         self._label, self._collection, attempt.job_id, processed, synthetic,
-                        **_images(row),
+                        **_images(row), **self._reservation(row),
                     ),
                 )
             )  # fmt: skip
@@ -554,6 +632,8 @@ class Scheduler:
             self._calm(attempt)
         if isinstance(error, transfer.Refused):
             self._refused(attempt, str(error))
+        elif isinstance(error, Trouble) and error.kind in (Kind.MISSING, Kind.EXPIRED):
+            self._missing(attempt, error)
         elif isinstance(error, Trouble):
             self._troubled(attempt, error)
         elif not isinstance(error, transfer.Stopped):
@@ -661,6 +741,12 @@ class Scheduler:
         kind = trouble.kind
         if kind is Kind.NO_DATA:
             self._finish(attempt, State.EMPTY, str(trouble))
+        elif kind is Kind.NO_ASSET:
+            self._no_file(attempt, str(trouble))
+        elif kind is Kind.BEGUN:
+            attempt.due = self._pace.clock()  # its status is asked for next
+        elif kind is Kind.OPTIONS:
+            self._options_refused(attempt, trouble)
         elif kind is Kind.LIMIT:
             self._next_start = self._pace.clock() + max(self._pace.poll, self._pace.start_interval)
             self._tell("waiting", attempt, reason="the account runs as many jobs as it may")
@@ -674,6 +760,61 @@ class Scheduler:
             self._refuse_order(attempt, str(trouble))
         else:
             self._back_off(attempt, trouble)
+
+    def _no_file(self, attempt: _Attempt, words: str) -> None:
+        """No data, unless the catalogue has an image: then it is asked for the next time, too."""
+        row = attempt.row
+        if not attempt.doubted and self._looks_again(attempt, self._pace.empty_wait, words):
+            return
+        if not row.promised:
+            self._finish(attempt, State.EMPTY, words)
+            return
+        age = self._journal.now() - (row.finished or row.changed)
+        words += f", though the catalogue has images of {100 * row.promised:.3g} % of it"
+        if age < self._pace.doubt:
+            until = (
+                f"; within {self._pace.doubt / 3600:.3g} hours the same command asks for it again"
+            )
+            self._finish(attempt, State.DOUBTFUL, words + until)
+        else:
+            self._finish(attempt, State.EMPTY, f"{words}, and {age / 3600:.3g} hours after its end")
+
+    def _missing(self, attempt: _Attempt, trouble: Trouble) -> None:
+        """The file is listed and not there: that may pass, but not for days, and not silently."""
+        row, now = attempt.row, self._journal.now()
+        since = row.refused_since or now
+        self._note(attempt, State.FINISHED, refused=row.refused + 1, refused_since=since)
+        attempt.refusals += 1
+        hours, times = (now - since) / 3600, f"{row.refused + 1} times"
+        words = f"the back end lists its file but does not give it: {trouble}"
+        long = row.refused and now - since >= self._pace.missing_wait
+        if long or (attempt.asked_again and attempt.refusals >= self._pace.max_trys):
+            after = f"{times} in {hours:.3g} hours"
+            advice = "Run the same command to ask once more and order it anew"
+            self._refuse_order(attempt, f"{words} ({after}).  {advice}")
+            return
+        self._log(attempt, f"{trouble.kind.name}: {words}, {times}")
+        left = max(0.0, self._pace.missing_wait / 3600 - hours)
+        more = f"{times} so far; given up in {left:.3g} hours"
+        self._back_off(attempt, Trouble(Kind.PASSING, f"{words}, {more}"))
+
+    def _options_refused(self, attempt: _Attempt, trouble: Trouble) -> None:
+        """Nobody's order is better with these options, unless they are more than was asked for."""
+        if attempt.job_id:
+            with contextlib.suppress(Trouble):
+                self._remote.delete(attempt.job_id)
+        row, asked, usual = attempt.row, failures.in_words(attempt.row.asked), self._job_options
+        if row.asked != usual and row.tries == 1:  # by an earlier run
+            self._replace(attempt, f"the options {asked} were refused: {trouble}", usual)
+            return
+        if row.asked != usual:
+            self._note(attempt, row.state, options=_as_text(usual))
+            self._fail(attempt, f"the job before it needs more, and {asked} is refused: {trouble}")
+            return
+        self._note(attempt, State.PLANNED, job_id=None, started=None, options="")
+        self._put_aside(attempt)
+        self._todo.appendleft(attempt)
+        self._halt(_options_refused(asked, trouble), EVERYTHING - ORDERING)
 
     def _back_off(self, attempt: _Attempt, trouble: Trouble) -> None:
         now, pace = self._pace.clock(), self._pace
@@ -716,22 +857,46 @@ class Scheduler:
         else:
             self._fail(attempt, reason)
 
-    def _replace(self, attempt: _Attempt, reason: str) -> None:
+    def _replace(
+        self,
+        attempt: _Attempt,
+        reason: str,
+        options: failures.Options | None = None,
+        advice: str = "",
+    ) -> None:
+        """Order another job, with other options if the reason asks for them."""
         row = attempt.row
         tries = 0 if attempt.asked_again else row.tries
         if tries >= self._pace.max_trys:
-            self._fail(attempt, f"{reason} (tried {tries} times)")
+            self._give_up(attempt, reason, advice)
             return
         self._purse.pay(row.id, None)
+        self._lose(row)
         self._remove_files(row)
         self._log(attempt, f"attempt {row.attempt} failed: {reason}")
         del self._live[row.id]
         order = digest(self._order(row.chunk))
-        self._todo.append(_Attempt(self._journal.replace(row, redact(reason), tries + 1, order)))
+        text = row.options if options is None else _as_text(options)
+        following = self._journal.replace(row, redact(reason), tries + 1, order, text)
+        self._todo.append(_Attempt(following))
+        if text != row.options:
+            reason += f"; the next job asks for {failures.in_words(following.asked)}"
+            self._log(attempt, reason)
         self._tell("retry", attempt, reason=reason)
 
+    def _give_up(self, attempt: _Attempt, reason: str, advice: str) -> None:
+        tries = attempt.row.tries
+        tried = f" (tried {tries} times)" if tries > 1 else ""
+        self._fail(attempt, f"{reason}{tried}{advice and '.  '}{advice}")
+
+    def _lose(self, row: Row) -> None:
+        """A job that was started and is of no use."""
+        if row.started and row.job_id:
+            self.summary.lost_jobs += 1
+            self.summary.lost_credits += row.credits or 0.0
+
     def _fail(self, attempt: _Attempt, reason: str) -> None:
-        self._finish(attempt, State.FAILED, redact(reason))
+        self._finish(attempt, State.FAILED, redact(reason, LONGEST_REASON))
 
     def _at_the_limit(self) -> bool:
         """Whether not one more job may be started, whatever those cost that run now."""
@@ -751,16 +916,24 @@ class Scheduler:
         self._note(attempt, state, reason=reason)
         self._purse.pay(attempt.row.id, None)
         self._put_aside(attempt)
-        self._release(attempt)
+        if state is not State.DOUBTFUL:  # nobody else shall order it while this one is asked for
+            self._release(attempt)
         chunk = attempt.row.chunk
         if state is State.FAILED:
+            self._lose(attempt.row)
             self.summary.failed.append((chunk, reason))
             self._tell("failed", attempt, reason=reason)
+            return
+        if state is State.DOUBTFUL:
+            self.summary.doubtful.append((chunk, reason))
+            self._tell("doubtful", attempt, reason=reason)
             return
         if not self._keep_raw:
             self._remove_files(attempt.row)
         done = self.summary.archived if state is State.ARCHIVED else self.summary.empty
         done.append(chunk)
+        if state is State.ARCHIVED and (share := self._reservation(attempt.row)["soft_errors"]):
+            self.summary.marked.append((chunk, _marked(share)))
         self._tell("archived" if state is State.ARCHIVED else "empty", attempt, reason=reason)
 
     def _note(self, attempt: _Attempt, state: State, **fields: Any) -> None:
@@ -776,6 +949,13 @@ class Scheduler:
 
     def _calm(self, attempt: _Attempt) -> None:
         attempt.troubles, attempt.trouble_since = 0, None
+
+    def _reservation(self, row: Row) -> dict[str, Any]:
+        """What a record says of the options of its job."""
+        asked = row.asked
+        usual = asked.get(failures.SOFT) == self._job_options.get(failures.SOFT)
+        share = None if usual else asked.get(failures.SOFT)
+        return {"job_options": asked, "soft_errors": share}
 
     def _free_slot(self) -> int:
         taken = {a.slot for a in self._live.values() if a.row.state in IN_PLACE}
@@ -841,11 +1021,30 @@ def _login_needed(trouble: Trouble) -> LoginNeeded:
     )
 
 
-def _images(row: Row) -> dict[str, tuple[Any, ...]]:
+def _images(row: Row) -> dict[str, Any]:
     """What the catalogue said of the images of an attempt."""
     known = json.loads(row.images or "{}")
     names = ("relative_orbits", "platforms", "acquired")
     return {name: tuple(known[name]) for name in names if name in known}
+
+
+def _as_text(options: failures.Options) -> str:
+    return json.dumps(dict(options), sort_keys=True) if options else ""
+
+
+def _marked(share: float) -> str:
+    """What is to be known of a record whose job was let pass failed reads."""
+    return (
+        f"a product was broken, and {share:g} of the reads were let fail: what that product has "
+        "imaged may be missing; look at it before it is used"
+    )
+
+
+def _options_refused(asked: str, trouble: Trouble) -> OptionsRefused:
+    return OptionsRefused(
+        f"The back end refuses the job options {asked} ({trouble}).  Nothing was ordered with "
+        "them; ask for less in JOB_OPTIONS or --job-option."
+    )
 
 
 def _limit_reached(purse: Purse) -> LimitReached:

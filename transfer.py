@@ -2,7 +2,9 @@
 
 One call of `fetch` is one try.  What came of it stays in ``<name>.part``; the next try
 asks for the rest with ``Range`` and ``If-Range``, so a server whose file has changed, or
-which ignores ranges, sends the whole file and the partial one is started afresh.  There
+which ignores ranges, sends the whole file and the partial one is started afresh.  Results
+that the back end streams itself have nothing for If-Range; they are resumed where the size
+is known, and the answer must name it as the total.  There
 is no checksum at the back end, hence three checks: the size, the netCDF file as such, and
 what is in it (bands, reference system, the whole tile).
 
@@ -27,6 +29,7 @@ from trouble import Kind, Trouble, of_status
 
 BLOCK = 1 << 16  # bytes read at a time; as much is lost when a connection breaks
 SPACE_MARGIN = 50_000_000  # bytes that stay free beside the file
+UNTAGGED = "size "  # in place of a validator: what the whole file has by its description
 COVER_SLACK = 4.0  # pixels; the back end may leave out a last row or column
 
 Get = Callable[[str, Mapping[str, str]], requests.Response]
@@ -56,10 +59,13 @@ def fetch(
     Stopped, and OSError when the disk is full.
     """
     tag = _tag_path(part)
-    have = part.stat().st_size if part.exists() and tag.exists() else 0
+    validator = _validator(tag, size)
+    have = part.stat().st_size if part.exists() and validator else 0
     headers = {"Accept-Encoding": "identity"}
     if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": tag.read_text(encoding="utf-8")}
+        headers["Range"] = f"bytes={have}-"
+    if have and not validator.startswith(UNTAGGED):
+        headers["If-Range"] = validator
     with _passing():
         response = get(url, headers)
     with contextlib.closing(response):
@@ -68,13 +74,13 @@ def fetch(
         _require_file(response)
         if response.status_code == 200:
             have = 0
-        elif _range(response)[0] != have:
+        elif _range(response)[0] != have or _is_another(response, validator):
             discard(part)
             raise Trouble(Kind.PASSING, "the server sent another range than it was asked for")
         total = _total(response, have)
         needed = (total or size or 0) - have + SPACE_MARGIN
         require_space(part.parent, needed, f"The download of {part.stem}")
-        with _open(part, tag, have, response) as file:
+        with _open(part, tag, have, response, size) as file:
             have = _stream(response, file, have, total or size, on_bytes, stopped)
     _require_whole(part, have, total, size)
     return have
@@ -126,6 +132,17 @@ def _tag_path(part: Path) -> Path:
     return part.with_name(f"{part.name}.tag")
 
 
+def _validator(tag: Path, size: int | None) -> str:
+    """What the rest of a part is asked for with; "" if it cannot be resumed."""
+    known = tag.read_text(encoding="utf-8") if tag.exists() else ""
+    return "" if known.startswith(UNTAGGED) and known != f"{UNTAGGED}{size}" else known
+
+
+def _is_another(response: requests.Response, validator: str) -> bool:
+    """Whether a range is of a file of another size than the part, which has no better mark."""
+    return validator.startswith(UNTAGGED) and validator != f"{UNTAGGED}{_range(response)[1]}"
+
+
 @contextlib.contextmanager
 def _passing() -> Iterator[None]:
     """Errors of the connection as troubles that pass."""
@@ -142,10 +159,12 @@ def _require_file(response: requests.Response) -> None:
         if kind.startswith("text/html"):
             raise Trouble(Kind.PASSING, "a web page came instead of the result file")
         return
+    if status in (404, 500):
+        raise Trouble(Kind.MISSING, f"HTTP {status} for the result file")
     trouble = of_status(status, "", response.headers.get("Retry-After"))
     if trouble.kind is Kind.PASSING:
         raise trouble
-    # Object stores say 400, 401, 403, 404 or 410 when the signature is too old.
+    # Object stores say 400, 401, 403 or 410 when the signature is too old.
     raise Trouble(Kind.EXPIRED, f"HTTP {status} for the address of the result file")
 
 
@@ -184,7 +203,9 @@ def _encoded(response: requests.Response) -> bool:
     return response.headers.get("Content-Encoding", "identity") != "identity"
 
 
-def _open(part: Path, tag: Path, have: int, response: requests.Response) -> IO[bytes]:
+def _open(
+    part: Path, tag: Path, have: int, response: requests.Response, size: int | None
+) -> IO[bytes]:
     if have:
         return part.open("ab")
     # In this order a kill leaves a part without a tag, which is started afresh.
@@ -192,6 +213,8 @@ def _open(part: Path, tag: Path, have: int, response: requests.Response) -> IO[b
     file = part.open("wb")
     etag = response.headers.get("ETag", "")
     validator = response.headers.get("Last-Modified", "") if etag[:2] in ("", "W/") else etag
+    if not validator and size is not None:
+        validator = f"{UNTAGGED}{size}"
     if validator and not _encoded(response):
         tag.write_text(validator, encoding="utf-8")
     return file

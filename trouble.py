@@ -16,6 +16,7 @@ from enum import Enum
 
 LONGEST_RETRY_AFTER = 3600.0  # s; what a server may make us wait at most
 LONGEST_WORDS = 300  # characters of a server's answer that are worth showing
+LONGEST_REASON = 600  # the same of a reason, which has an advice behind such words
 
 _PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
@@ -29,6 +30,10 @@ class Kind(Enum):
     LOGIN = "the login is gone: ask for nothing more"
     GONE = "the job or its result is not there any more: order a new one"
     EXPIRED = "the address of the result has expired: ask for a new one"
+    NO_ASSET = "no file is listed: ask again before that is believed"
+    MISSING = "a file is listed and not there: ask again, but not for days"
+    BEGUN = "the job was started before: ask how it is doing"
+    OPTIONS = "the job options are refused: order nothing more with them"
     NO_DATA = "there is no image for this chunk: that is an end"
     WRONG = "the request is refused for good: give this chunk up"
 
@@ -36,10 +41,18 @@ class Kind(Enum):
 class Trouble(Exception):
     """A request that did not do what it should; the message has the server's words."""
 
-    def __init__(self, kind: Kind, words: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        words: str,
+        retry_after: float | None = None,
+        *,
+        answered: bool = False,
+    ) -> None:
         super().__init__(redact(words))
         self.kind = kind
         self.retry_after = retry_after
+        self.answered = answered  # by the back end itself, so that it knows of the request
 
 
 class LoginNeeded(Exception):
@@ -52,6 +65,10 @@ class CreditsNeeded(Exception):
 
 class LimitReached(Exception):
     """The next job could pass the limit of credits; everything that was ordered is kept."""
+
+
+class OptionsRefused(ValueError):
+    """The back end refuses the job options; nothing was ordered with them."""
 
 
 class Unwanted(Exception):
@@ -91,11 +108,11 @@ def backoff(count: int, first: float, longest: float, dice: random.Random) -> fl
     return min(longest, first * 2.0 ** min(count - 1, 30)) * (0.5 + 0.5 * dice.random())
 
 
-def redact(text: str) -> str:
+def redact(text: str, longest: int = LONGEST_WORDS) -> str:
     """The text without queries of addresses and without bearer tokens, on one line."""
     text = re.sub(r"<[^>]{1,200}>", " ", " ".join(text.split()))
     text = re.sub(r"\?[^\s'\"()<>]*=[^\s'\"()<>]*", "?...", text)
     text = re.sub(r"(?i)\b(bearer|basic)\s+\S+", r"\1 ...", text)
     text = re.sub(r"(?i)((?:token|secret|password|device_code)\W{1,4})[^\s'\",}]+", r"\1...", text)
     text = " ".join(text.split())
-    return text if len(text) <= LONGEST_WORDS else text[: LONGEST_WORDS - 3] + "..."
+    return text if len(text) <= longest else text[: longest - 3] + "..."

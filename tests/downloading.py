@@ -33,6 +33,9 @@ QUICK = dataclasses.replace(
     start_interval=0.0,
     backoff_first=0.02,
     backoff_longest=0.3,
+    start_lag=0.2,
+    log_wait=0.1,
+    empty_wait=0.1,
     stuck_after=600.0,  # a first job waits for compiled loops
     dice=random.Random(1),
 )

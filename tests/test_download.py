@@ -25,6 +25,7 @@ import convert
 import download
 import healpix
 import remote
+import results
 from files import is_disk_full
 from grid import BBox, Chunk, Tile
 from journal import Journal, State
@@ -121,20 +122,52 @@ def test_another_order_has_another_digest():
     assert remote.digest(orders[0]) == remote.digest(json.loads(json.dumps(orders[0])))
 
 
+NC = {"href": "https://a/nc?x=1", "type": "application/x-netcdf", "roles": ["data"]}
+JSON = {"href": "https://a/json", "type": "application/json", "roles": ["metadata"]}
+
+
+def chosen(document, **items):
+    return results.choose(document, lambda href: {"assets": items[href]}, ("VV", "VH"))
+
+
 def test_the_result_is_found_by_its_media_type_under_any_key():
-    nc = {"href": "https://a/nc?x=1", "type": "application/x-netcdf", "roles": ["data"]}
-    other = {"href": "https://a/json", "type": "application/json", "roles": ["metadata"]}
     for key in ("openEO.nc", "0b1c_openEO", "whatever"):
-        found = remote._asset({"assets": {"other": other, key: {**nc, "file:size": 12}}})
-        assert found == remote.Asset("https://a/nc?x=1", 12)
-    assert remote._asset({"assets": {"a": nc}}).size is None
-    with pytest.raises(Trouble) as none:
-        remote._asset({"assets": {}})
-    assert none.value.kind is Kind.NO_DATA
-    for assets in ({"a": other}, {"a": nc, "b": nc}):
-        with pytest.raises(Trouble) as wrong:
-            remote._asset({"assets": assets})
-        assert wrong.value.kind is Kind.WRONG
+        found = chosen({"assets": {"other": JSON, key: {**NC, "file:size": 12}}})
+        assert found == results.Asset("https://a/nc?x=1", 12)
+    assert chosen({"assets": {"a": NC}}).size is None
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"assets": {"a": NC, "b": NC}},  # one file under two keys
+        {"assets": {"x": {"href": "https://a/nc?x=1"}, "openEO.nc": {"href": "https://a/nc?x=1"}}},
+        {"assets": {"a": NC, "b": {**NC, "href": "https://a/b", "roles": ["metadata"]}}},
+        {"assets": {"openEO.nc": NC, "b.nc": {**NC, "href": "https://a/b"}}},
+        {"assets": {"a": {**NC, "bands": [{"name": "VH"}, {"name": "VV"}]},
+                    "b": {**NC, "href": "https://a/b", "bands": [{"name": "VV"}]}}},
+        {"assets": {}, "links": [{"rel": "self", "href": "x"}, {"rel": "item", "href": "i"}]},
+        {"links": [{"rel": "item", "href": "j"}, {"rel": "item", "href": "i"}]},
+        {"assets": {"m": JSON}, "links": [{"rel": "item", "href": "i"}]},
+    ],
+)  # fmt: skip
+def test_the_ordered_file_is_told_from_others_and_found_behind_items(document):
+    assert chosen(document, i={"f": NC}, j={"m": JSON}).url == "https://a/nc?x=1"
+
+
+@pytest.mark.parametrize(
+    ("document", "kind"),
+    [
+        ({"assets": {}}, Kind.NO_ASSET),
+        ({"assets": {}, "links": [{"rel": "item", "href": "none"}]}, Kind.PASSING),
+        ({"assets": {"a": JSON}}, Kind.WRONG),
+        ({"assets": {"a": NC, "b": {**NC, "href": "https://a/b"}}}, Kind.WRONG),
+    ],
+)
+def test_results_without_a_file_are_no_data_only_if_nothing_else_is_listed(document, kind):
+    with pytest.raises(Trouble) as trouble:
+        chosen(document, none={})
+    assert trouble.value.kind is kind
 
 
 # --- plans ------------------------------------------------------------------------------

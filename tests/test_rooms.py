@@ -11,6 +11,7 @@ LIST = (ROOT / "docs" / "decisions" / "001-rooms.md").read_text(encoding="utf-8"
 ROOMS = re.findall(r"^\| [a-z]* ?\| `(\w+)` \|", LIST, re.MULTILINE)
 DOWNLOADING = {
     "download", "catalogue", "scheduler", "transfer", "login", "remote", "trouble", "journal",
+    "failures", "results",
     "address",
 }  # fmt: skip
 STORING = {

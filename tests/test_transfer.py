@@ -190,14 +190,43 @@ def test_a_server_that_ignores_ranges_is_asked_for_the_whole_file(server, part):
 
 
 @pytest.mark.parametrize("etag", ["", 'W/"weak"'])
-def test_without_a_strong_validator_nothing_is_resumed(server, part, etag):
+def test_without_validator_and_size_nothing_is_resumed(server, part, etag):
+    server.etag = etag
+    server.script = [cut(250_000)]
+    with pytest.raises(Trouble):
+        fetch(server, part, None)
+    fetch(server, part, None)
+    assert "Range" not in server.asked[-1][1]
+    assert part.read_bytes() == FILE
+
+
+@pytest.mark.parametrize("etag", ["", 'W/"weak"'])
+def test_without_a_validator_the_rest_is_fetched_where_the_size_is_known(server, part, etag):
     server.etag = etag
     server.script = [cut(250_000)]
     with pytest.raises(Trouble):
         fetch(server, part)
+    have = part.stat().st_size
     fetch(server, part)
-    assert "Range" not in server.asked[-1][1]
+    _, headers = server.asked[-1]
+    assert (headers["Range"], "If-Range" in headers) == (f"bytes={have}-", False)
     assert part.read_bytes() == FILE
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_without_a_validator_a_file_of_another_size_is_fetched_afresh(server, part, told):
+    """Whether its description tells it, or only the answer to the range does."""
+    server.etag = ""
+    server.script = [cut(250_000)]
+    with pytest.raises(Trouble):
+        fetch(server, part)
+    server.file = FILE[:9] + b"more" + FILE[9:]
+    if not told:
+        with pytest.raises(Trouble, match="another range"):
+            fetch(server, part)
+        assert not part.exists()
+    fetch(server, part, SIZE + 4)
+    assert part.read_bytes() == server.file
 
 
 def test_a_part_that_a_kill_left_without_its_validator_is_fetched_afresh(server, part):
@@ -253,7 +282,7 @@ def test_however_often_it_breaks_the_file_is_the_same(running, tmp_path_factory,
 @pytest.mark.parametrize(
     ("step", "kind"),
     [
-        (say(500), Kind.PASSING),
+        (say(500), Kind.MISSING),
         (say(502), Kind.PASSING),
         (say(408), Kind.PASSING),
         (say(200, Content_Type="text/html; charset=utf-8"), Kind.PASSING),
@@ -261,7 +290,7 @@ def test_however_often_it_breaks_the_file_is_the_same(running, tmp_path_factory,
         (say(403), Kind.EXPIRED),
         (say(410), Kind.EXPIRED),
         (say(400, b"<Code>ExpiredToken</Code>"), Kind.EXPIRED),
-        (say(404), Kind.EXPIRED),
+        (say(404), Kind.MISSING),
     ],
 )
 def test_each_answer_says_what_to_do(server, part, step, kind):
