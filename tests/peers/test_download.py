@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -66,6 +67,19 @@ def test_what_comes_is_what_the_sandbox_gives(
     assert {c.name for c in ours.chunks()} == {c.name for c in theirs.chunks()}
     for chunk in ours.chunks():
         xr.testing.assert_identical(ours.read(chunk).drop_attrs(), theirs.read(chunk).drop_attrs())
+
+
+def test_a_catalogue_of_others_says_the_same_as_the_sandbox(
+    back_end, catalogue, items, monkeypatch, capsys
+):
+    """stac-fastapi-geoparquet, which leaves out properties that it was asked for."""
+    peer, theirs = back_end(), items(f"{DAY}T00:00:00Z/{DAY}T23:59:59Z", BOX)
+    plans = []
+    for address in (catalogue, theirs):
+        assert main.main([*flags(peer, address), "--dry-run", "--json"]) == DONE
+        plans.append(json.loads(capsys.readouterr().out) | {"catalogue": ""})
+    assert plans[0] == plans[1]
+    assert plans[0]["chunks"] == 4
 
 
 def test_a_download_outlives_its_login_many_times(
