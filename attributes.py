@@ -14,6 +14,12 @@ from typing import Any
 
 import numpy as np
 
+# What netCDF fills with where a file names no fill value (netcdf.h); bytes have none.
+DEFAULT_FILLS = {
+    "f4": 9.969209968386869e36, "f8": 9.969209968386869e36,
+    "i2": -32767, "u2": 65535, "i4": -2147483647, "u4": 4294967295,
+}  # fmt: skip
+
 
 def plain(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     """All attributes; texts as str, arrays of one number as that number, others as they are."""
@@ -26,6 +32,26 @@ def text(value: Any) -> str:
     if all(isinstance(value, bytes) and len(value) <= 1 for value in values):
         values = [b"".join(values)]  # an array of characters
     return " ".join(_decoded(value) for value in values).strip("\0")
+
+
+def as_unsigned(values: Any, attributes: Mapping[str, Any]) -> Any:
+    """Whole numbers of the sign that ``_Unsigned`` says: classic files know only signed ones."""
+    says, kind = text(attributes.get("_Unsigned")).lower(), values.dtype.kind
+    if (says, kind) not in (("true", "i"), ("false", "u")):
+        return values
+    return values.view(np.dtype(f"{values.dtype.byteorder}{'iu'[kind == 'i']}{values.itemsize}"))
+
+
+def fill_values(attributes: Mapping[str, Any], dtype: np.dtype[Any]) -> list[Any]:
+    """The values, as they are stored, that stand for none; netCDF's own where none is named."""
+    named = [np.ravel(attributes.get(key, ())) for key in ("_FillValue", "missing_value")]
+    found = np.concatenate([values for values in named if values.dtype.kind in "fiu"])
+    if not any(values.size for values in named) and dtype.str[1:] in DEFAULT_FILLS:
+        found = np.array([DEFAULT_FILLS[dtype.str[1:]]])
+    if dtype.kind in "iu":
+        found = found[np.isfinite(found)]
+    with np.errstate(invalid="ignore", over="ignore"):
+        return list(as_unsigned(found.astype(dtype), attributes))
 
 
 def _plain(value: Any) -> Any:

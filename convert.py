@@ -40,8 +40,8 @@ from pyproj.exceptions import ProjError
 import healpix
 from grid import BBox, Tile
 from healpix import Floats, Ints, Runs, Slots
+from lattice import RasterError as RasterError  # part of what this room offers
 from raster import Raster, open_raster
-from raster import RasterError as RasterError  # part of what this room offers
 
 NSIDE = 262144  # HEALPix resolution: level 18, cells of 25 m
 ELLIPSOID = "sphere"  # "sphere": latitudes as they are, like healpy; "WGS84": authalic
@@ -51,6 +51,8 @@ DLON = 24e-5  # pixel width of a regular grid, degrees
 TOLERANCE = 1e-8  # of an interpolated pixel position, in cells
 STRIP = 256  # rows of a raster that are read at a time, as many as the back end's blocks have
 BLOCKS = ((STRIP, 1024), (STRIP, 256), (64, 64), (16, 16))  # sizes to try, rows x columns
+SAMPLED_ROWS = 16  # of a raster of which little is seen: are they decibels?
+FEW = 16  # different negative values; so few stand for no data
 WORKERS = min(4, os.cpu_count() or 1)
 
 log = logging.getLogger("convert")
@@ -70,19 +72,20 @@ def raster_to_cells(
 ) -> xr.Dataset:
     """The cells of a tile from a raster, given as a dataset or as the path of its file.
 
-    The raster may have any CRS (``crs_wkt`` or ``spatial_ref``), x and y in either
-    direction, any pixel size, and cover the tile in part.  ``bands`` are the variables
-    to use; by default all that span x and y, in file order.  Of several time steps the
-    earliest is used, the first of them if there are several.  Values equal to
-    ``_FillValue`` or ``missing_value`` are no data, except 0, which the definition above
-    judges; a dataset that xarray has masked gets such zeros back.
+    The raster may have any CRS (as text, by CF's parameters, by PROJ's; without one,
+    longitudes and latitudes are those of WGS 84), x and y in either direction, any pixel
+    size, and cover the tile in part.  ``bands`` are the variables to use; by default all that
+    span x and y, in file order.  Of several time steps the earliest is used, the first of
+    them if there are several.  Values equal to ``_FillValue`` or ``missing_value`` (or
+    netCDF's own where a file names neither) are no data, except 0, which the definition
+    above judges; a dataset that xarray has masked gets such zeros back.
 
     Result: ``<band>(cells)`` float32, the mean in linear power, NaN where no seen pixel
     has a value; ``count(cells)`` uint16, the seen pixels (65535 stands for more);
     ``start_ipix(runs)`` uint64 and ``run_len(runs)`` uint32 as of `tile_runs`.  attrs:
     nside, ellipsoid, ordering, source, and where it applies time (of the step used) and
     holes (a sentence, when the raster is coarser than the cells).
-    Raises RasterError for a raster that cannot be used.
+    Raises RasterError for a raster that cannot be used, one in decibels among them.
     """
     with open_raster(raster, bands) as source:
         run_start, run_len = tile_runs(tile, nside, ellipsoid)
@@ -90,6 +93,8 @@ def raster_to_cells(
         grid = _grid(source, ellipsoid)
         plan = _plan(grid, tile, slots)
         means, count = _average(source, grid, plan, slots, (run_start, run_len))
+        if 2 * np.count_nonzero(count) < count.size:
+            _require_linear(source)
         if (
             count.size
             and not count.any()
@@ -295,6 +300,19 @@ def _fit(lon: Floats, lat: Floats, tile: Tile, nside: int) -> tuple[NDArray[Any]
 
 
 # ------------------------------------------------------------------------------ averages
+
+
+def _require_linear(raster: Raster) -> None:
+    """Raise RasterError where most values of some rows are negative: those are decibels."""
+    rows = range(0, raster.y.size, -(-raster.y.size // SAMPLED_ROWS))
+    values = np.concatenate([np.ravel(raster.read(row, row + 1)) for row in rows])
+    values = values[np.isfinite(values) & (values != 0)]
+    negative = values[values < 0]
+    if 2 * negative.size > values.size and np.unique(negative).size > FEW:
+        raise RasterError(
+            f"{raster.name}: {negative.size / values.size:.0%} of the values are negative: they "
+            "look like decibels, and averages need linear power. Nothing was converted."
+        )
 
 
 def _average(

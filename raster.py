@@ -27,21 +27,18 @@ import xarray as xr
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from attributes import plain
+from attributes import DEFAULT_FILLS, as_unsigned, fill_values, text
 from healpix import Floats, loop
+from lattice import RasterError, find_axes, locate, with_plain_attributes
 
-X_NAMES = ("x", "lon", "longitude", "easting", "projection_x_coordinate", "grid_longitude")
-Y_NAMES = ("y", "lat", "latitude", "northing", "projection_y_coordinate", "grid_latitude")
 TIME_NAMES = ("t", "time")
+DEFAULT_FILL = np.float32(DEFAULT_FILLS["f4"])
+DECIBELS = ("db", "decibel", "decibels")
 
 # The rows [first, stop) of a band, until the same thread reads the next ones.
 Rows = Callable[[int, int], NDArray[Any]]
 
 log = logging.getLogger("convert")
-
-
-class RasterError(ValueError):
-    """A raster that cannot be used; the message names file, variable and reason."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +101,8 @@ def _describe(
     dataset: xr.Dataset, name: str, bands: Sequence[str] | None, file: h5py.File | None
 ) -> Raster:
     """Find axes, CRS, bands and time step of a raster, or say what is missing."""
-    dataset = _with_plain_attributes(dataset)
-    x_dim, y_dim = _axis(dataset, X_NAMES, "X", name), _axis(dataset, Y_NAMES, "Y", name)
+    dataset = with_plain_attributes(dataset)
+    x_dim, y_dim = find_axes(dataset, name)
     found = [
         str(key)
         for key, variable in dataset.data_vars.items()
@@ -118,6 +115,12 @@ def _describe(
             f"{name}: there is no band {' or '.join(missing) or 'at all'} "
             f"over {y_dim} and {x_dim}, only {', '.join(found) or 'none'}."
         )
+    for band in wanted:
+        if (unit := text(dataset[band].attrs.get("units")).strip()).lower() in DECIBELS:
+            raise RasterError(
+                f"{name}: {band} is in decibels ({unit}), and averages need linear power; convert "
+                "it first: 10 ** (dB / 10)."
+            )
     attrs = {"source": str(dataset.attrs.get("source", ""))}
     readers = []
     for band in wanted:
@@ -127,39 +130,15 @@ def _describe(
         readers.append(
             _blocks_of(file, dataset[band], step, (y_dim, x_dim)) or _rows_of(array, y_dim, x_dim)
         )
+    where = locate(dataset, (x_dim, y_dim), wanted, name)
     return Raster(
         name=name,
         bands=tuple(wanted),
-        x=np.asarray(dataset[x_dim].values, float),
-        y=np.asarray(dataset[y_dim].values, float),
-        crs=_crs(dataset, wanted, name),
+        x=where.x,
+        y=where.y,
+        crs=where.crs,
         attrs=attrs,
         readers=tuple(readers),
-    )
-
-
-def _with_plain_attributes(dataset: xr.Dataset) -> xr.Dataset:
-    """The same data; the caller's dataset keeps its own attributes."""
-    dataset = dataset.copy()
-    dataset.attrs = plain(dataset.attrs)
-    for variable in dataset.variables.values():
-        variable.attrs = plain(variable.attrs)
-    return dataset
-
-
-def _axis(dataset: xr.Dataset, names: Sequence[str], axis: str, name: str) -> str:
-    """The dimension that runs along x or y."""
-    for dim in map(str, dataset.dims):
-        attrs = dataset[dim].attrs if dim in dataset.variables else {}
-        hints = (dim.lower(), attrs.get("standard_name"), attrs.get("axis"))
-        if any(hint in (*names, axis) for hint in hints):
-            if dim not in dataset.variables:
-                raise RasterError(f"{name}: the dimension {dim} has no coordinates.")
-            if not np.all(np.isfinite(dataset[dim].values)) or dataset[dim].size == 0:
-                raise RasterError(f"{name}: the coordinates of {dim} are empty or not finite.")
-            return dim
-    raise RasterError(
-        f"{name}: there is no {axis.lower()} dimension among {', '.join(map(str, dataset.dims))}."
     )
 
 
@@ -189,37 +168,23 @@ def _time_step(
     return {dim: step}, {"time": str(array[dim].values[step])}
 
 
-def _crs(dataset: xr.Dataset, bands: Sequence[str], name: str) -> str:
-    """The CRS as well-known text, from the grid mapping of the bands or any other variable."""
-    named = [
-        place.get("grid_mapping")
-        for band in bands
-        for place in (dataset[band].attrs, dataset[band].encoding)
-    ]
-    for key in (*named, "crs", "spatial_ref", *dataset.variables):
-        attrs = dataset[key].attrs if key in dataset.variables else {}
-        for text in (attrs.get("crs_wkt"), attrs.get("spatial_ref")):
-            if text:
-                return str(text)
-    raise RasterError(
-        f"{name}: there is no CRS; no variable has the attribute crs_wkt or spatial_ref."
-    )
-
-
 def _rows_of(array: xr.DataArray, y_dim: str, x_dim: str) -> Rows:
     """A reader of rows through xarray, with fill values and scaling as CF has them."""
     attrs, encoding = array.attrs, array.encoding
     array = array.transpose(y_dim, x_dim)
-    fills = [attrs[key] for key in ("_FillValue", "missing_value") if key in attrs]
+    # xarray has masked those that it knows of, and zeros: see `raster_to_cells`.
+    named = any(key in attrs for key in ("_FillValue", "missing_value"))
+    of_file = "source" in encoding and "_FillValue" not in encoding
+    fills = fill_values(attrs, array.dtype) if named or of_file else []
     scale, offset = float(attrs.get("scale_factor", 1)), float(attrs.get("add_offset", 0))
-    # xarray has masked the zeros: see `raster_to_cells`.
-    masked_zeros = not fills and encoding.get("_FillValue") == 0 and offset == 0
+    masked_zeros = encoding.get("_FillValue") == 0 and offset == 0
 
     def read(first: int, stop: int) -> NDArray[Any]:
-        raw = values = array[first:stop].values
+        raw: NDArray[Any] = as_unsigned(array[first:stop].values, attrs)
+        values = raw
         if (scale, offset) != (1, 0):
             values = raw * scale + offset
-        for fill in np.ravel(fills):
+        for fill in fills:
             if fill * scale + offset != 0:
                 values = np.where(raw == fill, np.nan, values)
         if masked_zeros:
@@ -244,12 +209,12 @@ def _blocks_of(
     properties = variable.id.get_create_plist()
     filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
     usual = ([h5py.h5z.FILTER_DEFLATE], [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE])
-    fill = array.attrs.get("_FillValue", 0), array.attrs.get("missing_value", 0)
+    fills = fill_values(array.attrs, variable.dtype)
     if (
         filters not in usual
         or variable.dtype != np.dtype("<f4")
         or array.dims != (*step, *dims)
-        or not all(value == 0 or not value > 0 for value in np.ravel(fill))
+        or any(value > 0 and value != DEFAULT_FILL for value in fills)
         or any(size != 1 for size in variable.chunks[:-2])
     ):
         return None
@@ -257,6 +222,7 @@ def _blocks_of(
     height, width = variable.chunks[-2:]
     scratch: dict[int, NDArray[np.float32]] = {}  # of each thread
     unwritten = 0 if variable.fillvalue == 0 else np.nan
+    filled = DEFAULT_FILL in fills
     columns = variable.shape[-1]
 
     def read(first: int, stop: int) -> NDArray[Any]:
@@ -286,6 +252,8 @@ def _blocks_of(
                 )
                 part = out[low - first : high - first, column : column + width]
                 _join_bytes(values[:, low - row :, :], part.view(np.uint32))
+        if filled:
+            out[out == DEFAULT_FILL] = np.nan
         return out
 
     return read

@@ -17,7 +17,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 import requests
 import urllib3
@@ -26,6 +26,9 @@ from attributes import text
 from files import require_space, sync_file, sync_folder
 from grid import Tile
 from trouble import Kind, Trouble, of_status
+
+if TYPE_CHECKING:
+    from lattice import Lattice
 
 BLOCK = 1 << 16  # bytes read at a time; as much is lost when a connection breaks
 SPACE_MARGIN = 50_000_000  # bytes that stay free beside the file
@@ -88,18 +91,24 @@ def fetch(
 
 def check(path: Path, tile: Tile, bands: Sequence[str]) -> None:
     """Raise Refused unless this is a netCDF-4 file with the bands that covers the tile."""
-    import h5py
+    import xarray as xr
+
+    from lattice import find_axes, locate, with_plain_attributes
 
     try:
-        with h5py.File(path, "r") as file:
+        with xr.open_dataset(path, engine="h5netcdf", decode_cf=False) as file:
             missing = [band for band in bands if band not in file]
             if missing:
                 raise Refused(f"the result file has no band {', '.join(missing)}")
-            wkt = _reference_system(file, bands[0])
-            x, y = _axes(file)
+            file = with_plain_attributes(file)
+            where = locate(file, find_axes(file, "the result file"), bands, "the result file")
     except (OSError, RuntimeError) as error:
         raise Refused(f"the result file is no whole netCDF-4 file ({error})") from error
-    _require_cover(tile, wkt, x, y)
+    except Refused:
+        raise
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    _require_cover(tile, where)
 
 
 def source(path: Path) -> str:
@@ -254,33 +263,16 @@ def _require_whole(part: Path, have: int, total: int | None, size: int | None) -
     raise Trouble(Kind.PASSING, f"the result file is {short}")
 
 
-def _reference_system(file: Any, band: str) -> str:
-    name = text(file[band].attrs.get("grid_mapping")) or "crs"
-    attributes = file[name].attrs if name in file else {}
-    for key in ("crs_wkt", "spatial_ref"):
-        if wkt := text(attributes.get(key)):
-            return wkt
-    raise Refused("the result file names no coordinate reference system")
-
-
-def _axes(file: Any) -> tuple[Any, Any]:
-    for x, y in (("x", "y"), ("lon", "lat"), ("longitude", "latitude")):
-        if x in file and y in file:
-            return file[x][:], file[y][:]
-    raise Refused("the result file has no x and y coordinates")
-
-
-def _require_cover(tile: Tile, wkt: str, x: Any, y: Any) -> None:
+def _require_cover(tile: Tile, where: Lattice) -> None:
     """Points all around the tile must lie in the raster, which is a rectangle in its system."""
     import numpy as np
     import pyproj
 
+    x, y = where.x, where.y
     if len(x) < 2 or len(y) < 2:
         raise Refused(f"the result file holds {len(x)} x {len(y)} pixels")
-    try:
-        project = pyproj.Transformer.from_crs("EPSG:4326", wkt, always_xy=True).transform
-    except pyproj.exceptions.CRSError as error:
-        raise Refused(f"its coordinate reference system is not understood ({error})") from error
+    crs = pyproj.CRS(where.crs)
+    project = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform
     along, zero, one = np.linspace(0, 1, 9), np.zeros(9), np.ones(9)
     edge_x = np.concatenate([along, along, zero, one])
     edge_y = np.concatenate([zero, one, along, along])
@@ -288,6 +280,9 @@ def _require_cover(tile: Tile, wkt: str, x: Any, y: Any) -> None:
         tile.west + edge_x * (tile.east - tile.west),
         tile.south + edge_y * (tile.north - tile.south),
     )
+    if crs.is_geographic:  # longitudes of the file may go on beyond 180
+        middle = (x.min() + x.max()) / 2
+        px = (px - middle + 180) % 360 + middle - 180
     for axis, points in ((x, px), (y, py)):
         slack = (0.5 + COVER_SLACK) * abs(axis[1] - axis[0])
         inside = (points >= axis.min() - slack) & (points <= axis.max() + slack)

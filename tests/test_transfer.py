@@ -387,12 +387,16 @@ def write_raster(path, *, bands=("VV", "VH"), crs=True, shift=0.0, size=(140, 17
     with h5py.File(path, "w") as file:
         file["x"] = np.floor(west / 10) * 10 - 85 + 10 * np.arange(size[1]) + shift
         file["y"] = y if flip else y[::-1]
+        for name in ("x", "y"):
+            file[name].make_scale(name)
         if crs:
             file["crs"] = np.bytes_(b"")
             file["crs"].attrs["crs_wkt"] = utm.to_wkt()
         for band in bands:
             file.create_dataset(band, size, "f4", compression="gzip")
             file[band].attrs["grid_mapping"] = np.bytes_(b"crs")
+            for dim, name in enumerate(("y", "x")):
+                file[band].dims[dim].attach_scale(file[name])
         file.attrs["source"] = np.bytes_(b"synthetic, made up")
 
 
@@ -421,7 +425,7 @@ def test_texts_in_any_form_are_understood(form, tmp_path):
     ("options", "word"),
     [
         ({"bands": ("VV",)}, "no band VH"),
-        ({"crs": False}, "no coordinate reference system"),
+        ({"crs": False}, "there is no CRS"),
         ({"shift": 200.0}, "does not cover the tile E007.0_N50.0"),
         ({"size": (60, 170)}, "does not cover the tile"),
         ({"size": (1, 1)}, "1 x 1 pixels"),
