@@ -306,12 +306,13 @@ class Jobs:
     def _take_time(self, job: Job) -> None:
         """A start may take minutes; another one is refused meanwhile."""
         with self.state:
-            if job.id in self._starting:
-                self.state.event("started twice", job)
-                raise ApiError("JobAlreadyStarted", identifier=job.id)
-            slow = self.faults.fire(("start-slow",), title=job.title or "")
+            twice = job.id in self._starting
+            slow = None if twice else self.faults.fire(("start-slow",), title=job.title or "")
             if slow:
                 self._starting.add(job.id)
+        if twice:
+            self.state.event("started twice", job)
+            raise ApiError("JobAlreadyStarted", identifier=job.id)
         if slow:
             time.sleep(slow.seconds)
             self._starting.discard(job.id)

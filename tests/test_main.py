@@ -345,7 +345,9 @@ def test_failures_are_listed_with_reasons_and_what_to_do(folder, answer, sandbox
     assert order(own) == FAILED
     said = capsys.readouterr()
     table = said.out.splitlines()
-    assert [line.split()[0] for line in table] == ["what", "archived", "no", "failed", "downloaded"]
+    assert [line.split()[0] for line in table] == [
+        "what", "archived", "no", "failed", "spent", "downloaded",
+    ]  # fmt: skip
     assert table[1].split()[1] == "1"
     assert "E003.72_N51.2_2026-01-20" in table[3]
     assert "tried 3 times" in table[3]
