@@ -34,6 +34,7 @@ IMAGES = "sentinel-1-grd"  # the collection there
 TYPES = ("IW_GRDH_1S", "IW_GRDH_1S_B", "IW_GRDH_1S_C")
 MODES = ("IW",)  # instrument modes
 LEAST_SHARE = 1e-4  # of a tile; footprints are not exact, and less is not worth a job
+INEXACT = 0.02  # of a tile: what footprints may be off by, a kilometre or two
 PAGE = 500  # items of one answer
 MOST_ITEMS = 10_000  # of one search, whose later ones the catalogue may refuse
 ITEMS_PER_TILE = 6  # and day, at most: two passes, two products of each, some cut in two

@@ -12,8 +12,9 @@ import contextlib
 import dataclasses
 import datetime as dt
 import json
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -256,6 +257,14 @@ def used(row: Row) -> tuple[str, str, str]:
     )
 
 
+def seen_of(row: Mapping[Hashable, Any]) -> str:
+    """What share of its tile a record shows, and of how much if that is much less."""
+    if row["seen"] is None:
+        return "?"
+    promised = f" of {100 * row['covered']:.0f} %, partial" if row["partial"] else ""
+    return f"{100 * row['seen']:.0f} %{promised}"
+
+
 def print_records(records: pd.DataFrame) -> None:
     """One row per record."""
     from progress import print_table
@@ -264,7 +273,7 @@ def print_records(records: pd.DataFrame) -> None:
     rows = [
         [
             row["tile"], str(row["day"]), row["orbit"], row["bands"],
-            "?" if row["seen"] is None else f"{100 * row['seen']:.0f} %", size(row["bytes"]),
+            seen_of(row), size(row["bytes"]),
             (row["backend"] or "?") + (" (synthetic)" if row["synthetic"] else ""),
         ]
         for row in records.to_dict("records")

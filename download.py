@@ -23,7 +23,7 @@ import queue
 import statistics
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,10 @@ CHUNK_SIZE = [1, 0.5]  # degrees E-W, S-N
 COLLECTION = "SENTINEL1_GRD"
 BANDS = ("VV", "VH")
 ELEVATION_MODEL = "COPERNICUS_30"  # that images are orthorectified with, by the back end's name
+# A record that shows less than this share of what the catalogue promised is partial.  A whole
+# product that was skipped takes half of a tile or all of it, the edge of a swath that is not
+# straight some hundredths.
+PARTIAL = 0.9
 MARGIN = 0.001  # degrees of latitude by which a job's box is larger than its tile
 KEEP_RAW = False  # keep the netCDF files after they are archived
 JOB_OPTIONS: dict[str, Any] = {}  # of each job, such as {"python-memory": "4G"}
@@ -149,6 +153,7 @@ class Plan:
     renewed: list[Chunk] = field(default_factory=list)  # missing, with images that came later
     catalogue: str | None = None  # of the request, see `journal.Request`
     max_credits: float | None = None
+    again: frozenset[Chunk] = frozenset()  # missing, though there is a record of them
 
     @property
     def aside(self) -> tuple[str, ...]:
@@ -200,6 +205,7 @@ def plan(
     *,
     chunk_size: Sequence[float] = CHUNK_SIZE,
     retry_empty: bool = False,
+    retry: Collection[Chunk] = (),
     covers: Mapping[Chunk, Cover] | None = None,
     asked: str | None = None,
     max_credits: float | None = None,
@@ -211,6 +217,7 @@ def plan(
     `journal.Request`) only what an image touches is missing; ``orbit`` None then means a
     chunk for each orbit, otherwise one for the day.  Of a tile and day with a record of
     another kind, None orders nothing more.  ``archive_has`` is asked about every chunk.
+    Those of ``retry`` are ordered again, although they are archived.
     Nothing is created, neither on disk nor at the back end.
     """
     latest = _latest(journal, backend)
@@ -224,9 +231,10 @@ def plan(
                 instead = _instead(chunk, archive_has) if orbit is None else None
                 rows = _rows(chunk, latest, orbit is None)
                 nothing = [row for row in rows if row.state is State.EMPTY]
-                if instead or archive_has(chunk):
+                again = chunk in retry
+                if instead or (archive_has(chunk) and not again):
                     archived.append(instead or chunk)
-                elif nothing and not retry_empty and not _is_new(chunk, nothing, covers):
+                elif nothing and not (again or retry_empty) and not _is_new(chunk, nothing, covers):
                     empty.append(chunk)
                 elif not any(_is_under_way(row) and row.chunk != chunk for row in rows):
                     missing.append(chunk)
@@ -238,6 +246,7 @@ def plan(
         backend, bbox, start, end, orbit, missing, list(dict.fromkeys(archived)), empty,
         estimate(missing, history, backend, pace, covers or {}), retry_empty, journal.now(), begun,
         covers, [] if retry_empty else renewed, asked, max_credits,
+        again=frozenset(retry).intersection(missing),
     )  # fmt: skip
 
 
@@ -313,7 +322,7 @@ def estimate(
 
 def _covered(row: Row) -> float:
     """What share of the tile the images cover; all of it where the catalogue was not asked."""
-    return float(json.loads(row.images)["covered"]) if row.images else 1.0
+    return float(json.loads(row.images or "{}").get("covered", 1.0))
 
 
 def _median(values: Sequence[float], otherwise: float) -> float:
@@ -351,7 +360,7 @@ def run(
     plan: Plan,
     connection: Remote,
     folder: Path,
-    handle: Callable[[Result], bool],
+    handle: Callable[[Result], float],
     archive_has: Callable[[Chunk], bool],
     observer: Callable[[Event], None] = lambda _: None,
     *,
@@ -363,19 +372,28 @@ def run(
     """Bring every missing chunk of the plan to its end: archived, no data, or failed.
 
     ``folder`` is that of the journal.  ``handle`` archives a `Result` and reads it back;
-    it returns False if the file holds no measured pixel.  It is called in a thread of its
+    it returns the share of the tile that is seen then, True if it does not know, and False
+    if the file holds no measured pixel.  It is called in a thread of its
     own, ``observer`` in the caller's.  ``claims`` tells what other machines order, where
     several fill one archive.  ``job_options`` are added to JOB_OPTIONS.  ``Summary.stopped``
     tells why a run ended early: LoginNeeded, CreditsNeeded, OptionsRefused, Unwanted by the
     handler, or OSError for a full disk.  Raises `Interrupted`, and JournalError.
     """
     journal = Journal(folder)
+    partial: list[Chunk] = []
+
+    def handle_and_compare(result: Result) -> bool:
+        seen = handle(result)
+        if seen and is_partial(result.provenance.covered, seen):
+            partial.append(result.chunk)
+        return bool(seen)
+
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     with _only_one(folder, observer):
         for item in plan.skipped:
             journal.log(f"skipped of the catalogue: {item}")
         scheduler = Scheduler(
-            connection, journal, _order, handle, archive_has, events.put, pace,
+            connection, journal, _order, handle_and_compare, archive_has, events.put, pace,
             label=plan.backend, collection=COLLECTION, bands=BANDS,
             folder=folder / "raw", keep_raw=keep_raw, purse=_purse(plan), claims=claims,
             job_options={**JOB_OPTIONS, **(job_options or {})},
@@ -401,7 +419,13 @@ def run(
         if not unfinished or isinstance(ends.stopped, LimitReached):
             journal.close_request(number)
         journal.close()
+    scheduler.summary.partial = partial
     return scheduler.summary
+
+
+def is_partial(covered: float | None, seen: float) -> bool:
+    """Whether a record shows much less than was promised: both are shares of its tile."""
+    return covered is not None and seen < PARTIAL * covered - catalogue.INEXACT
 
 
 def _take_on(
@@ -420,8 +444,9 @@ def _take_on(
     for chunk, row in latest.items():
         if chunk in wanted or _is_under_way(row):
             wanted.pop(chunk, None)
+            again = chunk in plan.again or (_is_under_way(row) and row.again)
             # What was being handled is handled again: a killed writer may have left its sweepings.
-            if archive_has(chunk) and not scheduler.has_result(row):
+            if archive_has(chunk) and not again and not scheduler.has_result(row):
                 if _is_under_way(row):
                     journal.note(row, State.ARCHIVED)
                 scheduler.summary.already.append(chunk)
@@ -437,11 +462,11 @@ def _take_on(
             else:
                 scheduler.add(row)
     for chunk in wanted:
-        if archive_has(chunk):
+        if archive_has(chunk) and chunk not in plan.again:
             scheduler.summary.already.append(chunk)
         else:
             fresh.append(chunk)
-    about = functools.partial(_about, plan.covers or {})
+    about = functools.partial(_about, plan.covers or {}, plan.again)
     # What was learnt from a failed job is not forgotten with the run.
     asked = {chunk: row.options for chunk, row in latest.items() if row.state is State.FAILED}
     options = functools.partial(_asked, asked)
@@ -456,19 +481,17 @@ def _asked(asked: Mapping[Chunk, str], chunk: Chunk) -> str:
     return asked.get(chunk, "")
 
 
-def _about(covers: Mapping[Chunk, Cover], chunk: Chunk) -> str:
+def _about(covers: Mapping[Chunk, Cover], again: frozenset[Chunk], chunk: Chunk) -> str:
     """What the catalogue has of a chunk, for the journal and for the record's provenance."""
-    if chunk not in covers:
-        return ""
-    cover = covers[chunk]
-    return json.dumps(
-        {
+    about: dict[str, object] = {"again": True} if chunk in again else {}
+    if cover := covers.get(chunk):
+        about |= {
             "covered": cover.share,
             "relative_orbits": cover.relative_orbits,
             "platforms": cover.platforms,
             "acquired": cover.times,
         }
-    )
+    return json.dumps(about) if about else ""
 
 
 def _purse(plan: Plan) -> Purse:
@@ -575,5 +598,5 @@ def _area(tile: Tile) -> float:
 __all__ = [
     "BACKENDS", "CatalogueError", "Cover", "CreditsNeeded", "Estimate", "Event", "Interrupted",
     "LimitReached", "LoginNeeded", "OptionsRefused", "Pace", "Plan", "Result", "Summary",
-    "Unwanted", "connect", "estimate", "images", "plan", "run",
+    "Unwanted", "connect", "estimate", "images", "is_partial", "plan", "run",
 ]  # fmt: skip

@@ -192,6 +192,8 @@ class Provenance:
     # Share of failed reads that the job was let pass, since a product was broken: what that
     # product has imaged may be missing.  None: no more than is usual.
     soft_errors: float | None = None
+    covered: float | None = None  # share of the tile that the catalogue promised
+    partial: bool = False  # much less than that is seen
 
 
 def tile_at(lon: float, lat: float, chunk_size: Sequence[float]) -> Tile:

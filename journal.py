@@ -100,6 +100,11 @@ class Row:
         """What share of the tile the catalogue has images of; 0 where it was not asked."""
         return float(json.loads(self.images or "{}").get("covered", 0.0))
 
+    @property
+    def again(self) -> bool:
+        """Whether it was ordered although there was a record, which it may replace."""
+        return bool(json.loads(self.images or "{}").get("again"))
+
 
 @dataclass(frozen=True)
 class Request:

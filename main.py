@@ -115,6 +115,10 @@ def cli(context: click.Context, archive_path: str) -> None:
 )  # fmt: skip
 @click.option("--retry-empty", is_flag=True, help="Order again what was found to have no data.")
 @click.option(
+    "--retry-partial", is_flag=True,
+    help="Order again what shows much less than the catalogue promised.",
+)  # fmt: skip
+@click.option(
     "--max-credits", metavar="N", type=Parsed("N", asking.credits_limit),
     help="Start no job that could take the run beyond so many credits.",
 )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import asking
 from asking import Period
-from grid import BBox, Chunk
+from grid import BBox, Chunk, Tile
 from outcome import DONE, FAILED, NO_DATA
 from places import downloads_folder, open_archive, open_journal, remember, remembered
 from planning import describe_plan, show_plan
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scheduler import Claims
     from store import Archive
 
+PARTIAL = "less than the catalogue promised; --retry-partial orders them again"
 EMBEDDED_POLL = 1.0  # s between two questions to a back end that is ours alone
 
 
@@ -35,6 +36,7 @@ def run_download(
     orbit: str | None = None,
     backend: str | None = None,
     retry_empty: bool = False,
+    retry_partial: bool = False,
     yes: bool = False,
     catalogue: str | None = None,
     no_catalogue: bool = False,
@@ -72,7 +74,7 @@ def run_download(
         return DONE
     asked = None if covers is None else catalogue or ""
     plan = make_plan(
-        archive, bbox, days, orbit, backend, retry_empty, covers, asked, max_credits
+        archive, bbox, days, orbit, backend, retry_empty, retry_partial, covers, asked, max_credits
     )  # fmt: skip
     describe_plan(plan, archive)
     describe_claims(plan, archive)
@@ -153,6 +155,7 @@ def make_plan(
     orbit: str | None,
     backend: str,
     retry_empty: bool = False,
+    retry_partial: bool = False,
     covers: dict[Chunk, Cover] | None = None,
     asked: str | None = None,
     max_credits: float | None = None,
@@ -166,6 +169,7 @@ def make_plan(
         return download.plan(
             bbox, *days, orbit, lambda chunk: chunk.name in names, journal,
             backend, chunk_size=download.CHUNK_SIZE, retry_empty=retry_empty, covers=covers,
+            retry=partial_records(archive) if retry_partial else (),
             asked=asked, max_credits=max_credits, pace=pace_of(backend),
         )  # fmt: skip
 
@@ -244,32 +248,58 @@ def claims_on(archive: Archive) -> Iterator[Claims | None]:
         yield claims
 
 
-def archiver(archive: Archive, step: Callable[[Chunk, str], None]) -> Callable[[Result], bool]:
-    """The function that turns a result into a record: True, or False if there is nothing in it."""
+def partial_records(archive: Archive) -> list[Chunk]:
+    """What the archive has less of than the catalogue promised."""
+    layout, records = archive.layout, archive.records()
+    if layout is None:
+        return []
+    return [
+        Chunk(Tile.from_name(row["tile"], layout.chunk_size), row["day"], row["orbit"])
+        for row in records[records["partial"].astype(bool)].to_dict("records")
+    ]
+
+
+def archiver(archive: Archive, step: Callable[[Chunk, str], None]) -> Callable[[Result], float]:
+    """The function that turns a result into a record, and returns what share of it is seen.
+
+    Where there is a record already, it is replaced if this one shows more.
+    """
     import convert
     import download
     import engine
 
     kinds = set(archive.records()["synthetic"])
 
-    def handle(result: Result) -> bool:
+    def handle(result: Result) -> float:
         step(result.chunk, "converting")
         raster, tile = result.path.absolute(), result.chunk.tile
         cells = engine.call(convert.raster_to_cells, raster, tile, bands=download.BANDS)
-        if not cells["count"].values.any():
+        seen = float((cells["count"].values > 0).mean())
+        if not seen:
             return False
         if (not result.provenance.synthetic) in kinds:
             raise download.Unwanted(mixed(archive, result.provenance.synthetic, "this back end"))
         step(result.chunk, "writing")
-        is_new = archive.write(result.chunk, cells, result.provenance)
+        partial = download.is_partial(result.provenance.covered, seen)
+        about = dataclasses.replace(result.provenance, partial=partial)
+        before = share_seen(archive, result.chunk)
+        is_new = archive.write(result.chunk, cells, about, replace=before < seen)
         kinds.add(result.provenance.synthetic)
         step(result.chunk, "reading back")
         there = archive.read(result.chunk)
         if is_new and not there["count"].equals(cells["count"]):
             raise OSError(f"{result.chunk}: what was read back from {archive.name} differs.")
-        return True
+        return max(seen, before)
 
     return handle
+
+
+def share_seen(archive: Archive, chunk: Chunk) -> float:
+    """What share of its tile the record of a chunk shows; 0 if there is none."""
+    if not archive.has(chunk):
+        return 0.0
+    cells = archive.read(chunk, variables=["count"])
+    return float((cells["count"].values > 0).mean())
 
 
 def report(summary: Summary, plan: Plan, folder: Path) -> int:
@@ -279,6 +309,7 @@ def report(summary: Summary, plan: Plan, folder: Path) -> int:
     rows = [
         ["archived", str(len(summary.archived)), ""],
         ["archived by another process", str(len(summary.already)), ""],
+        ["of these in part", str(len(summary.partial)), PARTIAL],
         ["no data", str(len(summary.empty)), ""],
         *(["archived, with a reservation", chunk.name, why] for chunk, why in summary.marked),
         *(["doubtful", chunk.name, reason] for chunk, reason in summary.doubtful),

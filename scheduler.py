@@ -131,6 +131,7 @@ class Summary:
     marked: list[tuple[Chunk, str]] = field(default_factory=list)  # archived, with a reservation
     lost_jobs: int = 0  # that were paid for and failed
     lost_credits: float = 0.0  # as far as the back end has said what they cost
+    partial: list[Chunk] = field(default_factory=list)  # of the archived: see `download.is_partial`
     already: list[Chunk] = field(default_factory=list)  # found done: another process was faster
     left: list[Chunk] = field(default_factory=list)  # not at their end when the run stopped
     elsewhere: list[tuple[Chunk, str]] = field(default_factory=list)  # with who orders it
@@ -665,7 +666,7 @@ class Scheduler:
         chunk = attempt.row.chunk
         try:
             holder = self._claims.claim(chunk, attempt.row.title)
-            done = not holder and self._archive_has(chunk)
+            done = not (holder or attempt.row.again) and self._archive_has(chunk)
         except OSError as error:
             raise Trouble(Kind.PASSING, str(error)) from error
         if holder:
@@ -1025,7 +1026,10 @@ def _images(row: Row) -> dict[str, Any]:
     """What the catalogue said of the images of an attempt."""
     known = json.loads(row.images or "{}")
     names = ("relative_orbits", "platforms", "acquired")
-    return {name: tuple(known[name]) for name in names if name in known}
+    return {
+        "covered": known.get("covered"),
+        **{name: tuple(known[name]) for name in names if name in known},
+    }
 
 
 def _as_text(options: failures.Options) -> str:

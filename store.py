@@ -54,7 +54,7 @@ Opened = TypeVar("Opened")
 RECORD_COLUMNS = (
     "tile", "day", "orbit", "bands", "seen", "bytes",
     "backend", "collection", "job_id", "processed", "synthetic",
-    "relative_orbits", "platforms", "acquired",
+    "relative_orbits", "platforms", "acquired", "covered", "partial",
 )  # fmt: skip
 
 
@@ -169,8 +169,9 @@ class Archive:
         """One row per record, of all tiles or of some: `RECORD_COLUMNS`.  Reads no pixel.
 
         ``seen`` is the share of the tile's cells that hold a value, ``bytes`` the size of
-        the record's shards on disk; what is not known of its origin is None.  The last three
-        are lists: what the catalogue said of the images that the record was made of.
+        the record's shards on disk; what is not known of its origin is None.  What
+        the catalogue said of the images is in three lists and in ``covered``, the share of
+        the tile that it promised; ``partial`` is a record that shows much less.
         """
         rows: list[dict[str, Any]] = []
         for group in self._groups(self._named_tiles() if tiles is None else tiles, "provenance"):
@@ -468,8 +469,10 @@ def _row(group: Group, chunk: Chunk, slot: int, about: dict[str, Any]) -> dict[s
         "bands": ",".join(bands),
         "seen": about["seen"] / group.pix_len if "seen" in about else None,
         "bytes": sum(sizes.values()),
+        **{name: about.get(name) for name in RECORD_COLUMNS[6:]},
         "synthetic": about.get("synthetic", made_up),
-    } | {name: about.get(name) for name in RECORD_COLUMNS[6:] if name != "synthetic"}
+        "partial": about.get("partial", False),
+    }
 
 
 def _verify_tile(group: Group) -> Iterator[Damage]:

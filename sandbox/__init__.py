@@ -99,6 +99,7 @@ jobs                   the N-th job that is created after the switch was turned 
 ``job-vanishes``       is gone (404) when it should be finished
 ``job-stuck``          stays queued
 ``job-slow``           takes ``seconds`` (5) longer
+``job-hole``           finishes, but ``share`` (0.5) of the result is empty, without a word
 ``job-unknown-status`` ends as "postponed", which is no status of the API
 ``job-no-data-error``  ends in error with NoDataAvailable in its log
 ``job-no-data-empty``  finishes with no assets
@@ -107,7 +108,8 @@ jobs                   the N-th job that is created after the switch was turned 
 ``job-driver-memory``  the same of the driver's
 ``job-executor-lost``  the same, but the log speaks of a lost executor only
 ``job-silent``         the same, but the log holds no error
-``job-product``        meets a broken product: fails unless soft-errors is 0.5 or more
+``job-product``        meets a broken product: fails unless soft-errors is 0.5 or more,
+                       and then has a hole
 ``job-no-band``        meets a product without VH
 ``job-unsupported``    fails as an order that the back end does not support
 =====================  ====================================================================

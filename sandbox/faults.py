@@ -85,6 +85,7 @@ JOBS = (
     "job-vanishes",
     "job-stuck",
     "job-slow",
+    "job-hole",
     "job-unknown-status",
     "job-no-data-error",
     "job-no-data-empty",
@@ -111,11 +112,13 @@ OPTIONS = (
     "seed",
     "answer",
     "field",
+    "share",
 )
 SECONDS = {
     "429": 1.0, "stall": 60.0, "asset-stall": 60.0, "refuse": 2.0, "job-slow": 5.0,
     "start-slow": 60.0, "status-lag": 4.0,
 }  # fmt: skip
+HOLE = 0.5  # of the rows of a result
 WRONG_BY = 1000  # bytes
 FACTOR = 3.0  # times the default memory
 DEFAULT_SCOPE = ("/openeo/", "/files/")  # of faults of requests
@@ -161,6 +164,11 @@ class Switch:
     def bytes(self) -> int:
         """By how much a Content-Length is wrong."""
         return int(self.options.get("bytes", WRONG_BY))
+
+    @property
+    def share(self) -> float:
+        """What of a result is a hole."""
+        return float(self.options.get("share", HOLE))
 
     @property
     def factor(self) -> float:

@@ -415,8 +415,8 @@ class Jobs:
         no_pass = name == "job-no-data-error"
         try:
             said = self._failure(job, fate)
-            if name in ("", "job-slow") or (name in failures.FATES and said is None):
-                result = self._write(job)
+            if name in ("", "job-slow", "job-hole") or (name in failures.FATES and said is None):
+                result = self._write(job, _hole(fate))
         except NoData as no_data:
             no_pass = not no_data.catalogued
         except Failed as failed:
@@ -434,7 +434,7 @@ class Jobs:
         day = graph.read(json.loads(job.process)).cube.start.date()
         return failures.words(fate, job.asked, day)
 
-    def _write(self, job: Job) -> dict[str, Any]:
+    def _write(self, job: Job, hole: float) -> dict[str, Any]:
         from sandbox import raster  # takes a second, which the server need not wait for
 
         path = self.file(job.id)
@@ -445,7 +445,7 @@ class Jobs:
         switch = self.faults.fire(("text-string", "text-latin1"), title=job.title or "")
         texts = switch.name if switch else "usual"
         return raster.write(
-            order, path, lambda: self._alive(job), self.published, texts, self.traits
+            order, path, lambda: self._alive(job), self.published, texts, self.traits, hole
         )
 
     def _finish(
@@ -490,6 +490,13 @@ class Jobs:
     def _wait(self, job: Job, until: float) -> None:
         while (left := until - time.time()) > 0 and self._alive(job):
             time.sleep(min(left, 0.1))
+
+
+def _hole(fate: Switch | None) -> float:
+    """What of the result is a hole: also where a broken product was skipped."""
+    if fate is None or fate.name not in ("job-hole", "job-product"):
+        return 0.0
+    return fate.share
 
 
 def _check(request: Mapping[str, Any]) -> None:

@@ -141,10 +141,12 @@ def write(
     published: Published = orbit.published,
     texts: str = "usual",
     about: About = traits,
+    hole: float = 0.0,
 ) -> dict[str, Any]:
     """Compute an order and write its file; returns what the result's metadata need.
 
-    ``texts`` is "usual", "text-string" or "text-latin1".  Raises NoData when there is
+    ``texts`` is "usual", "text-string" or "text-latin1"; ``hole`` is the share of the rows, from
+    the north, that a product which was skipped has left empty.  Raises NoData when there is
     nothing to write, Failed if it cannot be made, and Cancelled as soon as ``alive()`` is
     false.
     """
@@ -160,6 +162,7 @@ def write(
         _write_frame(temporary, pixels, cube.bands, [s.day for s in days] if timed else None)
         with h5py.File(temporary, "r+") as file:
             for row, strip in _strips(pixels, cube, days, alive):
+                strip[:, :, : max(0, round(hole * pixels.rows) - row)] = 0
                 seen += int((strip > 0).any(axis=1).sum())
                 for b, band in enumerate(cube.bands):
                     _store(file[band], strip[:, b], row, timed=timed)
