@@ -54,7 +54,7 @@ Opened = TypeVar("Opened")
 RECORD_COLUMNS = (
     "tile", "day", "orbit", "bands", "seen", "bytes",
     "backend", "collection", "job_id", "processed", "synthetic",
-    "relative_orbits", "platforms", "acquired", "covered", "partial",
+    "relative_orbits", "platforms", "acquired", "job_options", "soft_errors", "covered", "partial",
 )  # fmt: skip
 
 
