@@ -188,6 +188,11 @@ def images(
     bands: Sequence[str] = BANDS,
 ) -> Covers:
     """What the catalogue at an address has of the tiles of an area; raises CatalogueError."""
+    if COLLECTION not in remote.RADAR:
+        raise ValueError(
+            f"The catalogue is asked for images of Sentinel-1 alone, and COLLECTION is "
+            f"{COLLECTION}.  Nothing was ordered.  --no-catalogue orders every day of it."
+        )
     tiles, number = catalogue.whole_tiles(bbox, chunk_size)
     found = catalogue.search(address, tiles, start, end, bands, number)
     covers = catalogue.covers(found.images, iter_tiles_covering(bbox, chunk_size))

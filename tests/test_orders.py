@@ -164,6 +164,12 @@ def test_another_collection_is_ordered_without_what_is_for_radar():
         graph.read({"process_graph": before})
 
 
+def test_the_catalogue_promises_nothing_of_another_collection(monkeypatch):
+    monkeypatch.setattr(download, "COLLECTION", "SENTINEL2_L2A")
+    with pytest.raises(ValueError, match=r"COLLECTION is SENTINEL2_L2A\..*--no-catalogue"):
+        download.images(BBox(7, 50, 8, 50.5), DAY, DAY, "http://127.0.0.1:9/stac")
+
+
 # --- orders of before ------------------------------------------------------------------
 
 
