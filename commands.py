@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import asking
+import cleaning
 from asking import EXAMPLE_AREA, EXAMPLE_DAY
 from ordering import run_download
 from outcome import DONE, FAILED, NO_DATA
@@ -26,6 +27,9 @@ from places import (
     describe,
     downloads_folder,
     existing_archive,
+    key_of,
+    keys_of,
+    look,
     open_archive,
     open_journal,
 )
@@ -47,23 +51,23 @@ def run_menu(archive_path: str) -> int:
     title = f"Sentinel-1 on HEALPix    archive: {archive_path}  "
     begin(title)
     try:
-        about = describe(archive_path)
+        about, records = look(archive_path)
     except BaseException:
         tell()
         raise
     tell(f"({about})", title)
-    request = ask_to_continue(archive_path)
+    request = ask_to_continue(archive_path, records)
     if request is not None:
         return run_download(
             archive_path, request.bbox, (request.first, request.first),
             (request.last, request.last), request.orbit, request.backend, yes=True,
             catalogue=request.catalogue or None, no_catalogue=request.catalogue is None,
-            max_credits=request.max_credits,
+            max_credits=request.max_credits, records=records,
         )  # fmt: skip
     options = {"1": "download", "2": "retrieve", "3": "list", "4": "verify", "q": "quit"}
     match choose("What do you want to do?", options, default="1"):
         case "1":
-            return run_download(archive_path)
+            return run_download(archive_path, records=records)
         case "2":
             return run_retrieve(archive_path)
         case "3":
@@ -73,7 +77,7 @@ def run_menu(archive_path: str) -> int:
     return DONE
 
 
-def ask_to_continue(archive_path: str) -> Request | None:
+def ask_to_continue(archive_path: str, records: pd.DataFrame | None) -> Request | None:
     """The last request, if it stopped before its end and somebody wants it to go on."""
     if not downloads_folder(archive_path).exists():
         return None
@@ -82,11 +86,8 @@ def ask_to_continue(archive_path: str) -> Request | None:
         if request is None:
             return None
         left, spent = journal.left_of(request), journal.spent(request.backend, request.asked)
-    try:
-        there = set(open_archive(archive_path).chunks())
-    except ValueError:  # damaged: the menu has the command for that
-        return None
-    left = [chunk for chunk in left if chunk not in there]
+    there = set() if records is None else keys_of(records)
+    left = [chunk for chunk in left if key_of(chunk) not in there]
     if not left:
         return None
     if request.max_credits is not None:
@@ -175,11 +176,11 @@ def run_verify(archive_path: str, remove: bool = False, ask_first: bool = False)
 
 def run_claims(archive_path: str, release: str | None = None) -> int:
     """Print which machine orders which chunk, or end the claims of one that is gone."""
-    from download import CLAIM_LASTS
+    import download
     from progress import print_table
 
     archive = open_archive(archive_path)
-    claims = archive.claims("", CLAIM_LASTS)
+    claims = archive.claims("", download.settings().claim_lasts)
     if claims is None:
         tell(f"{archive.name} is not in an object store: one lock beside it is all it needs.")
         return DONE
@@ -202,6 +203,22 @@ def state_of(standing: Standing, is_over: bool) -> str:
     if standing.claim.released:
         return "released"
     return "gone" if is_over else "claimed"
+
+
+def run_clean(archive_path: str, dry_run: bool = False) -> int:
+    """Remove what downloads have left and nothing needs; say what is kept, and why."""
+    import download
+
+    keep_raw = download.settings().keep_raw
+    found = cleaning.leavings(archive_path, keep_raw)
+    gone = [each for each in found if not each.why]
+    if not dry_run:
+        gone = cleaning.remove(archive_path, keep_raw)
+    verb = "Would remove" if dry_run else "Removed"
+    tell(f"{verb} {cleaning.in_words(gone)}." if gone else "There is nothing to remove.")
+    for line in cleaning.reasons(found):
+        tell(line)
+    return DONE
 
 
 def run_demo() -> int:

@@ -38,6 +38,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
 import healpix
+import judge
 from grid import BBox, Tile
 from healpix import Floats, Ints, Runs, Slots
 from lattice import RasterError as RasterError  # part of what this room offers
@@ -53,21 +54,49 @@ STRIP = 256  # rows of a raster that are read at a time, as many as the back end
 BLOCKS = ((STRIP, 1024), (STRIP, 256), (64, 64), (16, 16))  # sizes to try, rows x columns
 SAMPLED_ROWS = 16  # of a raster of which little is seen: are they decibels?
 FEW = 16  # different negative values; so few stand for no data
+NSIDE_MAX = 2**29  # ids of finer cells do not fit into 64 bits
 WORKERS = min(4, os.cpu_count() or 1)
 
 log = logging.getLogger("convert")
 
 
-def tile_runs(tile: Tile, nside: int = NSIDE, ellipsoid: str = ELLIPSOID) -> Runs:
+@dataclass(frozen=True)
+class Settings:
+    """The constants at the top, judged; `settings` makes them when they are used."""
+
+    nside: int
+    ellipsoid: str
+    dlat: float
+    dlon: float
+
+
+def settings() -> Settings:
+    """The constants as they are now; ValueError names the one that cannot be."""
+    nside = judge.whole("NSIDE in convert.py", NSIDE, 1, NSIDE_MAX)
+    if nside & (nside - 1):
+        raise ValueError(judge.wrong("NSIDE in convert.py", NSIDE, "a power of 2, as 262144"))
+    judge.whole("WORKERS in convert.py", WORKERS, 1)
+    judge.positive("TOLERANCE in convert.py", TOLERANCE, 1)
+    return Settings(
+        nside,
+        judge.choice("ELLIPSOID in convert.py", ELLIPSOID, healpix.ELLIPSOIDS),
+        judge.positive("DLAT in convert.py", DLAT, 90),
+        judge.positive("DLON in convert.py", DLON, 180),
+    )
+
+
+def tile_runs(tile: Tile, nside: int | None = None, ellipsoid: str | None = None) -> Runs:
     """The cells of a tile, those whose centre lies in it: start_ipix uint64, run_len uint32."""
-    return healpix.box_runs(tile.bbox, nside, ellipsoid)
+    made = settings()
+    nside = made.nside if nside is None else nside
+    return healpix.box_runs(tile.bbox, nside, ellipsoid or made.ellipsoid)
 
 
 def raster_to_cells(
     raster: xr.Dataset | str | os.PathLike[str],
     tile: Tile,
-    nside: int = NSIDE,
-    ellipsoid: str = ELLIPSOID,
+    nside: int | None = None,
+    ellipsoid: str | None = None,
     bands: Sequence[str] | None = None,
 ) -> xr.Dataset:
     """The cells of a tile from a raster, given as a dataset or as the path of its file.
@@ -87,6 +116,8 @@ def raster_to_cells(
     holes (a sentence, when the raster is coarser than the cells).
     Raises RasterError for a raster that cannot be used, one in decibels among them.
     """
+    made = settings()
+    nside, ellipsoid = made.nside if nside is None else nside, ellipsoid or made.ellipsoid
     with open_raster(raster, bands) as source:
         run_start, run_len = tile_runs(tile, nside, ellipsoid)
         slots = healpix.box_slots(tile.bbox, nside, ellipsoid)
@@ -441,8 +472,8 @@ METHODS = ("nearest", "bilinear", "mean")
 def cells_to_grid(
     cells: xr.Dataset,
     bbox: BBox,
-    dlat: float = DLAT,
-    dlon: float = DLON,
+    dlat: float | None = None,
+    dlon: float | None = None,
     method: str = "nearest",
 ) -> xr.Dataset:
     """Cells on a regular grid of longitude and latitude.
@@ -459,7 +490,7 @@ def cells_to_grid(
     south + (i + 0.5) dlat, and ``lon`` at west + (j + 0.5) dlon, as many as have their
     centre in the box (at least one).  East of 180 degrees ``lon`` goes on counting.
     """
-    frame = Frame(bbox, dlat, dlon)
+    frame = Frame(bbox, *pixel_size(dlat, dlon))
     out = grid_values(cells, frame, slice(0, frame.lat.size), slice(0, frame.lon.size), method)
     names = grid_bands(cells)
     data = {band: (("lat", "lon"), out[i], cells[band].attrs) for i, band in enumerate(names)}
@@ -471,6 +502,12 @@ def cells_to_grid(
         },
         attrs=cells.attrs,
     )
+
+
+def pixel_size(dlat: float | None, dlon: float | None) -> tuple[float, float]:
+    """The height and width that were asked for, else the constants."""
+    made = settings()
+    return made.dlat if dlat is None else dlat, made.dlon if dlon is None else dlon
 
 
 @dataclass(frozen=True)
@@ -507,7 +544,7 @@ def grid_values(
     rows: slice,
     columns: slice,
     method: str,
-    workers: int = WORKERS,
+    workers: int | None = None,
 ) -> NDArray[np.float32]:
     """Some rows and columns of a grid, (band, row, column), as of `cells_to_grid`.
 
@@ -522,7 +559,8 @@ def grid_values(
         means.add(cells)
         return means.values()
     values = np.stack([cells[band].values for band in names]).astype(np.float32, copy=False)
-    return plain_gaps(_at_centres(cells, values, frame, rows, columns, method, workers))
+    threads = workers or WORKERS
+    return plain_gaps(_at_centres(cells, values, frame, rows, columns, method, threads))
 
 
 def _at_centres(

@@ -31,13 +31,15 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 import catalogue
+import judge
 import remote
+from address import require_safe
 from catalogue import CatalogueError, Cover, Covers
 from failures import Mending
-from grid import ORBITS, BBox, Chunk, Tile, days, iter_tiles_covering
+from grid import ORBITS, BBox, Chunk, Tile, check_chunk_size, days, iter_tiles_covering
 from journal import Journal, Request, Row, State
 from scheduler import Claims, Event, Pace, Purse, Result, Scheduler, Summary
-from trouble import CreditsNeeded, LimitReached, LoginNeeded, OptionsRefused, Unwanted
+from trouble import CreditsNeeded, LimitReached, LoginNeeded, OptionsRefused, Spoiled, Unwanted
 
 if TYPE_CHECKING:
     from remote import Remote
@@ -58,6 +60,7 @@ ELEVATION_MODEL = "COPERNICUS_30"  # that images are orthorectified with, by the
 # product that was skipped takes half of a tile or all of it, the edge of a swath that is not
 # straight some hundredths.
 PARTIAL = 0.9
+KNOWN_BANDS = {"SENTINEL1_GRD": ("VV", "VH", "HH", "HV")}  # of collections; others: any
 MARGIN = 0.001  # degrees of latitude by which a job's box is larger than its tile
 KEEP_RAW = False  # keep the netCDF files after they are archived
 JOB_OPTIONS: dict[str, Any] = {}  # of each job, such as {"python-memory": "4G"}
@@ -95,26 +98,119 @@ MIN_CREDITS = 2.0  # a job, on the Copernicus back end
 HISTORY = 20  # jobs that an estimate rests on
 DEGREE = 111_195.0  # m of latitude
 
+SMALLEST = 0.001  # degrees, a side of a tile
 STOP_WAIT = 0.5  # s that an interrupted run gives its threads
 WAITING = (State.PLANNED, State.CREATING, State.CREATED)  # what costs nothing yet
 
-PACE = Pace(
-    max_inflight=MAX_INFLIGHT,
-    max_pending=MAX_PENDING,
-    max_trys=MAX_TRYS,
-    max_files=MAX_FILES,
-    poll=POLL_WAIT_TIME,
-    start_interval=START_INTERVAL,
-    backoff_first=BACKOFF[0],
-    backoff_longest=BACKOFF[1],
-    patience=PATIENCE,
-    stuck_after=STUCK_AFTER,
-    start_lag=START_LAG,
-    log_wait=LOG_WAIT,
-    empty_wait=EMPTY_WAIT,
-    doubt=DOUBT,
-    missing_wait=MISSING_WAIT,
-)
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the order of a chunk is made from, besides the chunk."""
+
+    collection: str
+    bands: tuple[str, ...]
+    margin: float
+    elevation_model: str
+
+    def order(self, chunk: Chunk) -> remote.Json:
+        """The process graph."""
+        return remote.order(chunk, self.collection, self.bands, self.margin, self.elevation_model)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The constants at the top, judged; `settings` makes them when a command begins."""
+
+    chunk_size: tuple[float, float]
+    recipe: Recipe
+    pace: Pace
+    keep_raw: bool
+    claim_lasts: float  # s
+    job_options: Mapping[str, Any]
+    mending: Mending
+
+
+def settings() -> Settings:
+    """The constants as they are now; ValueError names the one that cannot be."""
+    recipe = Recipe(
+        judge.text("COLLECTION in download.py", COLLECTION),
+        _bands(),
+        judge.number("MARGIN in download.py", MARGIN, 0, 1),
+        judge.text("ELEVATION_MODEL in download.py", ELEVATION_MODEL),
+    )
+    _judge_typical()
+    _judge_catalogue()
+    return Settings(
+        _chunk_size(), recipe, _pace(), judge.flag("KEEP_RAW in download.py", KEEP_RAW),
+        judge.positive("CLAIM_LASTS in download.py", CLAIM_LASTS),
+        judge.options("JOB_OPTIONS in download.py", JOB_OPTIONS), _mending(),
+    )  # fmt: skip
+
+
+def _pace() -> Pace:
+    whole, positive = judge.whole, judge.positive
+    first, longest = judge.rising("BACKOFF in download.py", BACKOFF, 0.001, 86400)
+    return Pace(
+        max_inflight=whole("MAX_INFLIGHT in download.py", MAX_INFLIGHT, 1),
+        max_pending=whole("MAX_PENDING in download.py", MAX_PENDING, 1),
+        max_trys=whole("MAX_TRYS in download.py", MAX_TRYS, 1),
+        max_files=whole("MAX_FILES in download.py", MAX_FILES, 1),
+        poll=positive("POLL_WAIT_TIME in download.py", POLL_WAIT_TIME),
+        start_interval=judge.number("START_INTERVAL in download.py", START_INTERVAL),
+        backoff_first=first,
+        backoff_longest=longest,
+        patience=positive("PATIENCE in download.py", PATIENCE),
+        stuck_after=positive("STUCK_AFTER in download.py", STUCK_AFTER),
+        start_lag=judge.number("START_LAG in download.py", START_LAG),
+        log_wait=judge.number("LOG_WAIT in download.py", LOG_WAIT),
+        empty_wait=judge.number("EMPTY_WAIT in download.py", EMPTY_WAIT),
+        doubt=judge.number("DOUBT in download.py", DOUBT),
+        missing_wait=judge.number("MISSING_WAIT in download.py", MISSING_WAIT),
+    )
+
+
+def _mending() -> Mending:
+    name = "MEMORY_STEPS in download.py"
+    if not isinstance(MEMORY_STEPS, tuple | list):
+        raise ValueError(judge.wrong(name, MEMORY_STEPS, "a list of job options"))
+    steps = [judge.options(name, step) for step in MEMORY_STEPS]
+    return Mending(steps, judge.number("SOFT_ERRORS in download.py", SOFT_ERRORS, 0, 1))
+
+
+def _bands() -> tuple[str, ...]:
+    found = judge.names("BANDS in download.py", BANDS)
+    known = KNOWN_BANDS.get(COLLECTION, found)
+    if not set(found) <= set(known):
+        must = f"some of {', '.join(known)}, which {COLLECTION} has"
+        raise ValueError(judge.wrong("BANDS in download.py", BANDS, must))
+    return found
+
+
+def _chunk_size() -> tuple[float, float]:
+    name = "CHUNK_SIZE in download.py"
+    must = "two numbers above 0, degrees E-W and S-N, as [1, 0.5]"
+    if not isinstance(CHUNK_SIZE, tuple | list) or len(CHUNK_SIZE) != 2:
+        raise ValueError(judge.wrong(name, CHUNK_SIZE, must))
+    if not all(judge.is_number(size) and size >= SMALLEST for size in CHUNK_SIZE):
+        raise ValueError(judge.wrong(name, CHUNK_SIZE, must))
+    return check_chunk_size(CHUNK_SIZE)
+
+
+def _judge_typical() -> None:
+    for name, value in (
+        ("TYPICAL_SECONDS", TYPICAL_SECONDS), ("EMBEDDED_SECONDS", EMBEDDED_SECONDS),
+        ("TYPICAL_BYTES", TYPICAL_BYTES), ("PIXEL", PIXEL), ("DEGREE", DEGREE),
+        ("MIN_CREDITS", MIN_CREDITS), ("STOP_WAIT", STOP_WAIT),
+    ):  # fmt: skip
+        judge.positive(f"{name} in download.py", value)
+    judge.whole("HISTORY in download.py", HISTORY, 1)
+
+
+def _judge_catalogue() -> None:
+    require_safe(judge.text("CATALOGUE in catalogue.py", catalogue.CATALOGUE))
+    judge.text("IMAGES in catalogue.py", catalogue.IMAGES)
+    judge.names("MODES in catalogue.py", catalogue.MODES)
+    judge.number("LEAST_SHARE in catalogue.py", catalogue.LEAST_SHARE, 0, 1)
 
 
 Range = tuple[float, float]
@@ -184,15 +280,17 @@ def images(
     start: dt.date,
     end: dt.date,
     address: str,
-    chunk_size: Sequence[float] = CHUNK_SIZE,
-    bands: Sequence[str] = BANDS,
+    chunk_size: Sequence[float] | None = None,
+    bands: Sequence[str] | None = None,
 ) -> Covers:
     """What the catalogue at an address has of the tiles of an area; raises CatalogueError."""
-    if COLLECTION not in remote.RADAR:
+    made = settings()
+    if made.recipe.collection not in remote.RADAR:
         raise ValueError(
             f"The catalogue is asked for images of Sentinel-1 alone, and COLLECTION is "
-            f"{COLLECTION}.  Nothing was ordered.  --no-catalogue orders every day of it."
+            f"{made.recipe.collection}.  Nothing was ordered.  --no-catalogue orders every day of it."
         )
+    chunk_size, bands = chunk_size or made.chunk_size, bands or made.recipe.bands
     tiles, number = catalogue.whole_tiles(bbox, chunk_size)
     found = catalogue.search(address, tiles, start, end, bands, number)
     covers = catalogue.covers(found.images, iter_tiles_covering(bbox, chunk_size))
@@ -206,15 +304,15 @@ def plan(
     orbit: str | None,
     archive_has: Callable[[Chunk], bool],
     journal: Journal,
-    backend: str = BACKEND,
+    backend: str | None = None,
     *,
-    chunk_size: Sequence[float] = CHUNK_SIZE,
+    chunk_size: Sequence[float] | None = None,
     retry_empty: bool = False,
     retry: Collection[Chunk] = (),
     covers: Mapping[Chunk, Cover] | None = None,
     asked: str | None = None,
     max_credits: float | None = None,
-    pace: Pace = PACE,
+    pace: Pace | None = None,
 ) -> Plan:
     """What is missing of an area and its days (``end`` included), and what it will cost.
 
@@ -225,12 +323,14 @@ def plan(
     Those of ``retry`` are ordered again, although they are archived.
     Nothing is created, neither on disk nor at the back end.
     """
-    latest = _latest(journal, backend)
+    made = settings()
+    backend, pace = backend or BACKEND, pace or made.pace
+    recipe, latest = made.recipe, _latest(journal, backend, made.recipe)
     missing: list[Chunk] = []
     archived: list[Chunk] = []
     empty: list[Chunk] = []
     renewed: list[Chunk] = []
-    for tile in iter_tiles_covering(bbox, chunk_size):
+    for tile in iter_tiles_covering(bbox, chunk_size or made.chunk_size):
         for day in days(start, end):
             for chunk in _wanted(tile, day, orbit, covers):
                 instead = _instead(chunk, archive_has) if orbit is None else None
@@ -241,11 +341,15 @@ def plan(
                     archived.append(instead or chunk)
                 elif nothing and not (again or retry_empty) and not _is_new(chunk, nothing, covers):
                     empty.append(chunk)
-                elif not any(_is_under_way(row) and row.chunk != chunk for row in rows):
+                elif not any(_is_under_way(row, recipe) and row.chunk != chunk for row in rows):
                     missing.append(chunk)
                     renewed += [chunk] * bool(nothing)
     wanted = set(missing)
-    begun = [r.chunk for r in latest.values() if _is_under_way(r) and r.chunk not in wanted]
+    begun = [
+        row.chunk
+        for row in latest.values()
+        if _is_under_way(row, recipe) and row.chunk not in wanted
+    ]
     history = journal.history(backend, HISTORY)
     return Plan(
         backend, bbox, start, end, orbit, missing, list(dict.fromkeys(archived)), empty,
@@ -290,7 +394,7 @@ def estimate(
     chunks: Sequence[Chunk],
     history: Sequence[Row],
     backend: str,
-    pace: Pace = PACE,
+    pace: Pace | None = None,
     covers: Mapping[Chunk, Cover] | None = None,
 ) -> Estimate:
     """Bytes, seconds and credits for these chunks: the median of jobs of our own, or typical.
@@ -298,7 +402,7 @@ def estimate(
     The bytes go by the area that is covered.  The time is that of the turns in all places,
     but at least that of the starts, and what the last result takes to get into the archive.
     """
-    number, known = len(chunks), covers or {}
+    number, known, pace = len(chunks), covers or {}, pace or settings().pace
     area = sum(_area(c.tile) * (known[c].share if c in known else 1.0) for c in chunks)
     typical = EMBEDDED_SECONDS if backend == "sandbox" else TYPICAL_SECONDS
     density = [(row.bytes or 0) / (_area(row.chunk.tile) * _covered(row)) for row in history]
@@ -369,8 +473,8 @@ def run(
     archive_has: Callable[[Chunk], bool],
     observer: Callable[[Event], None] = lambda _: None,
     *,
-    pace: Pace = PACE,
-    keep_raw: bool = KEEP_RAW,
+    pace: Pace | None = None,
+    keep_raw: bool | None = None,
     claims: Claims | None = None,
     job_options: Mapping[str, Any] | None = None,
 ) -> Summary:
@@ -384,7 +488,8 @@ def run(
     tells why a run ended early: LoginNeeded, CreditsNeeded, OptionsRefused, Unwanted by the
     handler, or OSError for a full disk.  Raises `Interrupted`, and JournalError.
     """
-    journal = Journal(folder)
+    made = settings()
+    recipe, journal = made.recipe, Journal(folder)
     partial: list[Chunk] = []
 
     def handle_and_compare(result: Result) -> bool:
@@ -398,13 +503,14 @@ def run(
         for item in plan.skipped:
             journal.log(f"skipped of the catalogue: {item}")
         scheduler = Scheduler(
-            connection, journal, _order, handle_and_compare, archive_has, events.put, pace,
-            label=plan.backend, collection=COLLECTION, bands=BANDS,
-            folder=folder / "raw", keep_raw=keep_raw, purse=_purse(plan), claims=claims,
-            job_options={**JOB_OPTIONS, **(job_options or {})},
-            mending=Mending(MEMORY_STEPS, SOFT_ERRORS),
+            connection, journal, recipe.order, handle_and_compare, archive_has, events.put,
+            pace or made.pace,
+            label=plan.backend, collection=recipe.collection, bands=recipe.bands,
+            folder=folder / "raw", keep_raw=made.keep_raw if keep_raw is None else keep_raw,
+            tidy=plan.backend == "sandbox", purse=_purse(plan), claims=claims,
+            job_options={**made.job_options, **(job_options or {})}, mending=made.mending,
         )  # fmt: skip
-        number = _take_on(scheduler, plan, journal, archive_has)
+        number = _take_on(scheduler, plan, journal, recipe, archive_has)
         deciding = threading.Thread(target=scheduler.run, daemon=True)
         deciding.start()
         try:
@@ -434,7 +540,11 @@ def is_partial(covered: float | None, seen: float) -> bool:
 
 
 def _take_on(
-    scheduler: Scheduler, plan: Plan, journal: Journal, archive_has: Callable[[Chunk], bool]
+    scheduler: Scheduler,
+    plan: Plan,
+    journal: Journal,
+    recipe: Recipe,
+    archive_has: Callable[[Chunk], bool],
 ) -> int:
     """Give the scheduler what is to be done: first what an earlier run has begun."""
     number = journal.open_request(
@@ -445,14 +555,14 @@ def _take_on(
     )  # fmt: skip
     wanted = dict.fromkeys(plan.missing)
     fresh: list[Chunk] = []
-    latest = _latest(journal, plan.backend)
+    latest = _latest(journal, plan.backend, recipe)
     for chunk, row in latest.items():
-        if chunk in wanted or _is_under_way(row):
+        if chunk in wanted or _is_under_way(row, recipe):
             wanted.pop(chunk, None)
-            again = chunk in plan.again or (_is_under_way(row) and row.again)
+            again = chunk in plan.again or (_is_under_way(row, recipe) and row.again)
             # What was being handled is handled again: a killed writer may have left its sweepings.
             if archive_has(chunk) and not again and not scheduler.has_result(row):
-                if _is_under_way(row):
+                if _is_under_way(row, recipe):
                     journal.note(row, State.ARCHIVED)
                 scheduler.summary.already.append(chunk)
             elif row.state in (State.EMPTY, State.FAILED) and (row.ended or 0) > plan.made:
@@ -461,7 +571,7 @@ def _take_on(
                 scheduler.add(row, asked_again=True)
             elif row.state in (State.EMPTY, State.FAILED, State.ARCHIVED):
                 fresh.append(chunk)
-            elif row.state in WAITING and row.digest != _digest(chunk):
+            elif row.state in WAITING and row.digest != _digests(chunk, recipe)[0]:
                 journal.note(row, State.FAILED, reason="an order of before, which was not started")
                 fresh.append(chunk)
             else:
@@ -475,7 +585,7 @@ def _take_on(
     # What was learnt from a failed job is not forgotten with the run.
     asked = {chunk: row.options for chunk, row in latest.items() if row.state is State.FAILED}
     options = functools.partial(_asked, asked)
-    orders = [(chunk, _digest(chunk)) for chunk in fresh]
+    orders = [(chunk, _digests(chunk, recipe)[0]) for chunk in fresh]
     for row in journal.plan(plan.backend, orders, images=about, options=options):
         scheduler.add(row)
     return number
@@ -507,19 +617,25 @@ def _purse(plan: Plan) -> Purse:
     return Purse(plan.max_credits, price, known)
 
 
-def _is_under_way(row: Row) -> bool:
+def _is_under_way(row: Row, recipe: Recipe) -> bool:
     """Whether a job was started and has not come to its end: it is paid for."""
-    ours = row.digest in _digests(row.chunk)
+    ours = row.digest in _digests(row.chunk, recipe)
     return ours and row.state not in (*WAITING, State.ARCHIVED, State.EMPTY, State.FAILED)
 
 
-def _latest(journal: Journal, backend: str) -> dict[Chunk, Row]:
+def _latest(journal: Journal, backend: str, recipe: Recipe) -> dict[Chunk, Row]:
     """Of each chunk the last attempt at it, also by an order as older versions wrote it.
 
     Of both the one that is paid for, else the one by today's order.
     """
-    ours = [row for row in journal.latest(backend).values() if row.digest in _digests(row.chunk)]
-    ours.sort(key=lambda row: (_is_under_way(row), row.digest == _digest(row.chunk)))
+    rows = journal.latest(backend).values()
+    ours = [row for row in rows if row.digest in _digests(row.chunk, recipe)]
+    ours.sort(
+        key=lambda row: (
+            _is_under_way(row, recipe),
+            row.digest == _digests(row.chunk, recipe)[0],
+        )
+    )
     return {row.chunk: row for row in ours}
 
 
@@ -573,24 +689,10 @@ def _holder(path: Path) -> str:
         return "Another process"
 
 
-def _order(chunk: Chunk) -> remote.Json:
-    return remote.order(chunk, COLLECTION, BANDS, MARGIN, ELEVATION_MODEL)
-
-
-def _digest(chunk: Chunk) -> str:
-    return _digests(chunk)[0]
-
-
-def _digests(chunk: Chunk) -> tuple[str, str]:
-    """Of the order for a chunk, and of the same order as older versions wrote it."""
-    return _digests_of(chunk, COLLECTION, tuple(BANDS), MARGIN, ELEVATION_MODEL)
-
-
 @functools.lru_cache(maxsize=4096)
-def _digests_of(
-    chunk: Chunk, collection: str, bands: tuple[str, ...], margin: float, elevation_model: str
-) -> tuple[str, str]:
-    graph = remote.order(chunk, collection, bands, margin, elevation_model)
+def _digests(chunk: Chunk, recipe: Recipe) -> tuple[str, str]:
+    """Of the order for a chunk, and of the same order as older versions wrote it."""
+    graph = recipe.order(chunk)
     return remote.digest(graph), remote.digest(remote.of_before(graph))
 
 
@@ -602,6 +704,7 @@ def _area(tile: Tile) -> float:
 
 __all__ = [
     "BACKENDS", "CatalogueError", "Cover", "CreditsNeeded", "Estimate", "Event", "Interrupted",
-    "LimitReached", "LoginNeeded", "OptionsRefused", "Pace", "Plan", "Result", "Summary",
-    "Unwanted", "connect", "estimate", "images", "is_partial", "plan", "run",
+    "LimitReached", "LoginNeeded", "OptionsRefused", "Pace", "Plan", "Recipe", "Result",
+    "Settings", "Spoiled", "Summary", "Unwanted", "connect", "estimate", "images", "is_partial",
+    "plan", "run", "settings",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 STOP_WAIT = 1.0  # s that it may take to end
 LOG = "sandbox.log"
+LOG_MAX = 20_000_000  # bytes; then it becomes sandbox.log.1
 NEW_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # for Windows
 
 
@@ -32,10 +33,17 @@ def back_end(state: Path, tell: Callable[[str], None]) -> Iterator[str]:
     log = state / LOG
     with (
         _alone(state / "lock", tell),
-        log.open("ab") as errors,
+        _bounded(log).open("ab") as errors,
         _child(errors, f"{log} says why.", "--state", str(state.resolve())) as address,
     ):
         yield address
+
+
+def _bounded(log: Path) -> Path:
+    """A log that has grown large is put aside, in place of the one before."""
+    if log.exists() and log.stat().st_size > LOG_MAX:
+        log.replace(f"{log}.1")
+    return log
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ VERSION = 3  # of the tables; an older journal is brought up to it, a newer one 
 BUSY_TIMEOUT = 30.0  # s to wait while another process writes
 DATABASE = "journal.sqlite"
 LOG = "download.log"
+LOG_MAX = 20_000_000  # bytes; then it becomes download.log.1, in place of the one before
 
 
 class State(StrEnum):
@@ -104,6 +105,11 @@ class Row:
     def again(self) -> bool:
         """Whether it was ordered although there was a record, which it may replace."""
         return bool(json.loads(self.images or "{}").get("again"))
+
+    @property
+    def file_name(self) -> str:
+        """Of its result among the raw files."""
+        return f"{self.chunk.name}.{self.digest}-{self.attempt}.nc"
 
 
 @dataclass(frozen=True)
@@ -355,6 +361,9 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("a", encoding="utf-8") as log:
             log.write(line)
+            full = log.tell() >= LOG_MAX
+        if full:
+            self.log_path.replace(f"{self.log_path}.1")
 
     def close(self) -> None:
         """Let go of the files."""

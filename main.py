@@ -22,6 +22,7 @@ import click
 import account
 import asking
 import commands
+import judge
 import ordering
 import viewing
 from grid import ORBITS, parse_area
@@ -52,14 +53,34 @@ class Parsed(click.ParamType[Any]):
 def named_archive() -> str:
     """The archive that was named before the command, if one was."""
     context = click.get_current_context(silent=True)
-    return str((context and context.find_root().params.get("archive_path")) or ZARR_PATH)
+    named = context and context.find_root().params.get("archive_path")
+    return str(named or judge.text("ZARR_PATH in main.py", str_of(ZARR_PATH)))
+
+
+def str_of(path: object) -> object:
+    """A path as text; what is none stays as it is, to be judged."""
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
 
 
 area_type = Parsed("W,S,E,N", parse_area)
 period_type = Parsed("DAY", asking.period)
+
+
+_HELP = "A folder, s3://, gs://, az://, or https:// to read from; {} if not given."
+
+
+class ArchiveOption(click.Option):
+    """Says in its help what the constant is now."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The flag and its line of help."""
+        self.help = _HELP.format(ZARR_PATH)
+        return super().get_help_record(ctx)
+
+
 archive_option = click.option(
-    "--archive", "archive_path", metavar="PATH", default=named_archive,
-    help=f"A folder, s3://, gs://, az://, or https:// to read from; {ZARR_PATH} if not given.",
+    "--archive", "archive_path", metavar="PATH", default=named_archive, cls=ArchiveOption,
+    help=_HELP,
 )  # fmt: skip
 debug_option = click.option(
     "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
@@ -272,6 +293,20 @@ def claims(archive_path: str, release: str | None) -> int:
       main.py claims --archive s3://bucket/sentinel1.zarr --release laptop
     """
     return commands.run_claims(archive_path, release)
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@archive_option
+@debug_option
+def clean(archive_path: str, dry_run: bool) -> int:
+    """Remove what downloads have left beside the archive and nothing needs any more.
+
+    These are results at the built-in back end and raw files, of chunks that are archived or
+    were given up for a new order.  What the next download goes on with is kept, and said, and
+    so are the journal and its log.
+    """
+    return commands.run_clean(archive_path, dry_run)
 
 
 @cli.command()

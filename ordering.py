@@ -4,28 +4,65 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asking
+import cleaning
+import judge
 from asking import Period
 from grid import BBox, Chunk, Tile
 from outcome import DONE, FAILED, NO_DATA
-from places import downloads_folder, open_archive, open_journal, remember, remembered
-from planning import describe_plan, show_plan
+from places import (
+    downloads_folder,
+    key_of,
+    keys_of,
+    open_archive,
+    open_journal,
+    remember,
+    remembered,
+)
+from planning import bytes_to_archive, describe_plan, show_plan
 from terminal import confirm, count, duration, size, somebody_is_there, tell
 from trouble import LimitReached
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    import convert
+    import download
+    import store
     from download import Cover, Pace, Plan, Result, Summary
     from scheduler import Claims
     from store import Archive
 
 PARTIAL = "less than the catalogue promised; --retry-partial orders them again"
 EMBEDDED_POLL = 1.0  # s between two questions to a back end that is ours alone
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The constants that a download rests on, judged before anything else is done."""
+
+    download: download.Settings
+    convert: convert.Settings
+    store: store.Settings
+
+
+def settings() -> Settings:
+    """The constants as they are now; ValueError names the one that cannot be."""
+    import convert
+    import download
+    import store
+
+    judge.positive("EMBEDDED_POLL in ordering.py", EMBEDDED_POLL)
+    return Settings(download.settings(), convert.settings(), store.settings())
 
 
 def run_download(
@@ -45,51 +82,63 @@ def run_download(
     as_json: bool = False,
     scheduler: str | None = None,
     job_options: Sequence[tuple[str, object]] = (),
+    records: pd.DataFrame | None = None,
 ) -> int:
-    """Ask for what is missing, say what it will cost, then order, convert and store."""
-    import convert
-    import download
+    """Ask for what is missing, say what it will cost, then order, convert and store.
+
+    ``records``: those of the archive, if they were read already.
+    """
     import engine
 
     require_sense(catalogue and no_catalogue, as_json and not dry_run)
     if start and end:
         asking.require_order(start[0], end[1])
+    made = settings()
+    cells, chunk_size, bands = made.convert, made.download.chunk_size, made.download.recipe.bands
     archive = open_archive(archive_path)
-    archive.require(convert.NSIDE, convert.ELLIPSOID, download.CHUNK_SIZE, download.BANDS)
+    archive.require(cells.nside, cells.ellipsoid, chunk_size, bands)
+    records = archive.records() if records is None else records
     folder = downloads_folder(archive_path)
     before = remembered(folder)
-    backend = backend or usual_back_end(archive, before)
+    backend = backend or usual_back_end(archive, before, records)
     if backend is None:
-        backend = download.BACKEND if yes else asking.ask_back_end(download.BACKEND)
-    require_same_kind(archive, backend)
+        backend = default_back_end() if yes else asking.ask_back_end(default_back_end())
+    require_same_kind(archive, backend, records)
     usual = before.get("bbox", str(asking.EXAMPLE_AREA))
-    bbox = asking.area(bbox, usual, download.CHUNK_SIZE)
+    bbox = asking.area(bbox, usual, chunk_size)
     days = asking.ask_period(start, end, asking.remembered_period(before, asking.EXAMPLE_DAY))
     covers, go_on = None, True
     if not no_catalogue:
         patient = somebody_is_there() and not yes and not dry_run
-        covers, go_on = ask_catalogue(bbox, days, backend, catalogue, patient)
+        covers, go_on = ask_catalogue(bbox, days, backend, catalogue, patient, made.download)
     if not go_on:
         tell("Nothing was started.")
         return DONE
     asked = None if covers is None else catalogue or ""
     plan = make_plan(
-        archive, bbox, days, orbit, backend, retry_empty, retry_partial, covers, asked, max_credits
+        archive, records, bbox, days, orbit, backend, retry_empty, retry_partial, covers, asked,
+        max_credits, made.download,
     )  # fmt: skip
-    describe_plan(plan, archive)
-    describe_claims(plan, archive)
+    archive.require_room(
+        (chunk.tile for chunk in (*plan.missing, *plan.begun)), cells.nside, cells.ellipsoid
+    )
+    to_archive = bytes_to_archive(plan, records, cells.nside)
+    describe_plan(plan, to_archive, made.download.pace.max_inflight)
+    describe_claims(plan, archive, made.download.claim_lasts)
     if dry_run:
         return show_plan(plan, as_json)
     if not plan.missing and not plan.begun:
         tell("Nothing to order.")
         return DONE if plan.archived else NO_DATA
     require_writable(archive)
+    require_free_disk(plan, archive, to_archive, made.download)
     if not yes and not confirm("Start?", default=False):
         tell("Nothing was started.")
         return DONE
     with engine.cluster(scheduler):
-        summary = carry_out(plan, archive, dict(job_options))
+        summary = carry_out(plan, archive, records, made, dict(job_options))
     code = report(summary, plan, folder)
+    say_what_is_left(archive_path, made.download.keep_raw)
     if code == DONE:
         remember(folder, bbox=bbox, start=days[0], end=days[1], backend=backend)
     return code
@@ -104,7 +153,12 @@ def require_sense(both: object, no_plan: bool) -> None:
 
 
 def ask_catalogue(
-    bbox: BBox, days: Period, backend: str, named: str | None, patient: bool
+    bbox: BBox,
+    days: Period,
+    backend: str,
+    named: str | None,
+    patient: bool,
+    made: download.Settings,
 ) -> tuple[dict[Chunk, Cover] | None, bool]:
     """What the catalogue has, and whether to go on; None: order every day without it.
 
@@ -114,7 +168,7 @@ def ask_catalogue(
     import download
 
     try:
-        covers = look_up(bbox, days, backend, named)
+        covers = look_up(bbox, days, backend, named, made)
     except download.CatalogueError as error:
         if not patient:
             raise
@@ -123,7 +177,8 @@ def ask_catalogue(
         if covers:
             return covers, True
         tell(
-            f"  The catalogue has no image of {bbox} from {days[0]} to {days[1]}.  "
+            f"  The catalogue has no image of {bbox} from {days[0]} to {days[1]} in "
+            f"{' and '.join(made.recipe.bands)}.  "
             "--no-catalogue orders every day nevertheless."
         )
         if not patient:
@@ -131,7 +186,9 @@ def ask_catalogue(
     return None, confirm("Order every day, image or not?", default=False)
 
 
-def look_up(bbox: BBox, days: Period, backend: str, named: str | None) -> dict[Chunk, Cover]:
+def look_up(
+    bbox: BBox, days: Period, backend: str, named: str | None, made: download.Settings
+) -> dict[Chunk, Cover]:
     """Ask the catalogue that was named, or the one of the back end."""
     import catalogue
     import download
@@ -145,82 +202,85 @@ def look_up(bbox: BBox, days: Period, backend: str, named: str | None) -> dict[C
         address = embedded.catalogue()
     with working("asking the catalogue"), address as url:
         where = named or catalogue.address(url)
-        return download.images(bbox, *days, where, download.CHUNK_SIZE, download.BANDS)
+        return download.images(bbox, *days, where, made.chunk_size, made.recipe.bands)
 
 
 def make_plan(
     archive: Archive,
+    records: pd.DataFrame,
     bbox: BBox,
     days: Period,
     orbit: str | None,
     backend: str,
-    retry_empty: bool = False,
-    retry_partial: bool = False,
-    covers: dict[Chunk, Cover] | None = None,
-    asked: str | None = None,
-    max_credits: float | None = None,
+    retry_empty: bool,
+    retry_partial: bool,
+    covers: dict[Chunk, Cover] | None,
+    asked: str | None,
+    max_credits: float | None,
+    made: download.Settings,
 ) -> Plan:
-    """What is missing; the archive is read once, not for every chunk."""
+    """What is missing by the records there are; nothing is read for every chunk."""
     import download
     from progress import working
 
-    names = {chunk.name for chunk in archive.chunks()}
+    there = keys_of(records)
     with working("planning"), contextlib.closing(open_journal(archive.name)) as journal:
         return download.plan(
-            bbox, *days, orbit, lambda chunk: chunk.name in names, journal,
-            backend, chunk_size=download.CHUNK_SIZE, retry_empty=retry_empty, covers=covers,
-            retry=partial_records(archive) if retry_partial else (),
-            asked=asked, max_credits=max_credits, pace=pace_of(backend),
+            bbox, *days, orbit, lambda chunk: key_of(chunk) in there, journal,
+            backend, chunk_size=made.chunk_size, retry_empty=retry_empty, covers=covers,
+            retry=partial_records(archive, records) if retry_partial else (),
+            asked=asked, max_credits=max_credits, pace=pace_of(backend, made.pace),
         )  # fmt: skip
 
 
-def pace_of(backend: str) -> Pace:
+def pace_of(backend: str, pace: Pace) -> Pace:
     """How often a back end is asked: one that is ours alone more often."""
-    import download
-
-    pace = download.PACE
     if backend == "sandbox":
         return dataclasses.replace(pace, poll=min(EMBEDDED_POLL, pace.poll))
     return pace
 
 
 def carry_out(
-    plan: Plan, archive: Archive, job_options: Mapping[str, object] | None = None
+    plan: Plan,
+    archive: Archive,
+    records: pd.DataFrame,
+    made: Settings,
+    job_options: Mapping[str, object] | None = None,
 ) -> Summary:
     """Run a plan on its back end; the embedded one is started for as long as it takes."""
     import download
     from progress import DownloadProgress
 
     folder = downloads_folder(archive.name)
-    pace = pace_of(plan.backend)
+    pace = pace_of(plan.backend, made.download.pace)
     address: contextlib.AbstractContextManager[str] = contextlib.nullcontext(plan.backend)
     if plan.backend == "sandbox":
         import embedded
 
+        with contextlib.suppress(BlockingIOError):
+            cleaning.remove(archive.name, made.download.keep_raw)
         address = embedded.back_end(folder / "sandbox", tell)
-    with address as url, claims_on(archive) as claims:
+    with address as url, claims_on(archive, made.download.claim_lasts) as claims:
         connection = download.connect(
             url, interactive=somebody_is_there(), label=plan.backend, show=tell
         )
         with DownloadProgress(
             len(plan.missing) + len(plan.begun), plan.estimate, pace.max_inflight
         ) as progress:
-            handle = archiver(archive, progress.step)
+            handle = archiver(archive, records, made, progress.step)
             return download.run(
                 plan, connection, folder, handle, archive.has, progress, pace=pace,
-                claims=claims, job_options=job_options,
+                keep_raw=made.download.keep_raw, claims=claims, job_options=job_options,
             )  # fmt: skip
 
 
-def describe_claims(plan: Plan, archive: Archive) -> None:
+def describe_claims(plan: Plan, archive: Archive, lasts: float) -> None:
     """Say what of a plan other machines order at present."""
-    import download
-
     if archive.is_folder:
         return
     with contextlib.closing(open_journal(archive.name)) as journal:
         ours = journal.id if journal.path.exists() else ""
-    claims = archive.claims(ours, download.CLAIM_LASTS)
+    claims = archive.claims(ours, lasts)
     assert claims is not None
     missing = {chunk.name for chunk in plan.missing}
     others = Counter(
@@ -235,12 +295,10 @@ def describe_claims(plan: Plan, archive: Archive) -> None:
 
 
 @contextlib.contextmanager
-def claims_on(archive: Archive) -> Iterator[Claims | None]:
+def claims_on(archive: Archive, lasts: float) -> Iterator[Claims | None]:
     """What other machines order, for as long as this one downloads; None for a folder."""
-    import download
-
     with contextlib.closing(open_journal(archive.name)) as journal:
-        claims = archive.claims(journal.id, download.CLAIM_LASTS)
+        claims = archive.claims(journal.id, lasts)
     if claims is None:
         yield None
         return
@@ -248,9 +306,9 @@ def claims_on(archive: Archive) -> Iterator[Claims | None]:
         yield claims
 
 
-def partial_records(archive: Archive) -> list[Chunk]:
+def partial_records(archive: Archive, records: pd.DataFrame) -> list[Chunk]:
     """What the archive has less of than the catalogue promised."""
-    layout, records = archive.layout, archive.records()
+    layout = archive.layout
     if layout is None:
         return []
     return [
@@ -259,21 +317,36 @@ def partial_records(archive: Archive) -> list[Chunk]:
     ]
 
 
-def archiver(archive: Archive, step: Callable[[Chunk, str], None]) -> Callable[[Result], float]:
+def archiver(
+    archive: Archive, records: pd.DataFrame, made: Settings, step: Callable[[Chunk, str], None]
+) -> Callable[[Result], float]:
     """The function that turns a result into a record, and returns what share of it is seen.
 
-    Where there is a record already, it is replaced if this one shows more.
+    Where there is a record already, it is replaced if this one shows more.  Only for a damaged
+    file it raises `download.Spoiled`: nothing else is mended by fetching it again.  The
+    constants go along, as the workers of a cluster have their own.
     """
     import convert
     import download
     import engine
 
-    kinds = set(archive.records()["synthetic"])
+    kinds = set(records["synthetic"])
+    nside, ellipsoid = made.convert.nside, made.convert.ellipsoid
+    chunk_size, bands = made.download.chunk_size, made.download.recipe.bands
 
     def handle(result: Result) -> float:
         step(result.chunk, "converting")
         raster, tile = result.path.absolute(), result.chunk.tile
-        cells = engine.call(convert.raster_to_cells, raster, tile, bands=download.BANDS)
+        try:
+            archive.require(nside, ellipsoid, chunk_size, bands)
+        except ValueError as error:  # another process has made it since
+            raise download.Unwanted(str(error)) from error
+        try:
+            cells = engine.call(
+                convert.raster_to_cells, raster, tile, nside=nside, ellipsoid=ellipsoid, bands=bands
+            )
+        except convert.RasterError as error:
+            raise download.Spoiled(str(error)) from error
         seen = float((cells["count"].values > 0).mean())
         if not seen:
             return False
@@ -359,20 +432,37 @@ def lost(summary: Summary) -> tuple[str, str]:
     return f"{summary.lost_credits:.4g} credits", f"{count(summary.lost_jobs, 'job')}"
 
 
-def usual_back_end(archive: Archive, before: dict[str, str]) -> str | None:
+def say_what_is_left(archive_path: str, keep_raw: bool) -> None:
+    """What is kept beside the archive, and how it goes."""
+    if left := cleaning.leavings(archive_path, keep_raw):
+        tell(f"Left beside the archive: {cleaning.in_words(left)}; `clean` says what for.")
+
+
+def default_back_end() -> str:
+    """The constant of that name, if it is a back end."""
+    import download
+
+    try:
+        return asking.back_end(judge.text("BACKEND in download.py", download.BACKEND))
+    except ValueError:
+        must = '"cdse", "sandbox" or an address like "https://..."'
+        raise ValueError(judge.wrong("BACKEND in download.py", download.BACKEND, must)) from None
+
+
+def usual_back_end(archive: Archive, before: dict[str, str], records: pd.DataFrame) -> str | None:
     """The back end of the last time, or the one that the archive's last record came from."""
     if archive.layout is None:
         return None
-    known = [str(name) for name in archive.records()["backend"].tolist() if name]
+    known = [str(name) for name in records["backend"].tolist() if name]
     return before.get("backend") or (known[-1] if known else None)
 
 
-def require_same_kind(archive: Archive, backend: str) -> None:
+def require_same_kind(archive: Archive, backend: str, records: pd.DataFrame) -> None:
     """Refuse to put measured and synthetic records into one archive."""
     if backend not in ("cdse", "sandbox"):
         return  # its first result will tell
     synthetic = backend == "sandbox"
-    if (not synthetic) in set(archive.records()["synthetic"]):
+    if (not synthetic) in set(records["synthetic"]):
         raise ValueError(mixed(archive, synthetic, backend))
 
 
@@ -391,9 +481,43 @@ def require_writable(archive: Archive) -> None:
     archive.require_writable()
     if not archive.is_folder:
         return
-    place = archive.path.absolute()
-    while not place.exists():
-        place = place.parent
+    place = existing(archive.path)
     for folder in {place, archive.path.absolute().parent} if place == archive.path else {place}:
         if not os.access(folder, os.W_OK):
             raise PermissionError(f"{folder} cannot be written.  Nothing was ordered.")
+
+
+def require_free_disk(
+    plan: Plan, archive: Archive, to_archive: float, made: download.Settings
+) -> None:
+    """Refuse to order what will not fit on the disks of the archive and of the raw files."""
+    number = len(plan.missing)
+    files = number if made.keep_raw else min(number, made.pace.max_files)
+    if plan.backend == "sandbox":  # its results are on this disk, too, until they are archived
+        files += min(number, made.pace.max_inflight + made.pace.max_files)
+    raw = files * plan.estimate.bytes / max(number, 1)
+    needs = [(downloads_folder(archive.name), raw)]
+    if archive.is_folder:
+        needs.append((archive.path, to_archive))
+    disks: dict[int, tuple[Path, float]] = {}
+    for folder, needed in needs:
+        place = existing(folder)
+        disk = place.stat().st_dev
+        disks[disk] = place, needed + disks.get(disk, (place, 0.0))[1]
+    for place, needed in disks.values():
+        free = shutil.disk_usage(place).free
+        if free < needed:
+            raise OSError(
+                errno.ENOSPC,
+                f"This takes about {size(needed)} on the disk of {place} ({size(to_archive)} to "
+                f"archive, {size(raw)} for results on their way), but {size(free)} are free.  "
+                "Nothing was ordered.  Free some space, or take a smaller area or fewer days.",
+            )
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the one above it that there is."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    return place

@@ -8,6 +8,7 @@ nothing.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import hashlib
 import json
 import re
@@ -18,8 +19,13 @@ from files import local_path, replacing
 from terminal import count, size
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from grid import Chunk
     from journal import Journal
     from store import Archive
+
+Key = tuple[str, dt.date, str]  # tile, day and orbit of a record
 
 BESIDE = ".downloads"  # behind the name of the archive
 ANSWERS = "answers.json"
@@ -71,19 +77,35 @@ def open_journal(archive_path: str | Path) -> Journal:
 
 def describe(archive_path: str) -> str:
     """Records, tiles and bytes in a few words."""
+    return look(archive_path)[0]
+
+
+def look(archive_path: str) -> tuple[str, pd.DataFrame | None]:
+    """An archive in a few words, and its records; None where there are none to be read."""
     if "://" not in archive_path and not Path(archive_path).exists():
-        return "new"
+        return "new", None
     archive = open_archive(archive_path)
     if not archive.is_folder and archive.layout is None:
-        return "new"
+        return "new", None
     try:
         records = archive.records()
     except ValueError:
-        return "damaged: verify it"
+        return "damaged: verify it", None
     if records.empty:
-        return "no records"
+        return "no records", records
     tiles = count(records["tile"].nunique(), "tile")
-    return f"{count(len(records), 'record')} in {tiles}, {size(records['bytes'].sum())}"
+    words = f"{count(len(records), 'record')} in {tiles}, {size(records['bytes'].sum())}"
+    return words, records
+
+
+def keys_of(records: pd.DataFrame) -> set[Key]:
+    """What tells the records of an archive apart."""
+    return set(zip(records["tile"], records["day"], records["orbit"], strict=True))
+
+
+def key_of(chunk: Chunk) -> Key:
+    """The same of a chunk."""
+    return chunk.tile.name, chunk.day, chunk.orbit
 
 
 def remembered(folder: Path) -> dict[str, str]:

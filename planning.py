@@ -17,8 +17,9 @@ from outcome import DONE, NO_DATA
 from terminal import count, duration, percent, size, tell
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from download import Plan, Range
-    from store import Archive
 
 TILES_SHOWN = 4  # of which a plan shows each, with what is covered of it
 ROWS_SHOWN = 8  # days and orbits that a plan shows
@@ -27,10 +28,8 @@ CELL_BYTES = 6.3  # of a cell in the archive, until there are records to go by
 Shares = tuple[tuple[dt.date, str], dict[Tile, float]]  # day and orbit, and what is covered
 
 
-def describe_plan(plan: Plan, archive: Archive) -> None:
+def describe_plan(plan: Plan, to_archive: float, slots: int) -> None:
     """What there is, what is missing, what it will cost."""
-    import download
-
     if plan.covers:
         describe_images(plan)
     tell(
@@ -44,9 +43,9 @@ def describe_plan(plan: Plan, archive: Archive) -> None:
     cost = plan.estimate
     basis = f"from your last {count(cost.jobs, 'job')}" if cost.jobs else "a typical value"
     tell(
-        f"  about {size(cost.bytes)} to download, {size(bytes_to_archive(plan, archive))} to "
+        f"  about {size(cost.bytes)} to download, {size(to_archive)} to "
         f"archive, {within(cost.seconds, cost.seconds_range, duration)} with "
-        f"{count(download.MAX_INFLIGHT, 'slot')} ({basis}){credits_of(plan)}"
+        f"{count(slots, 'slot')} ({basis}){credits_of(plan)}"
     )
     if plan.backend == "sandbox":
         tell(f"  {asking.SANDBOX}")
@@ -169,15 +168,13 @@ def count_chunks(plan: Plan) -> int:
     return len(plan.missing) + len(plan.archived) + len(plan.empty)
 
 
-def bytes_to_archive(plan: Plan, archive: Archive) -> float:
+def bytes_to_archive(plan: Plan, records: pd.DataFrame, nside: int) -> float:
     """Bytes that the missing chunks will take, by the records there are, or a typical value."""
-    import convert
-
-    records = archive.records()
     share = sum(map(share_of_sphere, (chunk.tile for chunk in plan.missing)))
-    if records.empty:
-        return share * 12 * convert.NSIDE**2 * CELL_BYTES
-    tiles = {tile.name: share_of_sphere(tile) for tile in archive.tiles()}
+    if records.empty or not plan.missing:
+        return share * 12 * nside**2 * CELL_BYTES
+    shape = plan.missing[0].tile.size
+    tiles = {name: share_of_sphere(Tile.from_name(name, shape)) for name in set(records["tile"])}
     return float(share * records["bytes"].sum() / records["tile"].map(tiles).sum())
 
 

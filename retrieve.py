@@ -24,7 +24,8 @@ import numpy as np
 import xarray as xr
 
 import healpix
-from convert import DLAT, DLON, Frame
+import judge
+from convert import Frame, pixel_size
 from engine import Portable
 from export import export, georeferenced, has_pixels, save_figure
 from figure import plot_ranges, show
@@ -64,6 +65,24 @@ __all__ = [
 
 
 @dataclass(frozen=True)
+class Settings:
+    """The constants at the top, judged; `settings` makes them when they are used."""
+
+    memory_max: int
+    picture_max: int
+    series_max: int
+
+
+def settings() -> Settings:
+    """The constants as they are now; ValueError names the one that cannot be."""
+    return Settings(
+        judge.whole("MEMORY_MAX in retrieve.py", MEMORY_MAX, 1),
+        judge.whole("PICTURE_MAX in retrieve.py", PICTURE_MAX, 2),
+        judge.whole("SERIES_MAX in retrieve.py", SERIES_MAX, 2),
+    )
+
+
+@dataclass(frozen=True)
 class Coverage:
     """What the archive has of a box on one day."""
 
@@ -93,8 +112,8 @@ def open(  # the name that the house gives it
     start: dt.date,
     end: dt.date | None = None,
     bands: Sequence[str] | None = None,
-    dlat: float = DLAT,
-    dlon: float = DLON,
+    dlat: float | None = None,
+    dlon: float | None = None,
     method: str = "nearest",
     orbit: str | None = None,
     as_of: int | None = None,
@@ -120,6 +139,7 @@ def open(  # the name that the house gives it
 
     layout = _layout(archive)
     bands = _bands(layout, bands)
+    dlat, dlon = pixel_size(dlat, dlon)
     _check(bbox, dlat, dlon, method)
     frame = Frame(bbox, dlat, dlon)
     around = padded(bbox, layout.nside)
@@ -164,8 +184,8 @@ def retrieve(
     bbox: BBox,
     day: dt.date,
     bands: Sequence[str] | None = None,
-    dlat: float = DLAT,
-    dlon: float = DLON,
+    dlat: float | None = None,
+    dlon: float | None = None,
     method: str = "nearest",
     orbit: str | None = None,
 ) -> xr.Dataset:
@@ -175,6 +195,7 @@ def retrieve(
     `MEMORY_MAX`.
     """
     bands = _bands(_layout(archive), bands)
+    dlat, dlon = pixel_size(dlat, dlon)
     _check(bbox, dlat, dlon, method)
     _check_size(bbox, dlat, dlon, len(bands))
     lazy = open(archive, bbox, day, None, bands, dlat, dlon, method, orbit)
@@ -195,14 +216,16 @@ def nothing_seen(archive: Archive, bbox: BBox, grid: xr.Dataset) -> NoData:
 
 
 def spacing(
-    bbox: BBox, dlat: float = DLAT, dlon: float = DLON, most: int | None = None
+    bbox: BBox, dlat: float | None = None, dlon: float | None = None, most: int | None = None
 ) -> tuple[float, float]:
     """dlat and dlon of a grid of the box with less than ``most`` pixels a side.
 
     They are the given ones, or the next multiple of both, of two digits, that is large
     enough.  ``most`` is `PICTURE_MAX` if it is not given.
     """
-    factor = max(bbox.height / dlat, bbox.width / dlon) / ((most or PICTURE_MAX) - 1)
+    dlat, dlon = pixel_size(dlat, dlon)
+    most = most or settings().picture_max
+    factor = max(bbox.height / dlat, bbox.width / dlon) / (most - 1)
     if factor <= 1:
         return dlat, dlon
     digits = 1 - math.floor(math.log10(factor))
@@ -287,11 +310,12 @@ def _check(bbox: BBox, dlat: float, dlon: float, method: str) -> None:
 def _check_size(bbox: BBox, dlat: float, dlon: float, bands: int) -> None:
     rows, columns = bbox.height / dlat, bbox.width / dlon
     size = 4 * rows * columns * bands
-    if size > MEMORY_MAX:
-        factor = 1.1 * math.sqrt(size / MEMORY_MAX)
+    most = settings().memory_max
+    if size > most:
+        factor = 1.1 * math.sqrt(size / most)
         raise ValueError(
             f"{bbox} at dlat {dlat:g} and dlon {dlon:g} is {rows:.0f} x {columns:.0f} pixels, "
-            f"{size / 1e9:.1f} GB; the most in memory is {MEMORY_MAX / 1e9:g} GB.  Take a smaller "
+            f"{size / 1e9:.1f} GB; the most in memory is {most / 1e9:g} GB.  Take a smaller "
             f"box, larger pixels such as dlat {dlat * factor:.2g} and dlon {dlon * factor:.2g}, "
             "or retrieve.open, which is lazy."
         )

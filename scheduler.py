@@ -45,6 +45,7 @@ from trouble import (
     LimitReached,
     LoginNeeded,
     OptionsRefused,
+    Spoiled,
     Trouble,
     Unwanted,
     backoff,
@@ -204,6 +205,7 @@ class _Attempt:
     slot: int | None = None
     busy: bool = False  # a worker has it
     refusals: int = 0
+    refused: str = ""  # the fingerprint of the file that was refused last
     asked_again: bool = False  # it failed in an earlier run with a result that is still there
     holder: str = ""  # the machine that has claimed the chunk
     last_look: bool = False  # nothing else is left to do
@@ -240,6 +242,7 @@ class Scheduler:
         bands: tuple[str, ...],
         folder: Path,
         keep_raw: bool,
+        tidy: bool,  # remove at the back end what came to its end, with its result
         purse: Purse,
         job_options: failures.Options,
         mending: Mending,
@@ -255,6 +258,7 @@ class Scheduler:
         self._held: list[_Attempt] = []  # which other machines have claimed
         self._job_options, self._mending = dict(job_options), mending
         self._accepted = not job_options  # the back end has started a job with these options
+        self._tidy = tidy
         self._todo: collections.deque[_Attempt] = collections.deque()
         self._live: dict[int, _Attempt] = {}
         self._allowed = EVERYTHING
@@ -568,7 +572,7 @@ class Scheduler:
     def _transfer(self, attempt: _Attempt, asset: Asset) -> None:
         part = self._part(attempt.row)
         before = part.stat().st_size if part.exists() else 0
-        error: Exception | None = None
+        error, mark = None, ""
         try:
             part.parent.mkdir(parents=True, exist_ok=True)
             transfer.fetch(
@@ -580,9 +584,10 @@ class Scheduler:
         except Exception as problem:
             error = problem
             if isinstance(error, transfer.Refused):
+                mark = transfer.fingerprint(part)
                 transfer.discard(part)
         grown = part.exists() and part.stat().st_size > before
-        self._inbox.put(functools.partial(self._transferred, attempt, error, grown))
+        self._inbox.put(functools.partial(self._transferred, attempt, error, grown, mark))
 
     def _progress(self, attempt: _Attempt) -> Callable[[int, int | None], None]:
         last = float("-inf")
@@ -615,11 +620,14 @@ class Scheduler:
                 outcome = RuntimeError("the archive does not hold the chunk after it was written")
         except Exception as problem:
             outcome = problem
-        self._inbox.put(functools.partial(self._handled, attempt, outcome))
+        mark = transfer.fingerprint(path) if isinstance(outcome, Spoiled) else ""
+        self._inbox.put(functools.partial(self._handled, attempt, outcome, mark))
 
     # --- what the workers report, in the deciding thread ----------------------------
 
-    def _transferred(self, attempt: _Attempt, error: Exception | None, grown: bool) -> None:
+    def _transferred(
+        self, attempt: _Attempt, error: Exception | None, grown: bool, mark: str
+    ) -> None:
         attempt.busy = False
         if error is None:
             size = self._path(attempt.row).stat().st_size
@@ -632,7 +640,7 @@ class Scheduler:
         if grown:
             self._calm(attempt)
         if isinstance(error, transfer.Refused):
-            self._refused(attempt, str(error))
+            self._refused(attempt, str(error), mark)
         elif isinstance(error, Trouble) and error.kind in (Kind.MISSING, Kind.EXPIRED):
             self._missing(attempt, error)
         elif isinstance(error, Trouble):
@@ -640,17 +648,17 @@ class Scheduler:
         elif not isinstance(error, transfer.Stopped):
             self._broken(attempt, error)
 
-    def _handled(self, attempt: _Attempt, outcome: bool | Exception) -> None:
+    def _handled(self, attempt: _Attempt, outcome: bool | Exception, mark: str) -> None:
         attempt.busy = False
         if outcome is True:
             self._finish(attempt, State.ARCHIVED)
         elif outcome is False:
             self._finish(attempt, State.EMPTY, "the result holds no measured pixel")
-        elif isinstance(outcome, ValueError) and not is_disk_full(outcome):
+        elif isinstance(outcome, Spoiled) and not is_disk_full(outcome):
             # A byte that was flipped on the way looks just like a bad file: fetch it once more.
             self._path(attempt.row).unlink(missing_ok=True)
             self._note(attempt, State.FINISHED)
-            self._refused(attempt, str(outcome))
+            self._refused(attempt, str(outcome), mark)
         else:
             self._broken(attempt, outcome)
 
@@ -842,11 +850,16 @@ class Scheduler:
         self._log(attempt, "".join(traceback.format_exception(error)))
         self._fail(attempt, f"{type(error).__name__}: {error}")
 
-    def _refused(self, attempt: _Attempt, reason: str) -> None:
-        """The result came whole and cannot be used; perhaps it is better the next time."""
+    def _refused(self, attempt: _Attempt, reason: str, mark: str) -> None:
+        """The result came whole and cannot be used; perhaps it is better the next time.
+
+        If the same bytes came again, it will not be.
+        """
         attempt.refusals += 1
-        self._log(attempt, f"refused: {reason}")
-        if attempt.refusals < self._pace.max_trys:
+        again = bool(mark) and mark == attempt.refused
+        attempt.refused = mark
+        self._log(attempt, f"refused{' again, the same file' * again}: {reason}")
+        if attempt.refusals < self._pace.max_trys and not again:
             self._back_off(attempt, Trouble(Kind.PASSING, reason))
         else:
             self._refuse_order(attempt, reason)
@@ -874,6 +887,7 @@ class Scheduler:
         self._purse.pay(row.id, None)
         self._lose(row)
         self._remove_files(row)
+        self._remove_job(attempt)
         self._log(attempt, f"attempt {row.attempt} failed: {reason}")
         del self._live[row.id]
         order = digest(self._order(row.chunk))
@@ -931,6 +945,7 @@ class Scheduler:
             return
         if not self._keep_raw:
             self._remove_files(attempt.row)
+        self._remove_job(attempt)
         done = self.summary.archived if state is State.ARCHIVED else self.summary.empty
         done.append(chunk)
         if state is State.ARCHIVED and (share := self._reservation(attempt.row)["soft_errors"]):
@@ -972,7 +987,7 @@ class Scheduler:
         return now
 
     def _path(self, row: Row) -> Path:
-        return self._folder / f"{row.chunk.name}.{row.digest}-{row.attempt}.nc"
+        return self._folder / row.file_name
 
     def _part(self, row: Row) -> Path:
         return self._path(row).with_suffix(".nc.part")
@@ -980,6 +995,15 @@ class Scheduler:
     def _remove_files(self, row: Row) -> None:
         transfer.discard(self._part(row))
         self._path(row).unlink(missing_ok=True)
+
+    def _remove_job(self, attempt: _Attempt) -> None:
+        """Have a back end that is ours alone forget a job and its result, if it can."""
+        if not self._tidy or not attempt.row.job_id:
+            return
+        try:
+            self._remote.delete(attempt.row.job_id)
+        except Trouble as trouble:
+            self._log(attempt, f"not removed at the back end: {trouble}")
 
     def _sweep(self) -> None:
         """Remove files of attempts that have ended; those of failed ones may be wanted."""

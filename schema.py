@@ -153,7 +153,9 @@ def new_metadata(tile: Tile, layout: Layout, runs: Runs) -> dict[str, Any]:
         "runs_len": runs_len,
     }
     group = zarr.create_group(MemoryStore(), attributes=attributes)
-    full = Grid(layout.level, pix_len, INNER, layout.pix_max, "cells")
+    # A shard is whole inner chunks, whatever PIX_MAX says.
+    shard = -(-layout.pix_max // INNER) * INNER
+    full = Grid(layout.level, pix_len, INNER, shard, "cells")
     made = [
         *_create_cell_arrays(group, layout, full),
         *_create_row_arrays(group),

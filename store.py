@@ -16,6 +16,7 @@ time becomes NaT).  Slots are in the order of writing, not of time.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ import xarray as xr
 from filelock import FileLock, Timeout
 
 import healpix
+import judge
 from claims import Claims
 from commit import Disk, Writer, make_folder
 from files import is_disk_full, reason
@@ -47,15 +49,40 @@ RUNS_MAX = 8192  # runs that a tile's index is padded to; a tile at the equator 
 KEEP_BITS: int | None = None  # bits of the mantissa that a new archive keeps; None: all 23
 LOCK_WAIT = 600  # seconds to wait for another process that is writing to the same tile
 
+COUNTED = 10**8  # cells of a tile; of more the area says enough
+MANTISSA = 23  # bits that a float32 has
 TILES = 8  # tiles that are opened at a time, where each request takes long
 
 Opened = TypeVar("Opened")
+
+MOST = 2**31  # of PIX_MAX and RUNS_MAX: beyond, no tile is of use
 
 RECORD_COLUMNS = (
     "tile", "day", "orbit", "bands", "seen", "bytes",
     "backend", "collection", "job_id", "processed", "synthetic",
     "relative_orbits", "platforms", "acquired", "job_options", "soft_errors", "covered", "partial",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The constants at the top that a new archive is made with, judged."""
+
+    pix_max: int
+    runs_max: int
+    keep_bits: int | None
+
+
+def settings() -> Settings:
+    """The constants as they are now; ValueError names the one that cannot be."""
+    judge.number("LOCK_WAIT in store.py", LOCK_WAIT)
+    judge.whole("TILES in store.py", TILES, 1)
+    bits = "KEEP_BITS in store.py"
+    return Settings(
+        judge.whole("PIX_MAX in store.py", PIX_MAX, 1, MOST),
+        judge.whole("RUNS_MAX in store.py", RUNS_MAX, 1, MOST),
+        None if KEEP_BITS is None else judge.whole(bits, KEEP_BITS, 1, MANTISSA),
+    )
 
 
 @dataclass(frozen=True)
@@ -143,6 +170,37 @@ class Archive:
                     f"The archive {self.name} was made with {name} = {has}, but now {name} is "
                     f"{wants}.  Nothing was written.  Set it back, or use another archive."
                 )
+
+    def require_room(self, tiles: Iterable[Tile], nside: int, ellipsoid: str) -> None:
+        """Raise ArchiveError unless each of these tiles has cells, and room for all of them.
+
+        A tile's cells depend on its latitude and on its longitude within a base face, so
+        few tiles have to be counted.
+        """
+        made = settings()
+        limits = {
+            "cells": ("PIX_MAX", self.layout.pix_max if self.layout else made.pix_max),
+            "runs": ("RUNS_MAX", self.layout.runs_max if self.layout else made.runs_max),
+        }
+        for tile in {(t.south, t.west % 90, t.size): t for t in tiles}.values():
+            for (what, (name, limit)), has in zip(
+                limits.items(), _extent(tile, nside, ellipsoid, limits["cells"][1]), strict=True
+            ):
+                if has > limit:
+                    raise ArchiveError(self._no_room(tile.name, has, what, limit, name))
+                if has == 0:
+                    raise ArchiveError(
+                        f"The tile {tile.name} has no cell: CHUNK_SIZE in download.py is too "
+                        f"small for NSIDE {nside} in convert.py.  Nothing was done."
+                    )
+
+    def _no_room(self, where: str, has: int, what: str, limit: int, name: str) -> str:
+        made = "was made" if self.layout else "would be made"
+        return (
+            f"{where}: the tile has {has} {what}, but the archive {self.name} {made} with room "
+            f"for {limit} ({name} in store.py).  Nothing was written.  Take a smaller "
+            f"CHUNK_SIZE or NSIDE, or a new archive with a larger {name}."
+        )
 
     # --- what there is ---
 
@@ -343,11 +401,7 @@ class Archive:
             ("runs", layout.runs_max, "RUNS_MAX"),
         ):
             if cells.sizes[dim] > limit:
-                raise ArchiveError(
-                    f"{chunk}: the tile has {cells.sizes[dim]} {dim}, but the archive {self.name} "
-                    f"has room for {limit} ({name}).  Nothing was written.  Take a smaller "
-                    f"CHUNK_SIZE or NSIDE, or a new archive with a larger {name}."
-                )
+                raise ArchiveError(self._no_room(str(chunk), cells.sizes[dim], dim, limit, name))
 
     def _create(self, layout: Layout) -> None:
         """Make the archive, unless another process just did."""
@@ -453,7 +507,21 @@ def _layout_of(chunk: Chunk, cells: xr.Dataset) -> Layout:
         if is_so:
             raise ArchiveError(f"{chunk}: these cells cannot be archived: {problem}.")
     chunk_size = exact_size(chunk.tile.size)
-    return Layout(nside, str(ellipsoid), chunk_size, bands, PIX_MAX, RUNS_MAX, KEEP_BITS)
+    made = settings()
+    return Layout(
+        nside, str(ellipsoid), chunk_size, bands, made.pix_max, made.runs_max, made.keep_bits
+    )
+
+
+def _extent(tile: Tile, nside: int, ellipsoid: str, limit: int) -> tuple[int, int]:
+    """Cells and runs of a tile; far beyond the limit the cells by its area alone, and no runs."""
+    south, north = math.radians(tile.south), math.radians(tile.north)
+    share = (tile.east - tile.west) / 360 * (math.sin(north) - math.sin(south)) / 2
+    cells = round(12 * nside**2 * share)
+    if cells > max(2 * limit, COUNTED):
+        return cells, 1
+    _, length = healpix.box_runs(tile.bbox, nside, ellipsoid)
+    return int(length.sum()), len(length)
 
 
 def _row(group: Group, chunk: Chunk, slot: int, about: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ HEAD is never used: some signed addresses refuse it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -120,6 +121,14 @@ def source(path: Path) -> str:
             return text(file.attrs.get("source"))
     except (OSError, RuntimeError) as error:
         raise Refused(f"the result file is no whole netCDF-4 file ({error})") from error
+
+
+def fingerprint(path: Path) -> str:
+    """What tells a file's bytes from others; "" if there is none."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def finish(part: Path, path: Path) -> None:

@@ -71,6 +71,10 @@ class OptionsRefused(ValueError):
     """The back end refuses the job options; nothing was ordered with them."""
 
 
+class Spoiled(Exception):
+    """Raised by who handles a result: the file is damaged; fetched again it may be whole."""
+
+
 class Unwanted(Exception):
     """Raised by who handles a result: no result of this back end will do, so order no more."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 import asking
+import judge
 from asking import EXAMPLE_AREA, Period
 from grid import BBox
 from outcome import DONE
@@ -69,6 +70,7 @@ def run_retrieve(
     """Ask for what is missing, then select, regrid, plot and export."""
     import engine
 
+    judge_constants()
     days = named_days(day, start, end, as_of)
     interactive = bbox is None or days is None
     asking.require_targets(outputs)
@@ -104,6 +106,18 @@ def run_retrieve(
         )
     remember(folder, bbox=bbox)
     return DONE
+
+
+def judge_constants() -> None:
+    """ValueError names the constant of a retrieval that cannot be."""
+    import convert
+    import figure
+    import retrieve
+
+    convert.settings()
+    retrieve.settings()
+    judge.whole("DPI in figure.py", figure.DPI, 10, 2400)
+    judge.rising("PERCENTILES in figure.py", figure.PERCENTILES, 0, 100)
 
 
 def named_days(

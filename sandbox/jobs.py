@@ -17,6 +17,7 @@ Everything that happens is also written to a list of events, for tests.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import logging
@@ -270,6 +271,8 @@ class Jobs:
             self._set(job.id, deleted=1)
             self.state.event("deleted", job)
         self.file(job.id).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is none, or one is being written
+            self.file(job.id).parent.rmdir()
 
     def start(self, job: Job) -> None:
         """Start a job that is created; nothing happens to one that is under way."""

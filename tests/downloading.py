@@ -28,7 +28,7 @@ from sandbox import orbit
 SIZE = (0.02, 0.01)
 LABEL = "sandbox"
 QUICK = dataclasses.replace(
-    download.PACE,
+    download.settings().pace,
     poll=0.03,
     start_interval=0.0,
     backoff_first=0.02,
@@ -87,7 +87,10 @@ def into(archive: store.Archive):
     """Archive a result.  No provenance: the bytes shall depend on the data alone."""
 
     def handle(result: download.Result) -> bool:
-        cells = convert.raster_to_cells(result.path, result.chunk.tile)
+        try:
+            cells = convert.raster_to_cells(result.path, result.chunk.tile)
+        except convert.RasterError as error:
+            raise download.Spoiled(str(error)) from error
         if not (cells["count"] > 0).any():
             return False
         archive.write(result.chunk, cells)

@@ -209,7 +209,7 @@ def test_a_malformed_item_is_skipped_said_and_logged(
     assert all("_COG: " in words for words in here.skipped)
     day = min(chunk.day for chunk in here)
     made = plan(archive, look_up(own, BOX, day, day), first=day, last=day)
-    planning.describe_plan(made, archive)
+    planning.describe_plan(made, to_archive=0, slots=2)
     said = " ".join(capsys.readouterr().err.split())
     assert f"skipped, since the catalogue has them malformed: {made.skipped[0]}"[:60] in said
     assert planning.plan_document(made)["skipped"] == list(made.skipped) != []
@@ -237,7 +237,7 @@ def test_what_the_back_end_does_not_read_is_said_and_not_ordered(
     left = {c for c, cover in covers.items() if set(cover.relative_orbits) - {*tracks[:2]}}
     assert here.keys() == left < covers.keys()
     made = plan(archive, here)
-    planning.describe_plan(made, archive)
+    planning.describe_plan(made, to_archive=0, slots=2)
     said = " ".join(capsys.readouterr().err.split())
     assert re.search(r"left aside: \d+ images? of Synthetic-1D \(IW_GRDH_1S_D\), which the", said)
     assert re.search(r"left aside: \d+ images? without VH", said)
@@ -492,7 +492,10 @@ def program(tmp_path, monkeypatch, capsys):
     """Run `main.py download` with more flags; exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(download, "CHUNK_SIZE", list(SIZE))
-    monkeypatch.setattr(download, "PACE", MANY)
+    monkeypatch.setattr(download, "MAX_INFLIGHT", 6)
+    monkeypatch.setattr(download, "MAX_PENDING", 6)
+    monkeypatch.setattr(download, "START_INTERVAL", 0.0)
+    monkeypatch.setattr(download, "POLL_WAIT_TIME", 0.1)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     for name, value in {
         "METHOD": "client_credentials", "PROVIDER_ID": "sandbox",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import datetime as dt
 import itertools
 import os
@@ -239,7 +238,7 @@ def test_a_download_says_what_it_leaves_to_whom(place, tmp_path, monkeypatch, sa
     """By the commands, with two homes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(download, "CHUNK_SIZE", [0.04, 0.04])
-    monkeypatch.setattr(download, "PACE", dataclasses.replace(download.PACE, poll=0.1))
+    monkeypatch.setattr(download, "POLL_WAIT_TIME", 0.1)
     box, day = "3.73,51.21,3.79,51.23", "2026-01-20"
     order = ["download", "--bbox", box, "--start", day, "--end", day, "--yes", "--no-catalogue"]
     order += ["--backend", sandbox.url, "--archive", place]

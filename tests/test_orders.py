@@ -27,6 +27,11 @@ NOWHERE = Provenance("", "", "", "", True)
 TILE = Tile(7, 50, 8, 50.5)
 
 
+def todays(chunk):
+    """The order for a chunk by the constants as they are."""
+    return download.settings().recipe.order(chunk)
+
+
 @pytest.fixture
 def archive(tmp_path):
     return Archive(tmp_path / "a.zarr")
@@ -63,8 +68,8 @@ def test_an_order_names_its_elevation_model():
 def test_the_elevation_model_is_the_constant_when_it_is_used(monkeypatch, value):
     monkeypatch.setattr(download, "ELEVATION_MODEL", value)
     chunk = Chunk(TILE, DAY)
-    assert graph.read({"process_graph": download._order(chunk)}).cube.elevation_model == value
-    assert download._digest(chunk) == remote.digest(download._order(chunk))
+    assert graph.read({"process_graph": todays(chunk)}).cube.elevation_model == value
+    assert remote.digest(todays(chunk)) == remote.digest(todays(chunk))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +183,11 @@ def test_an_order_of_before_is_known_by_its_digest():
         rows = database.execute("SELECT west, south, east, north, day, digest FROM attempts")
         for *edges, day, digest in rows.fetchall():
             chunk = Chunk(Tile(*edges), dt.date.fromisoformat(day))
-            assert download._digests(chunk)[1] == digest != download._digest(chunk)
+            assert (
+                remote.digest(remote.of_before(todays(chunk)))
+                == digest
+                != remote.digest(todays(chunk))
+            )
 
 
 class World:
@@ -199,7 +208,7 @@ class World:
                 self.make(row)
 
     def make(self, row):
-        job = self.connection.create(remote.of_before(download._order(row.chunk)), row.title)
+        job = self.connection.create(remote.of_before(todays(row.chunk)), row.title)
         with sqlite3.connect(self.folder / DATABASE) as database:
             database.execute("UPDATE attempts SET job_id = ? WHERE id = ? AND job_id NOT NULL",
                              (job, row.id))  # fmt: skip
@@ -251,7 +260,7 @@ def test_what_an_older_version_left_is_adopted_and_finished(sandboxes, archive):
     assert sorted(title.split()[0] for title in again) == sorted(chunk.name for chunk in anew)
     for title in again:
         chunk = next(chunk for chunk in anew if chunk.name == title.split()[0])
-        assert title.split()[1].startswith(download._digest(chunk)), "by today's order"
+        assert title.split()[1].startswith(remote.digest(todays(chunk))), "by today's order"
     states = {row.state for row in journal_of(archive).rows()}
     assert states == {State.ARCHIVED, State.EMPTY, State.FAILED}, "nothing waits for ever"
     assert journal_of(archive).unfinished_request() is None

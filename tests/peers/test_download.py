@@ -29,8 +29,8 @@ NO_DATA_LINE = (
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(download, "CHUNK_SIZE", [0.04, 0.04])
-    pace = dataclasses.replace(download.PACE, poll=0.2, start_interval=0.0)
-    monkeypatch.setattr(download, "PACE", pace)
+    monkeypatch.setattr(download, "POLL_WAIT_TIME", 0.2)
+    monkeypatch.setattr(download, "START_INTERVAL", 0.0)
 
 
 @pytest.fixture
@@ -118,10 +118,10 @@ def test_a_proxy_that_loses_answers_costs_no_second_job(provider, back_end, cata
 
 
 PROGRAM = """
-import dataclasses, sys
+import sys
 import download, main
 download.CHUNK_SIZE = [0.04, 0.04]
-download.PACE = dataclasses.replace(download.PACE, poll=0.2, start_interval=0.0)
+download.POLL_WAIT_TIME, download.START_INTERVAL = 0.2, 0.0
 sys.exit(main.main(sys.argv[1:]))
 """
 
