@@ -477,6 +477,7 @@ def run(
     keep_raw: bool | None = None,
     claims: Claims | None = None,
     job_options: Mapping[str, Any] | None = None,
+    tidy: bool = False,
 ) -> Summary:
     """Bring every missing chunk of the plan to its end: archived, no data, or failed.
 
@@ -484,7 +485,8 @@ def run(
     it returns the share of the tile that is seen then, True if it does not know, and False
     if the file holds no measured pixel.  It is called in a thread of its
     own, ``observer`` in the caller's.  ``claims`` tells what other machines order, where
-    several fill one archive.  ``job_options`` are added to JOB_OPTIONS.  ``Summary.stopped``
+    several fill one archive.  ``job_options`` are added to JOB_OPTIONS.  ``tidy``
+    has the back end forget each job that came to its end, with its result.  ``Summary.stopped``
     tells why a run ended early: LoginNeeded, CreditsNeeded, OptionsRefused, Unwanted by the
     handler, or OSError for a full disk.  Raises `Interrupted`, and JournalError.
     """
@@ -507,7 +509,7 @@ def run(
             pace or made.pace,
             label=plan.backend, collection=recipe.collection, bands=recipe.bands,
             folder=folder / "raw", keep_raw=made.keep_raw if keep_raw is None else keep_raw,
-            tidy=plan.backend == "sandbox", purse=_purse(plan), claims=claims,
+            tidy=tidy, purse=_purse(plan), claims=claims,
             job_options={**made.job_options, **(job_options or {})}, mending=made.mending,
         )  # fmt: skip
         number = _take_on(scheduler, plan, journal, recipe, archive_has)

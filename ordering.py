@@ -271,6 +271,7 @@ def carry_out(
             return download.run(
                 plan, connection, folder, handle, archive.has, progress, pace=pace,
                 keep_raw=made.download.keep_raw, claims=claims, job_options=job_options,
+                tidy=plan.backend == "sandbox",
             )  # fmt: skip
 
 

@@ -64,7 +64,10 @@ def test_a_result_whose_removal_fails_is_no_failure(sandboxes, archive, monkeypa
         raise Trouble(Kind.PASSING, "not now")
 
     monkeypatch.setattr(connection, "delete", gone)
-    summary = run(own.url, archive, columns=1, days=1, connection=connection)
+    summary = download.run(
+        plan(archive, columns=1, days=1), connection, folder_of(archive), into(archive),
+        archive.has, pace=QUICK, tidy=True,
+    )  # fmt: skip
     assert len(summary.archived) == 1
     assert "not removed at the back end: not now" in journal_of(archive).log_path.read_text()
 
