@@ -140,6 +140,7 @@ def settings() -> Settings:
     )
     _judge_typical()
     _judge_catalogue()
+    judge.number("PARTIAL in download.py", PARTIAL, 0, 1)
     return Settings(
         _chunk_size(), recipe, _pace(), judge.flag("KEEP_RAW in download.py", KEEP_RAW),
         judge.positive("CLAIM_LASTS in download.py", CLAIM_LASTS),
@@ -288,7 +289,7 @@ def images(
     if made.recipe.collection not in remote.RADAR:
         raise ValueError(
             f"The catalogue is asked for images of Sentinel-1 alone, and COLLECTION is "
-            f"{made.recipe.collection}.  Nothing was ordered.  --no-catalogue orders every day of it."
+            f"{made.recipe.collection}.  Nothing was ordered.  --no-catalogue orders every day."
         )
     chunk_size, bands = chunk_size or made.chunk_size, bands or made.recipe.bands
     tiles, number = catalogue.whole_tiles(bbox, chunk_size)

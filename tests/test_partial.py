@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import io
 import json
@@ -32,8 +31,8 @@ def archive(tmp_path, monkeypatch):
     """An empty working folder with tiles small enough for a test; the archive to be there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(download, "CHUNK_SIZE", [0.04, 0.04])
-    pace = dataclasses.replace(download.PACE, poll=0.05, start_interval=0.0)
-    monkeypatch.setattr(download, "PACE", pace)
+    monkeypatch.setattr(download, "POLL_WAIT_TIME", 0.05)
+    monkeypatch.setattr(download, "START_INTERVAL", 0)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     login = {"METHOD": "client_credentials", "PROVIDER_ID": "sandbox"}
     login |= {"CLIENT_ID": "sandbox-client", "CLIENT_SECRET": "sandbox-secret"}
@@ -146,19 +145,17 @@ def test_a_retry_that_was_interrupted_after_the_start_is_finished_without_the_fl
     assert order(own) == DONE
     own.clear_faults()
     covers = download.images(BBox.parse(BOX), DATE, DATE, f"{own.url}/stac", download.CHUNK_SIZE)
-    retry = ordering.partial_records(archive)
+    retry = ordering.partial_records(archive, archive.records())
     plan = download.plan(
         BBox.parse(BOX), DATE, DATE, None, archive.has, journal_of(archive), own.url,
-        chunk_size=download.CHUNK_SIZE, covers=covers, asked="", retry=retry, pace=download.PACE,
+        chunk_size=download.CHUNK_SIZE, covers=covers, asked="", retry=retry,
     )  # fmt: skip
     assert (plan.missing, plan.again) == (retry, frozenset(retry))
 
     def die(result):
         raise OSError(28, "No space left on device")
 
-    summary = download.run(
-        plan, connect(own.url), folder_of(archive), die, archive.has, pace=download.PACE
-    )
+    summary = download.run(plan, connect(own.url), folder_of(archive), die, archive.has)
     assert summary.left == retry
     assert made(own) == 3
     assert order(own) == DONE

@@ -58,11 +58,16 @@ def count(sandbox, kind, archive):
     return sum(e["kind"] == kind and e["title"] in ours for e in sandbox.events()["events"])
 
 
+def ordered(chunk):
+    """The order of a chunk by the constants."""
+    return download.settings().recipe.order(chunk)
+
+
 def prepared(archive, state, images="", **fields):
     """A row of an earlier run for the one chunk."""
     journal = journal_of(archive)
     (chunk,) = plan(archive, 1, 1).missing
-    (row,) = journal.plan(LABEL, [(chunk, download._digest(chunk))], images=lambda _: images)
+    (row,) = journal.plan(LABEL, [(chunk, remote.digest(ordered(chunk)))], images=lambda _: images)
     row = journal.note(row, state, **fields)
     journal.close()
     return row
@@ -72,7 +77,7 @@ def finished_job(sandbox, archive, state, images="", **fields):
     """As `prepared`, with a job that has run."""
     row = prepared(archive, state, images)
     connection = connect(sandbox.url)
-    job = connection.create(download._order(row.chunk), row.title)
+    job = connection.create(ordered(row.chunk), row.title)
     connection.start(job)
     while connection.status(job).status != "finished":
         time.sleep(0.02)
@@ -207,7 +212,7 @@ def test_a_job_that_is_being_started_already_is_waited_for(faulty, archive):
     faulty.fault("start-slow=1,seconds=1.5,times=1")
     row = prepared(archive, State.CREATED)
     connection = connect(faulty.url)
-    job = connection.create(download._order(row.chunk), row.title)
+    job = connection.create(ordered(row.chunk), row.title)
     journal_of(archive).note(row, State.CREATED, job_id=job)
     hand = threading.Thread(target=lambda: connect(faulty.url, timeout=(5, 5)).start(job))
     hand.start()
@@ -237,7 +242,7 @@ def test_a_list_that_is_not_whole_does_not_cost_a_second_order(fault, faulty, ar
     monkeypatch.setattr(remote, "PAGE", 2)
     row = prepared(archive, State.CREATING)
     connection = connect(faulty.url)
-    order = download._order(row.chunk)
+    order = ordered(row.chunk)
     connection.create(order, row.title)
     others = [connection.create(order, f"{archive.path} {n}") for n in range(3)]
     faulty.fault(fault)
