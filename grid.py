@@ -90,13 +90,6 @@ class BBox:
         parts = ((self.west, 180.0), (-180.0, self.east))
         return [BBox(w, self.south, e, self.north) for w, e in parts if w < e]
 
-    def pad(self, margin: float) -> BBox:
-        """The box grown by ``margin`` degrees on every side, around 180 if need be."""
-        south, north = max(-90.0, self.south - margin), min(90.0, self.north + margin)
-        if self.width + 2 * margin >= 360.0:
-            return BBox(-180.0, south, 180.0, north)
-        return BBox(wrap(self.west - margin), south, _wrap_east(self.east + margin), north)
-
     def intersects(self, other: BBox) -> bool:
         """Whether the two boxes share an area (touching edges do not count)."""
         return any(
@@ -194,12 +187,6 @@ class Provenance:
     soft_errors: float | None = None
     covered: float | None = None  # share of the tile that the catalogue promised
     partial: bool = False  # much less than that is seen
-
-
-def tile_at(lon: float, lat: float, chunk_size: Sequence[float]) -> Tile:
-    """The tile that owns a point; longitude in [-180, 180), latitude in [-90, 90)."""
-    dx, dy = check_chunk_size(chunk_size)
-    return _tile(_index(lon, dx), _index(lat, dy), dx, dy)
 
 
 def tiles_covering(bbox: BBox, chunk_size: Sequence[float]) -> list[Tile]:
@@ -351,8 +338,3 @@ def _end(value: float, size: float) -> int:
     """The first tile index that begins at or after ``value``."""
     i = _index(value, size)
     return i if value == i * size else i + 1
-
-
-def _wrap_east(lon: float) -> float:
-    """As `wrap`, but an eastern edge at 180 stays there."""
-    return lon if lon <= 180.0 else lon - 360.0

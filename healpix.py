@@ -176,28 +176,6 @@ def parent_runs(start_ipix: NDArray[Any], run_len: NDArray[Any], levels: int) ->
     return _split_long(begin, end - begin + 1)
 
 
-def lonlat_to_ids(lon: Any, lat: Any, nside: int, ellipsoid: str) -> Ids:
-    """The nested id of the cell around each point; degrees, any longitude, |lat| <= 90."""
-    lon, lat = np.broadcast_arrays(np.asarray(lon, float), np.asarray(lat, float))
-    if not np.all(np.abs(lat) <= 90) or not np.all(np.isfinite(lon)):
-        raise ValueError("Longitudes must be finite and latitudes lie between -90 and 90 degrees.")
-    level = level_of(nside)
-    if _is_geodetic(ellipsoid):
-        lat = to_authalic(lat)
-    ids = _find_ids(np.ascontiguousarray(lon).ravel(), np.ascontiguousarray(lat).ravel(), level)
-    return np.asarray(ids.view(np.uint64).reshape(lon.shape))
-
-
-def ids_to_lonlat(ids: NDArray[Any], nside: int, ellipsoid: str) -> tuple[Floats, Floats]:
-    """The centres of nested cells: longitude in [-180, 180) and latitude, in degrees."""
-    level, geodetic = level_of(nside), _is_geodetic(ellipsoid)
-    flat = np.asarray(ids, np.uint64).astype(np.int64).ravel()
-    if flat.size and (flat.min() < 0 or flat.max() >= 12 * 4**level):
-        raise ValueError(f"A cell id lies outside 0 to {12 * 4**level - 1}, all that nside has.")
-    lon, lat = _find_centres(flat, level, geodetic)
-    return lon.reshape(np.shape(ids)), lat.reshape(np.shape(ids))
-
-
 class Slots(NamedTuple):
     """The cells of a box ring by ring, west to east: a place in memory for each.
 
@@ -447,33 +425,6 @@ def _cell_lon(east: int, ring: int, nside: int) -> float:
     if lon >= 180.0:
         lon -= 360.0
     return lon
-
-
-@loop
-def _find_ids(lon: Floats, lat: Floats, level: int) -> Ints:
-    nside = 1 << level
-    ids = np.empty(lon.size, np.int64)
-    for i in range(lon.size):
-        z, w = _latitude(lat[i], nside)
-        face, ix, iy = _place(_quarters(lon[i]), z, w, level)
-        ids[i] = _encode(face, ix, iy, level)
-    return ids
-
-
-@loop
-def _find_centres(ids: Ints, level: int, geodetic: bool) -> tuple[Floats, Floats]:
-    nside = 1 << level
-    lon = np.empty(ids.size)
-    lat = np.empty(ids.size)
-    for i in range(ids.size):
-        face, ix, iy = _decode(ids[i], level)
-        ring, east = _to_ring(face, ix, iy, nside)
-        lon[i] = _cell_lon(east, ring, nside)
-        lat[i] = _ring_lat(ring, nside, geodetic)
-    return lon, lat
-
-
-# --------------------------------------------------------------------------------- runs
 
 
 @loop

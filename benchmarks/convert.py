@@ -88,7 +88,8 @@ def speckle() -> xr.Dataset:
     """The raster: fields of different brightness, and speckle."""
     crs = CRS.from_epsg(32632)
     to_utm = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
-    box = TILE.bbox.pad(0.001)
+    west, south, east, north = TILE.west, TILE.south, TILE.east, TILE.north
+    box = BBox(west - 0.001, south - 0.001, east + 0.001, north + 0.001)
     bounds = to_utm.transform_bounds(box.west, box.south, box.east, box.north, 201)
     west, south, east, north = (10 * round(v / 10) for v in bounds)
     x, y = np.arange(west + 5.0, east, 10), np.arange(north - 5.0, south, -10)
@@ -175,7 +176,9 @@ def grids() -> Iterator[Row]:
         for method in ("nearest", "bilinear")
     }
     grid = convert.cells_to_grid(cells, TILE.bbox)
-    points = np.stack(healpix.ids_to_lonlat(ids, convert.NSIDE, convert.ELLIPSOID), axis=1)
+    points = np.stack(
+        healpy.pix2ang(convert.NSIDE, ids.astype(np.int64), nest=True, lonlat=True), axis=1
+    )
     values = np.stack([cells[band].values for band in BANDS], axis=1)
     target = np.stack(np.meshgrid(grid["lon"], grid["lat"]), axis=-1)
     theirs = best(lambda: griddata(points, values, target, method="nearest"), 1)
@@ -195,7 +198,7 @@ def runs() -> Iterator[Row]:
 
 def enumerate_centres(box: BBox) -> Any:
     """The cells of a box by healpy alone: those of a wider polygon, tested one by one."""
-    wide = box.pad(0.01)
+    wide = BBox(box.west - 0.01, box.south - 0.01, box.east + 0.01, box.north + 0.01)
     lon, lat = [wide.west, wide.east, wide.east, wide.west], [wide.south] * 2 + [wide.north] * 2
     corners = healpy.ang2vec(lon, lat, lonlat=True)
     ids = healpy.query_polygon(convert.NSIDE, corners, inclusive=True, nest=True)

@@ -29,7 +29,7 @@ import healpix
 import store
 from benchmarks.convert import TILE, peak, speckle
 from commit import Disk
-from grid import BBox, Chunk, tile_at
+from grid import BBox, Chunk, tiles_covering
 
 BOX = BBox(7.5, 50.2, 7.55, 50.25)
 FIRST = Chunk(TILE, dt.date(2026, 1, 1))
@@ -102,7 +102,7 @@ def records(folder: Path, cells: xr.Dataset) -> Iterator[Row]:
 
 def look_ups(folder: Path) -> Iterator[Row]:
     """Finding one record among one and among many."""
-    tile = tile_at(7.001, 50.001, (0.02, 0.02))
+    (tile,) = tiles_covering(BBox(7.001, 50.001, 7.019, 50.019), (0.02, 0.02))
     start, length = healpix.box_runs(tile.bbox, convert.NSIDE, convert.ELLIPSOID)
     size = int(length.sum())
     cells = xr.Dataset(

@@ -34,6 +34,7 @@ from journal import State
 from outcome import DONE, FAILED, NO_DATA
 from sandbox import orbit
 from tests.downloading import QUICK, connect, created_for, folder_of, into, journal_of
+from tests.sphere import grown
 
 SIZE = (0.05, 0.01)
 BOX = BBox(1.5, 1.0, 1.7, 1.01)  # four tiles, where passes are rare and a swath ends within one
@@ -318,7 +319,7 @@ def check_retrievals(archive, box, day):
     ids = healpy.ang2pix(convert.NSIDE, lon, lat, nest=True, lonlat=True)
     power, count = {}, {}
     for state in ORBITS[1:]:
-        cells = retrieve.select(archive, box.pad(0.001), day, state)
+        cells = retrieve.select(archive, grown(box, 0.001), day, state)
         known = runs_to_ids(cells["start_ipix"].values, cells["run_len"].values).astype(int)
         place = np.searchsorted(known, ids).clip(max=len(known) - 1)
         inside = known[place] == ids

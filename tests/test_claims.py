@@ -28,13 +28,14 @@ import main
 import places
 import storage
 from claims import Claims
-from grid import Chunk, tile_at
+from grid import Chunk
 from journal import Journal
 from storage import Bucket
 from store import Archive
 from tests.downloading import SIZE, where_and_when
 from tests.object_store import BUCKET, ENVIRONMENT, serving
 from tests.processes import context
+from tests.sphere import tile_at
 from tests.test_store import CHUNK, days
 
 NUMBER = itertools.count()

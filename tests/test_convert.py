@@ -19,7 +19,8 @@ from pyproj import CRS, Transformer
 import convert
 import healpix
 from convert import RasterError, cells_to_grid, raster_to_cells, tile_runs
-from grid import BBox, Tile, tile_at
+from grid import BBox, Tile
+from tests.sphere import tile_at
 from tests.test_attributes import FORMS
 
 healpy = pytest.importorskip("healpy", reason="healpy, the oracle, has no Windows wheel")

@@ -48,6 +48,7 @@ from tests.downloading import (
     where_and_when,
 )
 from tests.processes import context
+from tests.sphere import centres_of
 from trouble import Kind, Trouble
 
 DAY = dt.date(2026, 1, 20)
@@ -92,7 +93,7 @@ def test_an_order_holds_the_border_cells_of_its_tile_as_a_whole(south):
     healpy = pytest.importorskip("healpy", reason="has no wheel for this system")
     tile = Tile(7, south, 8, south + 0.5)
     ids = healpix.runs_to_ids(*convert.tile_runs(tile))
-    lon, lat = healpix.ids_to_lonlat(ids, convert.NSIDE, convert.ELLIPSOID)
+    lon, lat = centres_of(ids, convert.NSIDE, convert.ELLIPSOID)
     inside = np.minimum(np.abs(lon - 7.5) < 0.498, np.abs(lat - south - 0.25) < 0.249)
     corners = healpy.boundaries(convert.NSIDE, ids[~inside].astype(int), step=1, nest=True)
     lon, lat = healpy.vec2ang(np.moveaxis(corners, 1, 2).reshape(-1, 3), lonlat=True)

@@ -23,6 +23,7 @@ import retrieve as room
 from export import export
 from grid import BBox, Tile
 from store import Archive
+from tests.sphere import grown
 from tests.test_mosaic import filled
 from tests.test_retrieve import scene
 
@@ -83,7 +84,7 @@ def test_workers_that_are_out_of_reach_answer_through_the_scheduler(cluster, mon
 def test_a_worker_converts_a_result_as_it_is_done_here(cluster, tmp_path):
     tile = Tile(8, 50, 8.05, 50.05)
     path = tmp_path / "openEO.nc"
-    scene(tile.bbox.pad(0.002), 20.0).to_netcdf(path)
+    scene(grown(tile.bbox, 0.002), 20.0).to_netcdf(path)
     work = convert.raster_to_cells, path, tile
     here = engine.call(*work, nside=65536)
     with engine.cluster(cluster):

@@ -15,9 +15,10 @@ import tracemalloc
 import pytest
 
 from download import plan
-from grid import BBox, Chunk, tile_at
+from grid import BBox, Chunk
 from journal import Journal, JournalError, Request, State
 from tests.conftest import ROOT
+from tests.sphere import tile_at
 
 DAY = dt.date(2026, 1, 20)
 

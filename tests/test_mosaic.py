@@ -21,6 +21,7 @@ from healpix import ids_to_runs, runs_to_ids
 from mosaic import merge
 from retrieve import NoData, retrieve, select, spacing
 from store import Archive
+from tests.sphere import grown
 
 SIZE = (1.0, 0.5)
 NSIDE = 4096
@@ -105,7 +106,7 @@ def averaged(grid, band, nside=NSIDE, level_down=0, seed=0):
 )  # fmt: skip
 def test_a_coarse_pixel_is_the_mean_of_its_cells_by_their_counts(tmp_path, box, dlat, dlon):
     size = SIZE if abs(box.south) < 89 else (90.0, 2.5)
-    archive = filled(tmp_path / "a.zarr", box.pad(0.2), size=size)
+    archive = filled(tmp_path / "a.zarr", grown(box, 0.2), size=size)
     grid = retrieve(archive, box, DAY, dlat=dlat, dlon=dlon)
     assert grid.attrs["method"] == "mean"
     cube = mosaic.Cube((), (), ("VV",), Frame(box, dlat, dlon), NSIDE, "")

@@ -15,9 +15,10 @@ import healpix
 import pack
 import schema
 import store
-from grid import BBox, Chunk, Tile, tile_at
+from grid import BBox, Chunk, Tile
 from storage import Bucket
 from store import Archive, ArchiveError
+from tests.sphere import tile_at
 from tests.test_store import CHUNK, DAY, ORIGIN, TILE, cells_of, days, tree
 
 healpy = pytest.importorskip("healpy")

@@ -11,8 +11,9 @@ from rich.console import Console
 
 import progress
 from download import Estimate, Event
-from grid import Chunk, tile_at
+from grid import Chunk
 from progress import DownloadProgress, Quiet, print_table, working
+from tests.sphere import tile_at
 from tests.test_terminal import check_screen
 
 DAY = dt.date(2026, 1, 20)

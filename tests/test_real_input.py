@@ -14,7 +14,8 @@ import pytest
 import convert
 import retrieve
 import store
-from grid import BBox, Chunk, tile_at
+from grid import BBox, Chunk
+from tests.sphere import tile_at
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 FILES = ["cdse_s1_sigma0_reduced.nc", "cdse_s1_sigma0_t2.nc"]

@@ -21,10 +21,11 @@ import mosaic
 import retrieve as room
 import schema
 from convert import raster_to_cells, tile_runs
-from grid import BBox, Chunk, Provenance, Tile, tile_at, tiles_covering, wrap
-from healpix import ids_to_lonlat, ids_to_runs, lonlat_to_ids, runs_to_ids
+from grid import BBox, Chunk, Provenance, Tile, tiles_covering, wrap
+from healpix import ids_to_runs, runs_to_ids
 from retrieve import NoData, days, export, merge, padded, plot, retrieve, select
 from store import Archive
+from tests.sphere import cells_at, centres_of, grown, tile_at
 
 SIZE = (1.0, 0.5)
 NSIDE = 4096  # cells of 0.014 degrees: 50 x coarser than usual, so a record is small
@@ -128,9 +129,9 @@ def test_four_tiles_from_four_rasters_give_what_one_raster_of_all_gives(
     whole = Tile(8, 50, 8 + 2 / part, 50 + 1 / part)
     four, one = Archive(tmp_path / "four.zarr"), Archive(tmp_path / "one.zarr")
     for tile in tiles_covering(whole.bbox, (1 / part, 0.5 / part)):
-        cells = raster_to_cells(scene(tile.bbox.pad(0.03 / part), step), tile, nside)
+        cells = raster_to_cells(scene(grown(tile.bbox, 0.03 / part), step), tile, nside)
         four.write(Chunk(tile, DAY), cells)
-    cells = raster_to_cells(scene(whole.bbox.pad(0.03 / part), step), whole, nside)
+    cells = raster_to_cells(scene(grown(whole.bbox, 0.03 / part), step), whole, nside)
     one.write(Chunk(whole, DAY), cells)
     merged = select(four, whole.bbox, DAY)
     for name in ("start_ipix", "run_len", "count"):
@@ -229,10 +230,10 @@ def test_nside_and_ellipsoid_are_those_of_the_archive(tmp_path, nside, ellipsoid
     archive = filled(tmp_path / "a.zarr", tile.bbox, nside=nside, ellipsoid=ellipsoid)
     grid = retrieve(archive, BBox(7.2, 50.2, 7.6, 50.3), DAY, **STEP)
     lon, lat = np.meshgrid(grid["lon"], grid["lat"])
-    ids = lonlat_to_ids(lon.ravel(), lat.ravel(), nside, ellipsoid)
+    ids = cells_at(lon.ravel(), lat.ravel(), nside, ellipsoid)
     np.testing.assert_array_equal(grid["VV"].values.ravel(), value_of(ids))
     assert (grid.attrs["healpix_nside"], grid.attrs["healpix_ellipsoid"]) == (nside, ellipsoid)
-    centres = ids_to_lonlat(runs_of(select(archive, tile.bbox, DAY)), nside, ellipsoid)
+    centres = centres_of(runs_of(select(archive, tile.bbox, DAY)), nside, ellipsoid)
     assert 50 <= centres[1].min() < centres[1].max() < 50.5
 
 

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 import healpix
 import schema
 import store
-from grid import BBox, Chunk, Provenance, Tile, tile_at
+from grid import BBox, Chunk, Provenance, Tile
 from storage import Folder
 from store import Archive, ArchiveError, NoRecordError
+from tests.sphere import centres_of, tile_at
 
 TILE = tile_at(7.001, 50.001, (0.02, 0.02))
 DAY = dt.date(2026, 1, 20)
@@ -185,7 +186,7 @@ def boxes(tmp_path_factory):
             cells = cells_of(tile, nside=nside, ellipsoid=ellipsoid)
             archive.write(Chunk(tile, DAY), cells)
             ids = healpix.runs_to_ids(cells.start_ipix.values, cells.run_len.values)
-            lon, lat = healpix.ids_to_lonlat(ids, nside, ellipsoid)
+            lon, lat = centres_of(ids, nside, ellipsoid)
             found[name, ellipsoid] = archive, tile, cells, ids, lon, lat
     return found
 

@@ -33,9 +33,10 @@ import commit
 import schema
 from commit import Disk
 from files import is_disk_full, reason
-from grid import Chunk, tile_at
+from grid import Chunk
 from schema import LOCK
 from store import Archive, ArchiveError, NoRecordError
+from tests.sphere import tile_at
 from tests.test_store import CHUNK, ORIGIN, TILE, cells_of, days, tree
 
 ROOT = Path(__file__).parent.parent

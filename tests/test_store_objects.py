@@ -29,11 +29,12 @@ import zarr.storage
 import objects
 import retrieve
 import storage
-from grid import BBox, Chunk, tile_at
+from grid import BBox, Chunk
 from storage import Bucket
 from store import Archive, ArchiveError, NoRecordError
 from tests.conftest import ROOT
 from tests.object_store import BUCKET, ENVIRONMENT, ObjectStore, serving
+from tests.sphere import tile_at
 from tests.test_overview import make_old
 from tests.test_store import CHUNK, ORIGIN, TILE, cells_of, days, tree
 

@@ -37,7 +37,6 @@ BOX = "3.9,51.2,4.1,51.22"  # parts of two tiles
 DAY = dt.date(2026, 1, 20)
 NSIDE = 4096  # coarse, so that a record is small
 NOWHERE = "http://127.0.0.1:9"  # nobody listens there
-AREA_HINT = ", west,south,east,north in degrees, or a GeoJSON file"
 
 
 def put(archive, bbox, day, orbit="any", backend="sandbox"):

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from grid import BBox, Chunk, tile_at
+from grid import BBox, Chunk
 from shards import Spans
 from storage import Folder, Part
 from store import Archive, ArchiveError, NoRecordError
 from tests.processes import context
+from tests.sphere import tile_at
 from tests.test_store import CHUNK, ORIGIN, TILE, cells_of, days
 from view import View
 

@@ -18,10 +18,10 @@ import xarray as xr
 
 import convert
 import download
-from grid import tile_at
 from journal import Journal
 from store import Archive
 from tests.downloading import LABEL, QUICK, SIZE, box, connect, into, run, where_and_when
+from tests.sphere import tile_at
 
 
 def work(url: str, path: Path) -> None:
