@@ -22,6 +22,8 @@ def tile_at(lon: float, lat: float, size: Sequence[float]) -> Tile:
 def grown(box: BBox, margin: float) -> BBox:
     """The box, larger by a margin on every side, around 180 degrees if need be."""
     south, north = max(-90.0, box.south - margin), min(90.0, box.north + margin)
+    if box.width + 2 * margin >= 360:
+        return BBox(-180, south, 180, north)
     east = box.east + margin
     return BBox(wrap(box.west - margin), south, east if east <= 180 else east - 360, north)
 
