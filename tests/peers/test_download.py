@@ -30,6 +30,7 @@ def small(monkeypatch):
     monkeypatch.setattr(download, "CHUNK_SIZE", [0.04, 0.04])
     monkeypatch.setattr(download, "POLL_WAIT_TIME", 0.2)
     monkeypatch.setattr(download, "START_INTERVAL", 0.0)
+    monkeypatch.setattr(download, "START_LAG", 1.0)
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ PROGRAM = """
 import sys
 import download, main
 download.CHUNK_SIZE = [0.04, 0.04]
-download.POLL_WAIT_TIME, download.START_INTERVAL = 0.2, 0.0
+download.POLL_WAIT_TIME, download.START_INTERVAL, download.START_LAG = 0.2, 0.0, 1.0
 sys.exit(main.main(sys.argv[1:]))
 """
 
