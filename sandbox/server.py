@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import socket
@@ -132,6 +133,7 @@ class _Faulty:
         self._jobs = jobs
         self._requests = requests
         self._lock = threading.Lock()
+        self._flips = itertools.count()
         self._refuse = refuse
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
@@ -185,7 +187,9 @@ class _Faulty:
             from sandbox import raster
 
             job = environ["PATH_INFO"].split("/")[2]
-            return _flipped(body, raster.middle_of_pixels(self._jobs.file(job)) - _begin(headers))
+            # No two flips are alike: what is wrong in the same way twice is wrong at its source.
+            place = raster.middle_of_pixels(self._jobs.file(job)) + next(self._flips) % 8
+            return _flipped(body, place - _begin(headers))
         return body
 
 

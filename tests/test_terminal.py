@@ -345,7 +345,7 @@ def check_screen(name, shown):
 # --- windows of every size --------------------------------------------------------------
 
 WINDOWS = [(0, 0), (1, 1), (2, 2), (19, 19), (80, 0)]
-BUG = {"retrieve.PICTURE_MAX": None}  # nobody can: it stands for an error that nobody raised
+BUG = {"figure.NARROWEST_RANGE": None}  # nobody can: it stands for an error that nobody raised
 COMMANDS: dict[str, Any] = {
     **SESSIONS,
     "help": (["retrieve", "--help"], [], DONE),
