@@ -146,6 +146,19 @@ def db_range(values: Image) -> Range | None:
     return low, high
 
 
+def range_words(low: float, high: float) -> str:
+    """What a range of `db_range` says of the pixels; of a nearly even band only its middle."""
+    if high - low <= NARROWEST_RANGE * (1 + 1e-6):  # widened, so its ends are no pixel's
+        return f"about {(low + high) / 2:.1f} dB, nearly the same everywhere"
+    first, last = (_ordinal(number) for number in PERCENTILES)
+    return f"{low:.1f} to {high:.1f} dB ({first} to {last} percentile)"
+
+
+def _ordinal(number: float) -> str:
+    teen = 10 <= number % 100 < 20
+    return f"{number:g}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
 def shrink(power: Image, rows: int, columns: int) -> Image:
     """Average a grid down to at most rows x columns, over the values that are not NaN."""
     height, width = (min(n, m) for n, m in zip(power.shape, (rows, columns), strict=True))

@@ -274,6 +274,8 @@ def say_what_it_is(
     grid: xr.Dataset, picture: xr.Dataset, wish: Wish, ranges: dict[str, tuple[float, float]]
 ) -> None:
     """The range of each band, the days, what was mixed, and where the data came from."""
+    import figure as drawing
+
     if wish.is_series:
         empty = unseen_days(picture)
         some = f", {count(empty, 'day')} without a pixel in the box" if empty else ""
@@ -281,7 +283,7 @@ def say_what_it_is(
     if "days_used" in grid.attrs and not wish.is_series:
         tell(f"  of {grid.attrs['days_used'].replace(' ', ', ')}")
     for band, (low, high) in ranges.items():
-        tell(f"  {band}: {low:.1f} to {high:.1f} dB (2nd to 98th percentile)")
+        tell(f"  {band}: {drawing.range_words(low, high)}")
     mixed = grid.attrs["orbit"].split("+")
     if len(mixed) > 1:
         how = "from day to day" if wish.is_series and wish.orbit is None else "in one image"

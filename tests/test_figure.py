@@ -306,3 +306,22 @@ def test_no_display_no_window_and_pyplot_only_for_windows():
     """
     environment = os.environ | {"MPLBACKEND": "agg"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=ROOT, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("percentiles", "words"),
+    [
+        ((2, 98), "(2nd to 98th percentile)"),
+        ((1, 99), "(1st to 99th percentile)"),
+        ((11, 93), "(11th to 93rd percentile)"),
+        ((2.5, 97.5), "(2.5th to 97.5th percentile)"),
+    ],
+)
+def test_a_range_is_told_by_the_percentiles_that_made_it(percentiles, words, monkeypatch):
+    monkeypatch.setattr(drawing, "PERCENTILES", percentiles)
+    assert drawing.range_words(-20.0, -5.0) == f"-20.0 to -5.0 dB {words}"
+
+
+def test_of_a_nearly_even_band_no_number_is_told_that_no_pixel_has():
+    low, high = drawing.db_range(np.full((3, 3), -12.0, np.float32))
+    assert drawing.range_words(low, high) == "about -12.0 dB, nearly the same everywhere"
