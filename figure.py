@@ -155,8 +155,10 @@ def range_words(low: float, high: float) -> str:
 
 
 def _ordinal(number: float) -> str:
+    """A percentile in words: 1st, 2nd, 11th, 2.5th."""
+    endings = {1.0: "st", 2.0: "nd", 3.0: "rd"}
     teen = 10 <= number % 100 < 20
-    return f"{number:g}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+    return f"{number:g}{'th' if teen else endings.get(number % 10, 'th')}"
 
 
 def shrink(power: Image, rows: int, columns: int) -> Image:
