@@ -239,6 +239,7 @@ def run_demo() -> int:
 
 def list_jobs(archive_path: str) -> int:
     """Print the journal of the downloads, the last change first."""
+    from failures import in_words
     from progress import print_table
 
     def when(seconds: float) -> str:
@@ -248,7 +249,7 @@ def list_jobs(archive_path: str) -> int:
         found = journal.rows()
     rows = [
         [row.chunk.name, str(row.tries), str(row.state), when(row.changed), *used(row),
-         row.job_id or "", asked_for(row), row.reason]
+         row.job_id or "", in_words(row.asked), row.reason]
         for row in found
     ]  # fmt: skip
     head = [
@@ -257,11 +258,6 @@ def list_jobs(archive_path: str) -> int:
     ]  # fmt: skip
     print_table(head, rows)
     return DONE
-
-
-def asked_for(row: Row) -> str:
-    """The options of a job, as they are written on the command line."""
-    return " ".join(f"{name}={value}" for name, value in sorted(row.asked.items()))
 
 
 def used(row: Row) -> tuple[str, str, str]:

@@ -432,7 +432,7 @@ def estimate(
 
 def _covered(row: Row) -> float:
     """What share of the tile the images cover; all of it where the catalogue was not asked."""
-    return float(json.loads(row.images or "{}").get("covered", 1.0))
+    return float(row.known.get("covered", 1.0))
 
 
 def _median(values: Sequence[float], otherwise: float) -> float:

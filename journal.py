@@ -97,14 +97,19 @@ class Row:
         return dict(json.loads(self.options or "{}"))
 
     @property
+    def known(self) -> dict[str, Any]:
+        """What the catalogue said of its images; nothing where it was not asked."""
+        return dict(json.loads(self.images or "{}"))
+
+    @property
     def promised(self) -> float:
         """What share of the tile the catalogue has images of; 0 where it was not asked."""
-        return float(json.loads(self.images or "{}").get("covered", 0.0))
+        return float(self.known.get("covered", 0.0))
 
     @property
     def again(self) -> bool:
         """Whether it was ordered although there was a record, which it may replace."""
-        return bool(json.loads(self.images or "{}").get("again"))
+        return bool(self.known.get("again"))
 
     @property
     def file_name(self) -> str:

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from scheduler import Claims
     from store import Archive
 
-PARTIAL = "less than the catalogue promised; --retry-partial orders them again"
 EMBEDDED_POLL = 1.0  # s between two questions to a back end that is ours alone
 
 
@@ -383,7 +382,11 @@ def report(summary: Summary, plan: Plan, folder: Path) -> int:
     rows = [
         ["archived", str(len(summary.archived)), ""],
         ["archived by another process", str(len(summary.already)), ""],
-        ["of these in part", str(len(summary.partial)), PARTIAL],
+        [
+            "of these in part",
+            str(len(summary.partial)),
+            "less than the catalogue promised; --retry-partial orders them again",
+        ],
         ["no data", str(len(summary.empty)), ""],
         *(["archived, with a reservation", chunk.name, why] for chunk, why in summary.marked),
         *(["doubtful", chunk.name, reason] for chunk, reason in summary.doubtful),

@@ -1048,7 +1048,7 @@ def _login_needed(trouble: Trouble) -> LoginNeeded:
 
 def _images(row: Row) -> dict[str, Any]:
     """What the catalogue said of the images of an attempt."""
-    known = json.loads(row.images or "{}")
+    known = row.known
     names = ("relative_orbits", "platforms", "acquired")
     return {
         "covered": known.get("covered"),

@@ -137,6 +137,14 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
+def faulty(sandbox: Sandbox) -> Iterator[Sandbox]:
+    """The shared sandbox, whose faults are turned off again."""
+    sandbox.clear_faults()
+    yield sandbox
+    sandbox.clear_faults()
+
+
+@pytest.fixture
 def sandboxes(tmp_path: Path) -> Iterator[Callable[..., Sandbox]]:
     """Start sandboxes of the test's own, which end with it: ``sandboxes("--slots", "1")``."""
     with contextlib.ExitStack() as stack:

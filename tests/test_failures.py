@@ -47,14 +47,6 @@ def archive(tmp_path):
     return Archive(tmp_path / "a.zarr")
 
 
-@pytest.fixture
-def faulty(sandbox):
-    """The shared sandbox, whose faults are turned off again."""
-    sandbox.clear_faults()
-    yield sandbox
-    sandbox.clear_faults()
-
-
 def asked(archive):
     """The options of each job, in the order of the jobs."""
     return [row.asked for row in sorted(journal_of(archive).rows(), key=lambda row: row.id)]

@@ -48,14 +48,6 @@ def archive(tmp_path):
     return Archive(tmp_path / "a.zarr")
 
 
-@pytest.fixture
-def faulty(sandbox):
-    """The shared sandbox, whose faults are turned off again."""
-    sandbox.clear_faults()
-    yield sandbox
-    sandbox.clear_faults()
-
-
 def fired(sandbox):
     return sum(fault["fired"] for fault in sandbox.control("faults")["faults"])
 

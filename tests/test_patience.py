@@ -37,14 +37,6 @@ def archive(tmp_path):
     return Archive(tmp_path / "a.zarr")
 
 
-@pytest.fixture
-def faulty(sandbox):
-    """The shared sandbox, whose faults are turned off again."""
-    sandbox.clear_faults()
-    yield sandbox
-    sandbox.clear_faults()
-
-
 def one(url, archive, pace=QUICK, **more):
     return run(url, archive, columns=1, days=1, pace=pace, **more)
 
