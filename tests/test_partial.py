@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import re
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ import main
 import ordering
 from grid import BBox
 from journal import State
-from outcome import DONE
+from outcome import DONE, FAILED
 from store import Archive
 from tests.downloading import connect, folder_of, journal_of
 
@@ -181,3 +183,36 @@ def test_a_hole_in_a_tile_that_is_covered_in_part_is_found(sandboxes, archive, c
     assert main.main(["download", "--bbox", box, *flags]) == DONE
     [row] = archive.records().to_dict("records")
     assert (row["partial"], row["covered"]) == (True, pytest.approx(covers[chunk].share))
+
+
+def test_eight_chunks_of_which_four_go_wrong_each_in_its_way(sandboxes, archive, capsys):
+    """A broken product, too little memory, a band that lacks, a silent hole: jobs 2, 3, 1, 1."""
+    ways = {
+        "E003.72_N51.2": ("job-product", 2), "E003.76_N51.2": ("job-memory", 3),
+        "E003.8_N51.24": ("job-no-band", 1), "E003.84_N51.24": ("job-hole", 1),
+    }  # fmt: skip
+    faults = [f"{fault},title={tile}_2026" for tile, (fault, _) in ways.items()]
+    own = sandboxes("--job-seconds", "0.05")
+    own.fault(*faults)
+    flags = ["--bbox", "3.72,51.2,3.88,51.28", "--start", DAY, "--end", DAY, "--yes"]
+    assert main.main(["download", *flags, "--backend", own.url]) == FAILED
+    said = capsys.readouterr().out
+    titles = list(own.events()["created_by_title"])
+    jobs = Counter(title.split("_2026")[0] for title in titles)
+    assert len(jobs) == 8
+    assert {tile: jobs.pop(tile) for tile in ways} == {t: n for t, (_, n) in ways.items()}
+    assert set(jobs.values()) == {1}
+    first = [title.split()[1].endswith("-1") for title in titles]
+    assert first == sorted(first, reverse=True), "nothing waits for a second job of another"
+    records = archive.records().set_index("tile")
+    assert len(records) == 7
+    # The product that was let pass is a hole, too.
+    partial = sorted(records.index[records["partial"].astype(bool)])
+    assert partial == ["E003.72_N51.2", "E003.84_N51.24"]
+    assert records["soft_errors"].dropna().to_dict() == {"E003.72_N51.2": 0.5}
+    for words in (
+        r"archived +7", r"in part +2 +.*--retry-partial orders them again",
+        r"with a reservation +E003.72_N51.2", r"failed +E003.8_N51.24", r"leave this day",
+        r"spent on failures +8 credits +4 jobs",
+    ):  # fmt: skip
+        assert re.search(words, " ".join(said.split("\n"))), words
