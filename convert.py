@@ -38,11 +38,11 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
 import healpix
-import judge
+from cells.raster import Raster, open_raster
 from grid import BBox, Tile
 from healpix import Floats, Ints, Runs, Slots
-from lattice import RasterError as RasterError  # part of what this room offers
-from raster import Raster, open_raster
+from shared import judge
+from shared.lattice import RasterError as RasterError  # part of what this room offers
 
 NSIDE = 262144  # HEALPix resolution: level 18, cells of 25 m
 ELLIPSOID = "sphere"  # "sphere": latitudes as they are, like healpy; "WGS84": authalic

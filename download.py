@@ -30,19 +30,18 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-import catalogue
-import judge
-import remote
-from address import require_safe
-from catalogue import CatalogueError, Cover, Covers
-from failures import Mending
 from grid import ORBITS, BBox, Chunk, Tile, check_chunk_size, days, iter_tiles_covering
-from journal import Journal, Request, Row, State
-from scheduler import Claims, Event, Pace, Purse, Result, Scheduler, Summary
-from trouble import CreditsNeeded, LimitReached, LoginNeeded, OptionsRefused, Spoiled, Unwanted
+from jobs import catalogue, remote
+from jobs.address import require_safe
+from jobs.catalogue import CatalogueError, Cover, Covers
+from jobs.failures import Mending
+from jobs.journal import Journal, Request, Row, State
+from jobs.scheduler import Claims, Event, Pace, Purse, Result, Scheduler, Summary
+from jobs.trouble import CreditsNeeded, LimitReached, LoginNeeded, OptionsRefused, Spoiled, Unwanted
+from shared import judge
 
 if TYPE_CHECKING:
-    from remote import Remote
+    from jobs.remote import Remote
 
 BACKENDS = {"cdse": "https://openeo.dataspace.copernicus.eu"}  # label: address
 BACKEND = "sandbox"  # of a new archive, if none is named; or "cdse", or an address
@@ -459,7 +458,7 @@ def connect(
     ``label`` "sandbox" means the embedded one, which needs nobody to log in.  ``show``
     (stderr by default) is given the address and the code of a device login.
     """
-    import login
+    from jobs import login
 
     url = BACKENDS.get(backend, backend)
     show = show or functools.partial(print, file=sys.stderr)

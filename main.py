@@ -19,15 +19,11 @@ from typing import Any
 
 import click
 
-import account
-import asking
-import commands
-import judge
-import ordering
-import viewing
+from cli import commands, download_command, login_command, questions, retrieve_command
+from cli.exits import DONE, INTERRUPTED, explain, explain_usage
+from cli.terminal import hush, tell
 from grid import ORBITS, parse_area
-from outcome import DONE, INTERRUPTED, explain, explain_usage
-from terminal import hush, tell
+from shared import judge
 
 METHODS = ("nearest", "bilinear")  # as of `retrieve.open`, which takes long to import
 ZARR_PATH = "sentinel1.zarr"  # the archive, a folder; --archive names another one
@@ -63,7 +59,7 @@ def str_of(path: object) -> object:
 
 
 area_type = Parsed("W,S,E,N", parse_area)
-period_type = Parsed("DAY", asking.period)
+period_type = Parsed("DAY", questions.period)
 
 
 _HELP = "A folder, s3://, gs://, az://, or https:// to read from; {} if not given."
@@ -122,16 +118,16 @@ def cli(context: click.Context, archive_path: str) -> None:
     help="Only passes of this direction; any: all of a day in one record.",
 )  # fmt: skip
 @click.option(
-    "--backend", metavar="cdse|sandbox|URL", type=Parsed("cdse|sandbox|URL", asking.back_end),
+    "--backend", metavar="cdse|sandbox|URL", type=Parsed("cdse|sandbox|URL", questions.back_end),
     help="Where to order: Copernicus, the built-in SYNTHETIC sandbox, or an address.",
 )  # fmt: skip
 @click.option(
-    "--catalogue", metavar="URL", type=Parsed("URL", asking.catalogue_address),
+    "--catalogue", metavar="URL", type=Parsed("URL", questions.catalogue_address),
     help="The STAC API that is asked which images there are; else the back end's own.",
 )  # fmt: skip
 @click.option("--no-catalogue", is_flag=True, help="Order every day, image or not.")
 @click.option(
-    "--job-option", "job_options", multiple=True, type=Parsed("KEY=VALUE", asking.job_option),
+    "--job-option", "job_options", multiple=True, type=Parsed("KEY=VALUE", questions.job_option),
     help="An option of each job, as python-memory=4G; repeat it for more.",
 )  # fmt: skip
 @click.option("--retry-empty", is_flag=True, help="Order again what was found to have no data.")
@@ -140,7 +136,7 @@ def cli(context: click.Context, archive_path: str) -> None:
     help="Order again what shows much less than the catalogue promised.",
 )  # fmt: skip
 @click.option(
-    "--max-credits", metavar="N", type=Parsed("N", asking.credits_limit),
+    "--max-credits", metavar="N", type=Parsed("N", questions.credits_limit),
     help="Start no job that could take the run beyond so many credits.",
 )  # fmt: skip
 @scheduler_option
@@ -163,27 +159,27 @@ def download(archive_path: str, **answers: Any) -> int:
       main.py download --bbox area.geojson --start 2026-01 --backend cdse --dry-run
       main.py download --bbox area.geojson --start 2026-01 --max-credits 200 --yes
     """
-    return ordering.run_download(archive_path, **answers)
+    return download_command.run_download(archive_path, **answers)
 
 
 @cli.command()
 @bbox_option
-@click.option("--day", type=Parsed("DAY", asking.image_day), help="The day, as 2026-01-20.")
+@click.option("--day", type=Parsed("DAY", questions.image_day), help="The day, as 2026-01-20.")
 @click.option("--start", type=period_type, help="First of several days; a month or A/B is all.")
 @click.option("--end", type=period_type, help="Last of several days, included.")
 @click.option(
     "--as-of", type=click.IntRange(0), metavar="N",
     help="With --day: of each tile the newest record, at most N days older.",
 )  # fmt: skip
-@click.option("--bands", type=Parsed("NAMES", asking.band_names), help="As VV,VH; else all.")
+@click.option("--bands", type=Parsed("NAMES", questions.band_names), help="As VV,VH; else all.")
 @click.option(
     "--orbit", type=click.Choice(ORBITS), help="Only passes of this direction; any may mix them."
 )
 @click.option(
-    "--dlat", type=Parsed("DEGREES", asking.spacing),
+    "--dlat", type=Parsed("DEGREES", questions.spacing),
     help="Height of a pixel.  Not given: as the cells, or so that a side is below 4000 pixels.",
 )  # fmt: skip
-@click.option("--dlon", type=Parsed("DEGREES", asking.spacing), help="Width of a pixel.")
+@click.option("--dlon", type=Parsed("DEGREES", questions.spacing), help="Width of a pixel.")
 @click.option(
     "--method", type=click.Choice(METHODS), default=METHODS[0], show_default=True,
     help="Of pixels smaller than cells: the cell around each, or between its four neighbours.",
@@ -215,7 +211,7 @@ def retrieve(archive_path: str, **answers: Any) -> int:
       main.py retrieve --bbox 7,50,8,50.5 --day 2026-01-20 --output a.png --output a.tif
       main.py retrieve --bbox 7.1,50.2,7.2,50.3 --start 2026-01 --line field.csv --no-show
     """
-    return viewing.run_retrieve(archive_path, **answers)
+    return retrieve_command.run_retrieve(archive_path, **answers)
 
 
 @cli.command("list")
@@ -254,7 +250,7 @@ def verify(archive_path: str, remove: bool) -> int:
 
 @cli.command()
 @click.option(
-    "--backend", metavar="cdse|sandbox|URL", type=Parsed("cdse|sandbox|URL", asking.back_end),
+    "--backend", metavar="cdse|sandbox|URL", type=Parsed("cdse|sandbox|URL", questions.back_end),
     help="Where to log in; else where the archive's last download was, or cdse.",
 )  # fmt: skip
 @click.option("--check", is_flag=True, help="Only look: exit code 0 if logged in, 4 if not.")
@@ -272,7 +268,7 @@ def login(archive_path: str, **answers: Any) -> int:
       main.py login --backend cdse
       main.py login --backend cdse --check || echo "somebody has to log in"
     """
-    return account.run_login(archive_path, **answers)
+    return login_command.run_login(archive_path, **answers)
 
 
 @cli.command()

@@ -24,21 +24,21 @@ import numpy as np
 import xarray as xr
 
 import healpix
-import judge
 from convert import Frame, pixel_size
-from engine import Portable
-from export import export, georeferenced, has_pixels, save_figure
-from figure import plot_ranges, show
 from grid import ORBITS, BBox, Chunk, Tile
-from images import Image, NoData, newest, on_days, views_of, with_border
-from mosaic import Cube, block_of, merge, padded, read_all
-from series import animate, plot, plot_line, statistics
-from tilemap import coverage_map
+from images.blocks import Cube, block_of, merge, padded, read_all
+from images.export import export, georeferenced, has_pixels, save_figure
+from images.figure import plot_ranges, show
+from images.records import Image, NoData, newest, on_days, views_of, with_border
+from images.series import animate, plot, plot_line, statistics
+from images.tile_map import coverage_map
+from shared import judge
+from shared.compute import Portable
 
 if TYPE_CHECKING:
-    from schema import Layout
+    from archive.schema import Layout
+    from archive.snapshot import View
     from store import Archive
-    from view import View
 
 MEMORY_MAX = 2_000_000_000  # bytes that the bands of a grid in memory may take
 PICTURE_MAX = 4000  # pixels, what a side of a grid stays under if no pixel size is asked for

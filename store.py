@@ -31,18 +31,26 @@ import xarray as xr
 from filelock import FileLock, Timeout
 
 import healpix
-import judge
-from claims import Claims
-from commit import Disk, Writer, make_folder
-from files import is_disk_full, reason
+from archive.bucket_writer import ObjectWriter
+from archive.claims import Claims
+from archive.folder_writer import Disk, Writer, make_folder
+from archive.schema import (
+    FORMAT_VERSION,
+    LOCK,
+    Layout,
+    encode_json,
+    exact_size,
+    read_layout,
+    root_metadata,
+)
+from archive.schema import ArchiveError as ArchiveError
+from archive.shards import DamageError, Group, Spans
+from archive.snapshot import NoRecordError as NoRecordError
+from archive.snapshot import View as View
+from archive.storage import Bucket, Folder, Site, storage_at
 from grid import BBox, Chunk, Provenance, Tile
-from objects import ObjectWriter
-from schema import FORMAT_VERSION, LOCK, Layout, encode_json, exact_size, read_layout, root_metadata
-from schema import ArchiveError as ArchiveError
-from shards import DamageError, Group, Spans
-from storage import Bucket, Folder, Site, storage_at
-from view import NoRecordError as NoRecordError
-from view import View as View
+from shared import judge
+from shared.files import is_disk_full, reason
 
 PIX_MAX = 10_485_760  # cells that a shard is padded to; a tile at the equator has 9,997,416
 RUNS_MAX = 8192  # runs that a tile's index is padded to; a tile at the equator has 6,335

@@ -23,13 +23,13 @@ import numpy as np
 import xarray as xr
 
 import convert
-import engine
 import healpix
 import retrieve
 import store
 from benchmarks.store import Row, Unsynced, bytes_read, ratio, taking_turns
-from export import export
 from grid import BBox, Chunk, Tile, tiles_covering
+from images.export import export
+from shared import compute
 
 DAY = dt.date(2026, 1, 1)
 DAYS = 100
@@ -179,7 +179,7 @@ def exports(archive: store.Archive, folder: Path) -> Iterator[Row]:
             work()
 
     def processes(address: str, work: Callable[[], None]) -> None:
-        with engine.cluster(address):
+        with compute.cluster(address):
             work()
 
     pixels = retrieve.open(archive, EXPORTED, DAY)["VV"].size / 1e6
@@ -206,7 +206,7 @@ def exports(archive: store.Archive, folder: Path) -> Iterator[Row]:
 def idle_loops() -> None:
     """Work that workers share nothing of: how much faster two can be on this machine at all."""
     loop = dask.delayed(lambda number: sum(range(number)))
-    for _ in engine.each(loop(10_000_000) for _ in range(16)):
+    for _ in compute.each(loop(10_000_000) for _ in range(16)):
         pass
 
 

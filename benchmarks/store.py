@@ -27,8 +27,8 @@ import xarray as xr
 import convert
 import healpix
 import store
+from archive.folder_writer import Disk
 from benchmarks.convert import TILE, peak, speckle
-from commit import Disk
 from grid import BBox, Chunk, tiles_covering
 
 BOX = BBox(7.5, 50.2, 7.55, 50.25)

@@ -15,14 +15,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-import asking  # noqa: E402
-import commands  # noqa: E402
 import retrieve  # noqa: E402
 import store  # noqa: E402
-import tilemap  # noqa: E402
+from cli import commands, questions  # noqa: E402
+from cli.exits import DONE  # noqa: E402
 from docs import constants  # noqa: E402
-from files import replacing  # noqa: E402
-from outcome import DONE  # noqa: E402
+from images import tile_map  # noqa: E402
+from shared.files import replacing  # noqa: E402
 from tests.terminals import Terminal  # noqa: E402
 
 DPI = 110  # a page needs less than a paper
@@ -57,8 +56,8 @@ def make() -> int:
 
 def draw(archive: store.Archive) -> None:
     """The picture of the demo, and the map of its archive."""
-    image = retrieve.retrieve(archive, asking.EXAMPLE_AREA, asking.EXAMPLE_DAY)
-    figures = {"demo.png": retrieve.plot(image), "map.png": tilemap.coverage_map(archive)}
+    image = retrieve.retrieve(archive, questions.EXAMPLE_AREA, questions.EXAMPLE_DAY)
+    figures = {"demo.png": retrieve.plot(image), "map.png": tile_map.coverage_map(archive)}
     for name, figure in figures.items():
         with replacing(ROOT / "docs" / "pictures" / name) as temporary:
             figure.savefig(temporary, dpi=DPI)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from files import replacing
+from shared.files import replacing
 
 ROWS, COLUMNS = 21600, 43200  # of the mask: 1/120 degree, from 90 N, 180 W
 CELLS_PER_DEGREE = 120

@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
-from files import replacing
 from sandbox import catalogue, elevation, orbit, products, scene
 from sandbox.errors import Cancelled, Failed, NoData
 from sandbox.graph import Cube, Order
 from sandbox.products import Product, Traits, traits
+from shared.files import replacing
 
 PIXEL = 10  # m
 BLOCK = 256  # pixels, edge of a compressed block

@@ -19,10 +19,10 @@ import numpy as np
 
 import convert
 import download
-import login
 import store
 from grid import BBox
-from journal import Journal
+from jobs import login
+from jobs.journal import Journal
 from sandbox import orbit
 
 SIZE = (0.02, 0.01)

@@ -10,11 +10,11 @@ import sys
 
 import pytest
 
-import account
 import download
-import login
 import main
-from outcome import DONE, FAILED, LOGIN_NEEDED, USAGE
+from cli import login_command
+from cli.exits import DONE, FAILED, LOGIN_NEEDED, USAGE
+from jobs import login
 from tests.test_download_login import by_secret, confirm, home, log_in, works
 
 __all__ = ["by_secret", "home"]  # fixtures
@@ -36,9 +36,9 @@ def folder(tmp_path, monkeypatch, sandbox):
 @pytest.fixture
 def at_a_terminal(sandbox, monkeypatch):
     """Somebody is there, who confirms each code that is shown."""
-    monkeypatch.setattr(account, "somebody_is_there", lambda: True)
+    monkeypatch.setattr(login_command, "somebody_is_there", lambda: True)
     shown, show = confirm(sandbox)
-    monkeypatch.setattr(account, "tell", show)
+    monkeypatch.setattr(login_command, "tell", show)
     return shown
 
 
@@ -64,7 +64,7 @@ def test_a_device_login_says_who_and_for_how_long_and_is_remembered(
     assert re.match(r"10 minutes, renewed", said["token"])
     assert re.match(r"60 minutes without use, until 20\d\d-\d\d-\d\d \d\d:\d\d UTC", said["lasts"])
     assert said["plan"].startswith("free: Two batch jobs at a time")
-    assert said["credits left"] == account.UNKNOWN
+    assert said["credits left"] == login_command.UNKNOWN
     code, said = answers(sandbox)
     assert (code, len(at_a_terminal)) == (DONE, 1)
     assert "stored" in said["logged in"]
@@ -131,10 +131,10 @@ def test_limits_are_said_as_far_as_the_back_end_says_them(sandbox, by_secret, an
 
 @pytest.mark.parametrize(
     ("known", "words"),
-    [({}, account.UNKNOWN), ({"budget": None}, "no limit"), ({"budget": 0}, "0 credits")],
+    [({}, login_command.UNKNOWN), ({"budget": None}, "no limit"), ({"budget": 0}, "0 credits")],
 )
 def test_a_budget_in_words(known, words):
-    assert account.credits_left(known, "credits") == words
+    assert login_command.credits_left(known, "credits") == words
 
 
 @pytest.mark.parametrize("only", ["no-oidc", "no-providers"])
@@ -169,13 +169,13 @@ def test_the_built_in_back_end_needs_no_login(capsys):
 
 
 def test_where_to_log_in_is_where_the_archive_comes_from(folder, monkeypatch):
-    assert account.usual_back_end("a.zarr") == "cdse"
+    assert login_command.usual_back_end("a.zarr") == "cdse"
     monkeypatch.setattr(download, "BACKEND", "https://openeo.example.org")
-    assert account.usual_back_end("a.zarr") == "https://openeo.example.org"
+    assert login_command.usual_back_end("a.zarr") == "https://openeo.example.org"
     (folder / "a.zarr.downloads").mkdir()
     answers = folder / "a.zarr.downloads" / "answers.json"
     answers.write_text(json.dumps({"backend": "https://other.example.org"}))
-    assert account.usual_back_end("a.zarr") == "https://other.example.org"
+    assert login_command.usual_back_end("a.zarr") == "https://other.example.org"
 
 
 def test_two_processes_share_a_login_whose_refresh_tokens_are_used_up(sandbox, monkeypatch):

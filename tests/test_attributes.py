@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from attributes import plain, text
+from shared.attributes import plain, text
 
 WORDS = "Île 6°E"  # the same characters in Latin-1 and UTF-8, other bytes
 

@@ -19,19 +19,18 @@ import numpy as np
 import pytest
 import shapely
 
-import catalogue
 import convert
 import download
-import footprint
 import main
-import planning
 import retrieve
 import store
-from catalogue import CatalogueError
+from cli import plan_text
+from cli.exits import DONE, FAILED, NO_DATA
 from grid import ORBITS, BBox, Chunk, Provenance, days, tiles_covering
 from healpix import runs_to_ids
-from journal import State
-from outcome import DONE, FAILED, NO_DATA
+from jobs import catalogue, footprint
+from jobs.catalogue import CatalogueError
+from jobs.journal import State
 from sandbox import orbit
 from tests.downloading import QUICK, connect, created_for, folder_of, into, journal_of
 from tests.sphere import grown
@@ -210,10 +209,10 @@ def test_a_malformed_item_is_skipped_said_and_logged(
     assert all("_COG: " in words for words in here.skipped)
     day = min(chunk.day for chunk in here)
     made = plan(archive, look_up(own, BOX, day, day), first=day, last=day)
-    planning.describe_plan(made, to_archive=0, slots=2)
+    plan_text.describe_plan(made, to_archive=0, slots=2)
     said = " ".join(capsys.readouterr().err.split())
     assert f"skipped, since the catalogue has them malformed: {made.skipped[0]}"[:60] in said
-    assert planning.plan_document(made)["skipped"] == list(made.skipped) != []
+    assert plan_text.plan_document(made)["skipped"] == list(made.skipped) != []
     assert len(run(own, archive, made).archived) == len(made.missing) > 0
     log = journal_of(archive).log_path.read_text(encoding="utf-8")
     assert all(words in log for words in made.skipped)
@@ -238,7 +237,7 @@ def test_what_the_back_end_does_not_read_is_said_and_not_ordered(
     left = {c for c, cover in covers.items() if set(cover.relative_orbits) - {*tracks[:2]}}
     assert here.keys() == left < covers.keys()
     made = plan(archive, here)
-    planning.describe_plan(made, to_archive=0, slots=2)
+    plan_text.describe_plan(made, to_archive=0, slots=2)
     said = " ".join(capsys.readouterr().err.split())
     assert re.search(r"left aside: \d+ images? of Synthetic-1D \(IW_GRDH_1S_D\), which the", said)
     assert re.search(r"left aside: \d+ images? without VH", said)

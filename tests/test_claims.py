@@ -22,15 +22,14 @@ from concurrent.futures import ThreadPoolExecutor
 import obstore
 import pytest
 
-import claims
 import download
 import main
-import places
-import storage
-from claims import Claims
+from archive import claims, storage
+from archive.claims import Claims
+from archive.storage import Bucket
+from cli import workspace
 from grid import Chunk
-from journal import Journal
-from storage import Bucket
+from jobs.journal import Journal
 from store import Archive
 from tests.downloading import SIZE, where_and_when
 from tests.object_store import BUCKET, ENVIRONMENT, serving
@@ -406,5 +405,5 @@ def test_two_homes_with_one_folder_share_its_journal_and_its_lock(tmp_path, monk
         (tmp_path / home).mkdir()
         (tmp_path / home / "mine.zarr").symlink_to(folder)
     names = [folder, folder.as_uri(), *(tmp_path / h / "mine.zarr" for h in ("one", "two"))]
-    found = {places.downloads_folder(str(name)) for name in names}
+    found = {workspace.downloads_folder(str(name)) for name in names}
     assert found == {shared / "a.zarr.downloads"}

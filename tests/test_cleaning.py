@@ -5,18 +5,17 @@ from __future__ import annotations
 import filelock
 import pytest
 
-import cleaning
 import convert
 import download
-import embedded
-import journal as journal_module
 import main
 import store
-from outcome import DONE, USAGE
+from cli import leavings, local_backend
+from cli.exits import DONE, USAGE
+from jobs import journal as journal_module
+from jobs.trouble import Kind, Trouble
 from store import Archive
 from tests.downloading import QUICK, connect, folder_of, into, journal_of, plan, run
 from tests.test_main import BOX, DAY, answer, folder, order  # noqa: F401
-from trouble import Kind, Trouble
 
 
 @pytest.fixture
@@ -118,13 +117,13 @@ def test_what_the_next_download_goes_on_with_is_kept(sandboxes, archive, monkeyp
     said = words(capsys)
     assert "nothing to remove" in said
     assert "Kept 1 raw file" in said
-    assert cleaning.FAILED in said
+    assert leavings.FAILED in said
     started = own.events()["counts"]["started"]
     monkeypatch.setattr(download, "KEEP_RAW", True)
     assert len(run(own.url, archive, columns=1, days=1).archived) == 1
     assert own.events()["counts"]["started"] == started, "it was kept, so nothing was ordered"
     assert main.main(flags) == DONE
-    assert cleaning.KEPT_RAW in words(capsys)
+    assert leavings.KEPT_RAW in words(capsys)
 
 
 def test_nothing_is_removed_while_another_process_downloads(
@@ -152,14 +151,14 @@ def test_the_logs_are_bounded(tmp_path, monkeypatch):
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2200
     last = [p.read_text() for p in tmp_path.iterdir() if "event 99" in p.read_text()]
     assert len(last) == 1
-    monkeypatch.setattr(embedded, "LOG_MAX", 1000)
+    monkeypatch.setattr(local_backend, "LOG_MAX", 1000)
     state = tmp_path / "state"
     state.mkdir()
-    (state / embedded.LOG).write_bytes(bytes(2000))
-    with embedded.back_end(state, print):
+    (state / local_backend.LOG).write_bytes(bytes(2000))
+    with local_backend.back_end(state, print):
         pass
-    assert (state / embedded.LOG).stat().st_size < 1000
-    assert (state / f"{embedded.LOG}.1").stat().st_size == 2000
+    assert (state / local_backend.LOG).stat().st_size < 1000
+    assert (state / f"{local_backend.LOG}.1").stat().st_size == 2000
 
 
 # --- what fetching again cannot mend -----------------------------------------------------

@@ -17,10 +17,10 @@ import pytest
 
 import download
 import main
-import schema
 import store
+from archive import schema
+from cli.exits import DISK_FULL, USAGE
 from grid import Tile
-from outcome import DISK_FULL, USAGE
 from tests.conftest import ROOT
 from tests.test_main import BOX, DAY, answer, folder, order  # noqa: F401
 
@@ -68,10 +68,10 @@ WRONG = {
         "12", None, [1e-9, 1e-9], [360, 0.5], [True, 0.5],
     ),
     "download.BACKEND": ("cdes", "", 5, None, "http://openeo.example.org"),
-    "catalogue.CATALOGUE": (*NOT_A_TEXT, "ftp://stac.example.org"),
-    "catalogue.IMAGES": NOT_A_TEXT,
-    "catalogue.MODES": ("IW", (), None, (1,)),
-    "catalogue.LEAST_SHARE": (-0.1, 1.1, NAN, "0", None),
+    "jobs.catalogue.CATALOGUE": (*NOT_A_TEXT, "ftp://stac.example.org"),
+    "jobs.catalogue.IMAGES": NOT_A_TEXT,
+    "jobs.catalogue.MODES": ("IW", (), None, (1,)),
+    "jobs.catalogue.LEAST_SHARE": (-0.1, 1.1, NAN, "0", None),
     "convert.NSIDE": (1000, 0, -4, 262144.0, 2**30, NAN, "262144", None, True),
     "convert.ELLIPSOID": ("wgs84", "", None, 5),
     "convert.DLAT": (*NOT_POSITIVE, 91),
@@ -88,8 +88,17 @@ WRONG_TO_RETRIEVE = {
     "retrieve.MEMORY_MAX": NOT_WHOLE,
     "retrieve.PICTURE_MAX": (1, *NOT_WHOLE),
     "retrieve.SERIES_MAX": (1, *NOT_WHOLE),
-    "figure.DPI": NOT_WHOLE,
-    "figure.PERCENTILES": (2, (2,), (98, 2), (-1, 98), (2, 101), (2, NAN), ("2", "98"), None),
+    "images.figure.DPI": NOT_WHOLE,
+    "images.figure.PERCENTILES": (
+        2,
+        (2,),
+        (98, 2),
+        (-1, 98),
+        (2, 101),
+        (2, NAN),
+        ("2", "98"),
+        None,
+    ),
 }
 
 
@@ -292,7 +301,7 @@ PROBES = {
     "download.TYPICAL_SECONDS": (5.0, "plan('cdse').estimate.seconds"),
     "download.TYPICAL_BYTES": (1.0, "plan().estimate.bytes"),
     "download.MIN_CREDITS": (9.0, "plan('cdse').estimate.credits"),
-    "catalogue.CATALOGUE": (
+    "jobs.catalogue.CATALOGUE": (
         "https://stac.example.org",
         "catalogue.address('https://openeo.dataspace.copernicus.eu')",
     ),

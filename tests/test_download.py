@@ -24,12 +24,12 @@ from hypothesis import strategies as st
 import convert
 import download
 import healpix
-import remote
-import results
-from files import is_disk_full
 from grid import BBox, Chunk, Tile
-from journal import Journal, State
+from jobs import remote, results
+from jobs.journal import Journal, State
+from jobs.trouble import Kind, Trouble
 from sandbox import graph
+from shared.files import is_disk_full
 from store import Archive
 from tests.conftest import start_sandbox
 from tests.downloading import (
@@ -49,7 +49,6 @@ from tests.downloading import (
 )
 from tests.processes import context
 from tests.sphere import centres_of
-from trouble import Kind, Trouble
 
 DAY = dt.date(2026, 1, 20)
 STEADY = 2.0  # s, jobs of the tests that measure how busy the slots are
@@ -369,7 +368,7 @@ def test_without_space_for_a_transfer_nothing_is_lost(sandbox, archive, monkeypa
     def no_space(folder, needed, purpose):
         raise OSError(errno.ENOSPC, f"{purpose} needs more than there is.")
 
-    monkeypatch.setattr("transfer.require_space", no_space)
+    monkeypatch.setattr("jobs.transfer.require_space", no_space)
     summary = run(sandbox.url, archive, columns=1, days=1)
     assert "needs more than there is" in str(summary.stopped)
     assert len(summary.left) == 1

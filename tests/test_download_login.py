@@ -11,12 +11,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-import address
 import download
-import login
+from jobs import address, login
+from jobs.trouble import Kind, LoginNeeded, Trouble
 from store import Archive
 from tests.downloading import QUICK, connect, folder_of, run
-from trouble import Kind, LoginNeeded, Trouble
 
 VARIABLES = ("METHOD", "CLIENT_ID", "CLIENT_SECRET", "PROVIDER_ID")
 

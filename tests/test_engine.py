@@ -17,11 +17,11 @@ import xarray as xr
 from distributed import get_client
 
 import convert
-import engine
-import mosaic
 import retrieve as room
-from export import export
 from grid import BBox, Tile
+from images import blocks
+from images.export import export
+from shared import compute
 from store import Archive
 from tests.sphere import grown
 from tests.test_mosaic import filled
@@ -37,11 +37,11 @@ def rhine(tmp_path_factory):
 
 
 def test_a_cluster_gives_what_threads_give(rhine, cluster, monkeypatch):
-    monkeypatch.setattr(mosaic, "BLOCK", 32)
+    monkeypatch.setattr(blocks, "BLOCK", 32)
     cubes = [room.open(rhine, BOX, DAY, dlat=step, dlon=1.6 * step) for step in (0.01, 0.1)]
     here = [cube.compute() for cube in cubes]
-    with engine.cluster(cluster):
-        assert engine.workers(get_client()) == 2
+    with compute.cluster(cluster):
+        assert compute.workers(get_client()) == 2
         there = [cube.compute() for cube in cubes]
     for one, other in zip(here, there, strict=True):
         xr.testing.assert_identical(one, other)
@@ -50,7 +50,7 @@ def test_a_cluster_gives_what_threads_give(rhine, cluster, monkeypatch):
 def test_an_export_by_a_cluster_is_the_same_file(rhine, cluster, tmp_path):
     cube = room.open(rhine, BOX, DAY, dlat=0.01, dlon=0.016)
     export(cube, tmp_path / "a.nc")
-    with engine.cluster(cluster):
+    with compute.cluster(cluster):
         export(cube, tmp_path / "b.nc")
     with xr.open_dataset(tmp_path / "a.nc") as one, xr.open_dataset(tmp_path / "b.nc") as other:
         xr.testing.assert_equal(one, other)
@@ -59,7 +59,7 @@ def test_an_export_by_a_cluster_is_the_same_file(rhine, cluster, tmp_path):
 def test_what_is_on_the_cluster_already_is_exported_from_there(rhine, cluster, tmp_path):
     cube = room.open(rhine, BOX, DAY, dlat=0.01, dlon=0.016)
     export(cube, tmp_path / "a.nc")
-    with engine.cluster(cluster):
+    with compute.cluster(cluster):
         there = cube.persist()
         assert there["VV"].chunks
         export(there, tmp_path / "b.nc")
@@ -72,13 +72,13 @@ def test_workers_that_are_out_of_reach_answer_through_the_scheduler(cluster, mon
         raise TimeoutError
 
     pieces = [dask.delayed(os.getpid)() for _ in range(4)]
-    with engine.cluster(cluster):
+    with compute.cluster(cluster):
         with monkeypatch.context() as patch:
             patch.setattr(socket, "create_connection", refuses)
-            assert not engine._reaches_workers(get_client())
-            assert os.getpid() not in [*engine.each(pieces)]
-        assert engine._reaches_workers(get_client())
-        assert os.getpid() not in [*engine.each(pieces)]
+            assert not compute._reaches_workers(get_client())
+            assert os.getpid() not in [*compute.each(pieces)]
+        assert compute._reaches_workers(get_client())
+        assert os.getpid() not in [*compute.each(pieces)]
 
 
 def test_a_worker_converts_a_result_as_it_is_done_here(cluster, tmp_path):
@@ -86,18 +86,18 @@ def test_a_worker_converts_a_result_as_it_is_done_here(cluster, tmp_path):
     path = tmp_path / "openEO.nc"
     scene(grown(tile.bbox, 0.002), 20.0).to_netcdf(path)
     work = convert.raster_to_cells, path, tile
-    here = engine.call(*work, nside=65536)
-    with engine.cluster(cluster):
-        there = engine.call(*work, nside=65536)
+    here = compute.call(*work, nside=65536)
+    with compute.cluster(cluster):
+        there = compute.call(*work, nside=65536)
     assert here["count"].values.any()
     xr.testing.assert_identical(here, there)
 
 
 def test_a_single_call_runs_in_a_worker_if_there_is_one(cluster):
-    assert engine.call(os.getpid) == os.getpid()
-    with engine.cluster(cluster):
-        assert engine.call(os.getpid) != os.getpid()
-    assert engine.call(os.getpid) == os.getpid()
+    assert compute.call(os.getpid) == os.getpid()
+    with compute.cluster(cluster):
+        assert compute.call(os.getpid) != os.getpid()
+    assert compute.call(os.getpid) == os.getpid()
 
 
 def test_results_come_in_order_a_few_at_a_time():
@@ -107,26 +107,26 @@ def test_results_come_in_order_a_few_at_a_time():
         begun.append(number)
         return number
 
-    results = engine.each(dask.delayed(work)(i) for i in range(50))
+    results = compute.each(dask.delayed(work)(i) for i in range(50))
     assert next(results) == 0
-    assert len(begun) <= engine.AHEAD * engine.workers() + 1
+    assert len(begun) <= compute.AHEAD * compute.workers() + 1
     assert [*results] == [*range(1, 50)]
 
 
 def test_a_scheduler_that_is_not_there_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(engine, "CONNECT_WAIT", 1)
+    monkeypatch.setattr(compute, "CONNECT_WAIT", 1)
     with (
         pytest.raises(ConnectionError, match=r"no dask scheduler at tcp://127.0.0.1:9 .*Nothing"),
-        engine.cluster("tcp://127.0.0.1:9"),
+        compute.cluster("tcp://127.0.0.1:9"),
     ):
         pass
 
 
 def test_a_worker_without_the_program_is_one_sentence(cluster, monkeypatch, tmp_path):
-    monkeypatch.setattr(engine, "_HOME", str(tmp_path / "elsewhere"))
+    monkeypatch.setattr(compute, "_HOME", str(tmp_path / "elsewhere"))
     with (
         pytest.raises(ConnectionError, match=r"does not see the folder .*elsewhere.*Nothing was"),
-        engine.cluster(cluster),
+        compute.cluster(cluster),
     ):
         pass
 
@@ -151,7 +151,7 @@ def test_a_lazy_grid_can_be_carried_and_carried_on(rhine, first, then):
 
 
 def test_what_a_grid_is_computed_by_can_be_copied_before_and_after_it_was_called():
-    portable = engine.Portable(os.path.basename)
+    portable = compute.Portable(os.path.basename)
     for carry in CARRIERS.values():
         once = carry(portable)
         again = carry(once)
@@ -189,6 +189,6 @@ def test_a_worker_elsewhere_takes_a_grid_and_gives_it_back(rhine, cluster):
 
         return pickle.dumps(pickle.loads(packed).isel(lat=slice(3)))
 
-    with engine.cluster(cluster):
+    with compute.cluster(cluster):
         back = get_client().submit(shorten, pickle.dumps(grid), pure=False).result()
     xr.testing.assert_identical(pickle.loads(back).compute(), grid.isel(lat=slice(3)).compute())

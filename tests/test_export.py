@@ -17,11 +17,11 @@ import xarray as xr
 from compliance_checker.runner import CheckSuite, ComplianceChecker
 from PIL import Image
 
-import figure
-from export import checked_target, export, georeferenced, save_figure
-from figure import plot
-from files import is_disk_full
-from schema import ArchiveError
+from archive.schema import ArchiveError
+from images import figure
+from images.export import checked_target, export, georeferenced, save_figure
+from images.figure import plot
+from shared.files import is_disk_full
 
 ROOT = Path(__file__).parents[1]
 STANDARD_NAME = "surface_backwards_scattering_coefficient_of_radar_wave"
@@ -350,9 +350,13 @@ def test_a_failed_write_says_once_what_is_the_matter(tmp_path, monkeypatch, suff
     def fail(*_arguments, **_options):
         raise error
 
-    for place in ("export.write_netcdf", "export.write_geotiff", "export._save_png"):
+    for place in (
+        "images.export.write_netcdf",
+        "images.export.write_geotiff",
+        "images.export._save_png",
+    ):
         monkeypatch.setattr(place, fail)
-    monkeypatch.setattr("series.animate", fail)
+    monkeypatch.setattr("images.series.animate", fail)
     with pytest.raises(OSError, match=r"^a\.\w+ could not be written to") as caught:
         export(grid(), tmp_path / f"a{suffix}")
     text = str(caught.value)

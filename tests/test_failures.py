@@ -15,13 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import asking
-import commands
 import download
-import failures
-import ordering
-from failures import Cause, Failure, Mending
-from journal import State
+from cli import commands, download_command, questions
+from jobs import failures
+from jobs.failures import Cause, Failure, Mending
+from jobs.journal import State
+from jobs.trouble import OptionsRefused
 from sandbox import failures as real
 from sandbox import faults
 from sandbox.faults import Switch
@@ -37,7 +36,6 @@ from tests.downloading import (
     raw_files,
     run,
 )
-from trouble import OptionsRefused
 
 MENDING = Mending(download.MEMORY_STEPS, download.SOFT_ERRORS)
 
@@ -305,13 +303,13 @@ def test_eight_chunks_of_which_three_fail_in_three_ways(faulty, archive):
     ],
 )
 def test_an_option_is_read_as_the_value_that_it_is(text, option):
-    assert asking.job_option(text) == option
+    assert questions.job_option(text) == option
 
 
 @pytest.mark.parametrize("text", ["", "python-memory", "=4G", "python-memory="])
 def test_what_is_no_option_is_refused(text):
     with pytest.raises(ValueError, match="write it like python-memory=4G"):
-        asking.job_option(text)
+        questions.job_option(text)
 
 
 def test_the_summary_and_the_list_of_jobs_say_what_was_tried_and_what_to_do(
@@ -324,7 +322,7 @@ def test_the_summary_and_the_list_of_jobs_say_what_was_tried_and_what_to_do(
     )  # fmt: skip
     made = plan(archive, 3, 1)
     summary = run(faulty.url, archive, columns=3, days=1)
-    assert ordering.report(summary, made, folder_of(archive)) == 1
+    assert download_command.report(summary, made, folder_of(archive)) == 1
     said = capsys.readouterr().out
     for words in (
         "archived, with a reservation", "may be missing", "spent on failures", "8 credits",

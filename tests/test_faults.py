@@ -14,7 +14,8 @@ import threading
 
 import pytest
 
-from journal import State
+from jobs.journal import State
+from jobs.trouble import CreditsNeeded, LoginNeeded
 from store import Archive
 from tests.downloading import (
     QUICK,
@@ -29,7 +30,6 @@ from tests.downloading import (
     tree,
 )
 from tests.processes import context
-from trouble import CreditsNeeded, LoginNeeded
 
 
 @pytest.fixture(scope="module")

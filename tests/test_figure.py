@@ -18,8 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.offsetbox import AnchoredOffsetbox
 from pyproj import Geod
 
-import figure as drawing
-from figure import plot, plot_ranges, shrink
+from images import figure as drawing
+from images.figure import plot, plot_ranges, shrink
 
 ROOT = Path(__file__).parents[1]
 GEOD = Geod(ellps="WGS84")

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from files import is_disk_full, reason, replacing, require_space
+from shared.files import is_disk_full, reason, replacing, require_space
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):

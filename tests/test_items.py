@@ -13,9 +13,8 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-import catalogue
-import footprint
-from catalogue import Found
+from jobs import catalogue, footprint
+from jobs.catalogue import Found
 from sandbox import orbit
 
 DAY = dt.date(2026, 1, 20)

@@ -16,7 +16,7 @@ import pytest
 
 from download import plan
 from grid import BBox, Chunk
-from journal import Journal, JournalError, Request, State
+from jobs.journal import Journal, JournalError, Request, State
 from tests.conftest import ROOT
 from tests.sphere import tile_at
 

@@ -11,9 +11,9 @@ import pyproj
 import pytest
 import xarray as xr
 
-import transfer
 from convert import RasterError, raster_to_cells
 from grid import Tile
+from jobs import transfer
 from tests.test_convert import HERE, dress, expected_cells, make_raster
 
 WEST = Tile(-71.02, -33.52, -71.0, -33.51)  # 288.98 degrees

@@ -10,8 +10,8 @@ import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.offsetbox import AnchoredOffsetbox
 
-import figure as drawing
-import series
+from images import figure as drawing
+from images import series
 from retrieve import ORBIT_FLAGS
 
 BOXES = {  # west, south, width, height in degrees

@@ -9,10 +9,10 @@ import flask
 import pytest
 import werkzeug.serving
 
-import login
-import outcome
+from cli import exits
+from jobs import login
+from jobs.trouble import LoginNeeded
 from tests.test_download_login import by_secret, home, log_in  # noqa: F401  (fixtures)
-from trouble import LoginNeeded
 
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 CLIENT = {"id": "public", "grant_types": [f"{DEVICE}+pkce", "refresh_token"], "redirect_urls": []}
@@ -124,8 +124,8 @@ def test_without_a_provider_and_a_password_nobody_can_log_in(answer, server):
     server.providers, server.ways = answer, {"oidc"}
     with pytest.raises(LoginNeeded, match="lists no identity provider.*Nothing was ordered") as e:
         log_in(server.url)
-    assert outcome.exit_code(e.value) == outcome.LOGIN_NEEDED
-    assert outcome.raised_on_purpose(e.value)
+    assert exits.exit_code(e.value) == exits.LOGIN_NEEDED
+    assert exits.raised_on_purpose(e.value)
 
 
 # What is the matter with the only provider: of the list, of its own document; and the words.
@@ -167,7 +167,7 @@ def test_a_provider_that_cannot_be_used_is_told_with_the_reason(
     server.ways = {"oidc"}
     with pytest.raises(LoginNeeded, match=f"one: .*{words}") as error:
         log_in(server.url, interactive=interactive)
-    assert outcome.exit_code(error.value) == outcome.LOGIN_NEEDED
+    assert exits.exit_code(error.value) == exits.LOGIN_NEEDED
     server.ways = {"oidc", "basic"}
     assert who(server) == "Bearer basic//by-password"
 
@@ -247,7 +247,7 @@ def test_an_answer_of_another_form_is_told(name, answer, server, by_secret):  # 
         server.ways = {"basic"}
     with pytest.raises(ConnectionError, match="no usable answer.*an answer") as error:
         log_in(server.url)
-    assert outcome.exit_code(error.value) == outcome.FAILED
+    assert exits.exit_code(error.value) == exits.FAILED
 
 
 @pytest.mark.parametrize("endpoints", [None, [None], [{"path": "/jobs"}], {}, 7])

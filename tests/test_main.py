@@ -21,19 +21,17 @@ import pytest
 import xarray as xr
 
 import download
-import figure
 import healpix
-import journal
 import main
-import ordering
-import outcome
 import retrieve
-import trouble
+from archive.schema import ArchiveError
+from cli import download_command, exits
+from cli.exits import DISK_FULL, DONE, FAILED, INTERRUPTED, LOGIN_NEEDED, NO_DATA, USAGE
+from cli.terminal import InputEnded
 from grid import Provenance
-from outcome import DISK_FULL, DONE, FAILED, INTERRUPTED, LOGIN_NEEDED, NO_DATA, USAGE
-from schema import ArchiveError
+from images import figure
+from jobs import journal, trouble
 from store import Archive
-from terminal import InputEnded
 from tests.conftest import ROOT
 
 BOX = "3.73,51.21,3.79,51.23"  # parts of two tiles of 0.04 x 0.04 degrees
@@ -324,7 +322,7 @@ def test_west_of_east_is_across_180_degrees(folder, answer, capsys):
 
 def test_a_whole_continent_is_planned_quickly_and_asked_about(folder, answer, monkeypatch, capsys):
     monkeypatch.setattr(download, "CHUNK_SIZE", [1, 0.5])
-    monkeypatch.setattr(ordering, "require_free_disk", lambda *_: None)  # it takes 844 GB
+    monkeypatch.setattr(download_command, "require_free_disk", lambda *_: None)  # it takes 844 GB
     answer("n")
     began = time.perf_counter()
     flags = ["--bbox", "-10,35,30,60", "--start", "2026-01-01", "--end", "2026-01-10"]
@@ -416,7 +414,7 @@ def test_that_loops_are_compiled_is_said_once(folder, answer, monkeypatch, capsy
         raise KeyboardInterrupt
 
     monkeypatch.setattr(healpix._announcement, "said", False)
-    monkeypatch.setattr("commands.existing_archive", compiles)
+    monkeypatch.setattr("cli.commands.existing_archive", compiles)
     assert main.main(["list"]) == INTERRUPTED
     assert capsys.readouterr().err.count("Compiling the loops for this computer") == 1
 
@@ -428,7 +426,7 @@ def test_a_bug_is_said_to_be_one_and_its_traceback_goes_to_a_file(
     folder, answer, monkeypatch, capsys
 ):
     monkeypatch.setattr("platformdirs.user_log_path", lambda *_, **__: folder / "logs")
-    monkeypatch.setattr("commands.existing_archive", lambda _: json.loads("{"))
+    monkeypatch.setattr("cli.commands.existing_archive", lambda _: json.loads("{"))
     assert main.main(["list"]) == FAILED
     said = capsys.readouterr().err
     [log] = (folder / "logs").iterdir()
@@ -459,14 +457,14 @@ def test_a_bug_is_said_to_be_one_and_its_traceback_goes_to_a_file(
     ids=lambda value: type(value).__name__,
 )
 def test_each_kind_of_error_has_its_exit_code(error, code):
-    assert outcome.exit_code(error) == code
+    assert exits.exit_code(error) == code
 
 
 def test_a_full_disk_is_exit_code_5(folder, answer, sandbox, monkeypatch, capsys):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("commit.Disk.put", full)
+    monkeypatch.setattr("archive.folder_writer.Disk.put", full)
     assert order(sandbox) == DISK_FULL
     said = capsys.readouterr()
     assert "not finished" in said.out

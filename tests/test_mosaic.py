@@ -13,12 +13,12 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import mosaic
 import retrieve as room
 from convert import Frame, cells_to_grid, tile_runs
 from grid import BBox, Chunk, Tile, tiles_covering
 from healpix import ids_to_runs, runs_to_ids
-from mosaic import merge
+from images import blocks
+from images.blocks import merge
 from retrieve import NoData, retrieve, select, spacing
 from store import Archive
 from tests.sphere import grown
@@ -109,7 +109,7 @@ def test_a_coarse_pixel_is_the_mean_of_its_cells_by_their_counts(tmp_path, box, 
     archive = filled(tmp_path / "a.zarr", grown(box, 0.2), size=size)
     grid = retrieve(archive, box, DAY, dlat=dlat, dlon=dlon)
     assert grid.attrs["method"] == "mean"
-    cube = mosaic.Cube((), (), ("VV",), Frame(box, dlat, dlon), NSIDE, "")
+    cube = blocks.Cube((), (), ("VV",), Frame(box, dlat, dlon), NSIDE, "")
     wanted = cube.level(slice(0, grid.sizes["lat"]))
     level = min(has for has in archive.views()[0].levels(archive.chunks()[0]) if has >= wanted)
     for band in ("VV", "VH"):
@@ -133,11 +133,11 @@ def test_a_pixel_without_a_centre_shows_the_cell_around_its_own(rhine):
 
 @given(st.floats(0.015, 20))
 def test_cells_are_at_most_half_a_pixel_wide_and_no_smaller_than_they_need_be(dlat):
-    cube = mosaic.Cube((), (), ("VV",), Frame(BBox(-1, -1, 1, 1), dlat, dlat), NSIDE, "")
+    cube = blocks.Cube((), (), ("VV",), Frame(BBox(-1, -1, 1, 1), dlat, dlat), NSIDE, "")
     level = cube.level(slice(0, 1))
     if level < 12:
-        assert mosaic.cell_width(1 << level) <= dlat / 2
-    assert level == 0 or mosaic.cell_width(1 << (level - 1)) > dlat / 2 * math.cos(dlat)
+        assert blocks.cell_width(1 << level) <= dlat / 2
+    assert level == 0 or blocks.cell_width(1 << (level - 1)) > dlat / 2 * math.cos(dlat)
 
 
 def test_a_fine_grid_is_not_averaged_and_a_long_pixel_is(rhine):
@@ -277,21 +277,21 @@ def test_as_of_a_day_each_tile_has_its_newest_record(year):
 @pytest.fixture
 def blocks_read(monkeypatch):
     """The blocks that are read: time, rows, columns."""
-    read = mosaic.Cube.read
+    read = blocks.Cube.read
     found: list[tuple[object, ...]] = []
 
     def noted(cube, *where):
         found.append(where)
         return read(cube, *where)
 
-    monkeypatch.setattr(mosaic.Cube, "read", noted)
+    monkeypatch.setattr(blocks.Cube, "read", noted)
     return found
 
 
 def test_opening_reads_no_pixel_and_computing_only_the_blocks_it_needs(
     rhine, blocks_read, monkeypatch
 ):
-    monkeypatch.setattr(mosaic, "BLOCK", 64)
+    monkeypatch.setattr(blocks, "BLOCK", 64)
     cube = room.open(rhine, BOX, DAY, dlat=0.01, dlon=0.016)
     assert blocks_read == []
     cube["VV"][0, :10, :10].compute(scheduler="sync")
@@ -304,7 +304,7 @@ def test_both_bands_of_a_block_are_read_once(rhine, blocks_read):
 
 
 def test_threads_or_none_give_the_same(rhine, monkeypatch):
-    monkeypatch.setattr(mosaic, "BLOCK", 32)
+    monkeypatch.setattr(blocks, "BLOCK", 32)
     cube = room.open(rhine, BOX, DAY, dlat=0.01, dlon=0.016)
     with dask.config.set(scheduler="sync"):
         alone = cube.compute()

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import download
-import remote
 from grid import BBox, Chunk, Provenance, Tile
-from journal import DATABASE, State
+from jobs import remote
+from jobs.journal import DATABASE, State
 from sandbox import elevation, errors, graph, orbit
 from store import Archive
 from tests.downloading import LABEL, QUICK, connect, folder_of, into, journal_of

@@ -12,11 +12,11 @@ import xarray as xr
 import zarr
 
 import healpix
-import pack
-import schema
 import store
+from archive import schema
+from archive.record import packed
+from archive.storage import Bucket
 from grid import BBox, Chunk, Tile
-from storage import Bucket
 from store import Archive, ArchiveError
 from tests.sphere import tile_at
 from tests.test_store import CHUNK, DAY, ORIGIN, TILE, cells_of, days, tree
@@ -274,7 +274,7 @@ def test_shards_are_those_that_zarr_python_writes(tmp_path, monkeypatch, keep_bi
     assert group is not None
     for name in group.cell_arrays:
         values = zarr.open_group(archive.path / TILE.name, mode="r")[name][0]  # type: ignore[index]
-        files = pack.packed(group, name, 0, values)
+        files = packed(group, name, 0, values)
         there = archive.path / group.shard(name, 0)
         wanted = {group.shard(name, 0): there.read_bytes()} if there.exists() else {}
         assert {key: bytes(data) for key, data in files.items()} == wanted

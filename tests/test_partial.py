@@ -12,13 +12,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-import commands
 import download
 import main
-import ordering
+from cli import commands, download_command
+from cli.exits import DONE, FAILED
 from grid import BBox
-from journal import State
-from outcome import DONE, FAILED
+from jobs.journal import State
 from store import Archive
 from tests.downloading import connect, folder_of, journal_of
 
@@ -147,7 +146,7 @@ def test_a_retry_that_was_interrupted_after_the_start_is_finished_without_the_fl
     assert order(own) == DONE
     own.clear_faults()
     covers = download.images(BBox.parse(BOX), DATE, DATE, f"{own.url}/stac", download.CHUNK_SIZE)
-    retry = ordering.partial_records(archive, archive.records())
+    retry = download_command.partial_records(archive, archive.records())
     plan = download.plan(
         BBox.parse(BOX), DATE, DATE, None, archive.has, journal_of(archive), own.url,
         chunk_size=download.CHUNK_SIZE, covers=covers, asked="", retry=retry,

@@ -14,8 +14,9 @@ import time
 import pytest
 
 import download
-import remote
-from journal import State
+from jobs import remote
+from jobs.journal import State
+from jobs.trouble import Kind, Trouble
 from store import Archive
 from tests.downloading import (
     LABEL,
@@ -26,7 +27,6 @@ from tests.downloading import (
     plan,
     run,
 )
-from trouble import Kind, Trouble
 
 PATIENT = dataclasses.replace(QUICK, empty_wait=3.0, log_wait=3.0, start_lag=5.0)
 PROMISE = json.dumps({"covered": 0.83, "relative_orbits": [15], "platforms": [], "acquired": []})

@@ -9,10 +9,10 @@ import time
 import pytest
 from rich.console import Console
 
-import progress
+from cli import progress
+from cli.progress import DownloadProgress, Quiet, print_table, working
 from download import Estimate, Event
 from grid import Chunk
-from progress import DownloadProgress, Quiet, print_table, working
 from tests.sphere import tile_at
 from tests.test_terminal import check_screen
 

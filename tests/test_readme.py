@@ -13,7 +13,7 @@ import click
 import pytest
 
 import main
-import outcome
+from cli import exits
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -115,10 +115,10 @@ def test_the_list_of_all_constants_is_fresh():
 def test_the_exit_codes_are_those_of_the_help_text():
     text = " ".join((main.cli.help or "").split())
     for words, code in (
-        ("0 done", outcome.DONE), ("1 some chunks failed", outcome.FAILED),
-        ("2 bad input", outcome.USAGE), ("3 no data", outcome.NO_DATA),
-        ("4 login needed", outcome.LOGIN_NEEDED), ("5 disk full", outcome.DISK_FULL),
-        ("130 interrupted", outcome.INTERRUPTED),
+        ("0 done", exits.DONE), ("1 some chunks failed", exits.FAILED),
+        ("2 bad input", exits.USAGE), ("3 no data", exits.NO_DATA),
+        ("4 login needed", exits.LOGIN_NEEDED), ("5 disk full", exits.DISK_FULL),
+        ("130 interrupted", exits.INTERRUPTED),
     ):  # fmt: skip
         assert words.startswith(f"{code} ")
         assert words in text

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyproj import CRS, Transformer
 
-import mosaic
 import retrieve as room
-import schema
+from archive import schema
 from convert import raster_to_cells, tile_runs
 from grid import BBox, Chunk, Provenance, Tile, tiles_covering, wrap
 from healpix import ids_to_runs, runs_to_ids
+from images import blocks
 from retrieve import NoData, days, export, merge, padded, plot, retrieve, select
 from store import Archive
 from tests.sphere import cells_at, centres_of, grown, tile_at
@@ -205,10 +205,10 @@ def test_across_180_degrees_longitude_goes_on_and_so_do_the_cells(tmp_path):
 def test_blocks_make_the_grid_that_is_made_at_once(rhine, monkeypatch, step, method):
     box = BBox(6.93, 50.41, 7.06, 50.56)
     options = {"dlat": step, "dlon": 1.6 * step, "method": method}
-    monkeypatch.setattr(mosaic, "BLOCK", 4096)
+    monkeypatch.setattr(blocks, "BLOCK", 4096)
     whole = retrieve(rhine, box, DAY, **options)
     assert len(room.open(rhine, box, DAY, **options)["VV"].data.chunks[1]) == 1
-    monkeypatch.setattr(mosaic, "BLOCK", 17)
+    monkeypatch.setattr(blocks, "BLOCK", 17)
     parts = room.open(rhine, box, DAY, **options)
     assert len(parts["VV"].data.chunks[1]) > 3
     xr.testing.assert_equal(parts.isel(time=0).drop_vars("orbit").compute(), whole)

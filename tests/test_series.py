@@ -15,12 +15,10 @@ import xarray as xr
 from compliance_checker.runner import CheckSuite, ComplianceChecker
 from PIL import GifImagePlugin, Image
 
-import export
-import figure
-import series
-from export import save_line
+from images import export, figure, series
+from images.export import save_line
+from images.series import animate, plot, plot_line, statistics
 from retrieve import ORBIT_FLAGS
-from series import animate, plot, plot_line, statistics
 from tests.test_export import grid
 
 FIRST = np.datetime64("2026-01-20", "s")

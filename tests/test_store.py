@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import healpix
-import schema
 import store
+from archive import schema
+from archive.storage import Folder
 from grid import BBox, Chunk, Provenance, Tile
-from storage import Folder
 from store import Archive, ArchiveError, NoRecordError
 from tests.sphere import centres_of, tile_at
 

@@ -29,12 +29,11 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import commit
-import schema
-from commit import Disk
-from files import is_disk_full, reason
+from archive import folder_writer, schema
+from archive.folder_writer import Disk
+from archive.schema import LOCK
 from grid import Chunk
-from schema import LOCK
+from shared.files import is_disk_full, reason
 from store import Archive, ArchiveError, NoRecordError
 from tests.sphere import tile_at
 from tests.test_store import CHUNK, ORIGIN, TILE, cells_of, days, tree
@@ -42,7 +41,7 @@ from tests.test_store import CHUNK, ORIGIN, TILE, cells_of, days, tree
 ROOT = Path(__file__).parent.parent
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 ROWS = {f"{TILE.name}/{name}/c/0" for name in ("time", "orbit", "provenance")}
-NEXT = f"{TILE.name}/{commit.NEXT_SLOT}"
+NEXT = f"{TILE.name}/{folder_writer.NEXT_SLOT}"
 OLD, NEW = 2, 3  # records before, and which day comes next
 
 
@@ -265,7 +264,7 @@ def test_the_last_record_takes_its_tile_along(tmp_path):
 def test_a_tile_that_comes_again_is_no_trap_for_readers_of_the_old_one(
     tmp_path, damaged, monkeypatch
 ):
-    monkeypatch.setattr("schema.ROWS", 2)
+    monkeypatch.setattr("archive.schema.ROWS", 2)
     archive = begin(tmp_path / "a", 3)
     with xr.open_zarr(tmp_path / "a" / TILE.name) as early:
         early.time.load()
@@ -498,7 +497,7 @@ def rotten(tmp_path_factory):
     """An archive of two tiles and two days, with three inner chunks a shard; its files."""
     path = tmp_path_factory.mktemp("rot") / "a"
     with pytest.MonkeyPatch.context() as small:
-        small.setattr("schema.INNER", 2048)
+        small.setattr("archive.schema.INNER", 2048)
         small.setattr("store.PIX_MAX", 8192)
         archive = Archive(path)
         for tile in (TILE, tile_at(7.021, 50.001, (0.02, 0.02))):
@@ -780,4 +779,4 @@ def test_each_put_is_synced_before_the_next(tmp_path, monkeypatch):
     disk = Disk(tmp_path)
     disk.put("a/b/c", b"x")
     assert done == ["sync"] * 4  # a in its parent, b in a, the bytes of c, c in b
-    assert commit.PATIENCE > 1
+    assert folder_writer.PATIENCE > 1

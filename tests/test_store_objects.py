@@ -26,11 +26,10 @@ import pytest
 import xarray as xr
 import zarr.storage
 
-import objects
 import retrieve
-import storage
+from archive import bucket_writer, storage
+from archive.storage import Bucket
 from grid import BBox, Chunk
-from storage import Bucket
 from store import Archive, ArchiveError, NoRecordError
 from tests.conftest import ROOT
 from tests.object_store import BUCKET, ENVIRONMENT, ObjectStore, serving
@@ -196,12 +195,12 @@ def test_a_damaged_tile_is_removed_and_comes_again(memory):
 
 
 def test_rows_go_on_in_a_second_file(memory, monkeypatch):
-    monkeypatch.setattr("schema.ROWS", 2)
+    monkeypatch.setattr("archive.schema.ROWS", 2)
     archive = begin(memory, 3)
     files = archive._files
     assert isinstance(files, Bucket)
     for slot in (3, 4, 5):  # of killed writers; more than a file of rows is theirs
-        files.put(f"{TILE.name}/{objects.CLAIMS}/{slot}", b"dead")
+        files.put(f"{TILE.name}/{bucket_writer.CLAIMS}/{slot}", b"dead")
     archive.write(days(4)[3], cells_of(seed=3), ORIGIN)
     assert_whole(memory, days(4), [0, 1, 2, 3])
     assert len(archive.views()[0]._group.times) == 7
@@ -260,7 +259,7 @@ def at_change(monkeypatch):
     monkeypatch.setattr(Bucket, "put_all", put_all)
     for name in ("put", "put_if", "discard"):
         wrap(name)
-    monkeypatch.setattr(objects, "_pause", lambda turn: None)
+    monkeypatch.setattr(bucket_writer, "_pause", lambda turn: None)
     return state
 
 
@@ -385,9 +384,9 @@ def test_what_a_killed_writer_left_is_swept_a_day_later(at_change, monkeypatch):
         assert isinstance(files, Bucket)
         before = {key for key in files.below(TILE.name) if "/c/2/0" in key}
         with monkeypatch.context() as later:
-            later.setattr(objects, "STALE", dt.timedelta(seconds=-1))
+            later.setattr(bucket_writer, "STALE", dt.timedelta(seconds=-1))
             archive.write(days(5)[4], cells_of(seed=4), ORIGIN)
-        assert not [key for key in files.below(TILE.name) if objects.CLAIMS in key]
+        assert not [key for key in files.below(TILE.name) if bucket_writer.CLAIMS in key]
         live = set(archive.views()[0]._slots.values())
         shards = [key.split("/VV/c/")[1] for key in files.below(TILE.name) if "/VV/c/" in key]
         there = {int(shard.partition("/")[0]) for shard in shards}
@@ -398,7 +397,7 @@ def test_what_a_killed_writer_left_is_swept_a_day_later(at_change, monkeypatch):
 
 def test_a_writer_that_took_half_a_day_gives_up(memory, monkeypatch):
     archive = begin(memory)
-    monkeypatch.setattr(objects, "GIVE_UP", -1)
+    monkeypatch.setattr(bucket_writer, "GIVE_UP", -1)
     with pytest.raises(TimeoutError, match="writing took more than"):
         archive.write(days(3)[2], cells_of(seed=2))
     assert_whole(memory, days(2), [0, 1])

@@ -18,8 +18,8 @@ import xarray as xr
 import zarr
 
 import healpix
+from archive.schema import ArchiveError
 from grid import BBox, Chunk
-from schema import ArchiveError
 from store import Archive
 from tests.sphere import centres_of, tile_at
 from tests.test_store import CHUNK, DAY, ORIGIN, TILE, cells_of, days

@@ -19,16 +19,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import asking
 import convert
-import figure
-import login
 import main
-import terminal
+from cli import questions, terminal
+from cli.exits import DONE, FAILED, INTERRUPTED, USAGE
 from grid import BBox, Chunk, Provenance, tiles_covering
 from healpix import runs_to_ids
-from journal import Journal, Request
-from outcome import DONE, FAILED, INTERRUPTED, USAGE
+from images import figure
+from jobs import login
+from jobs.journal import Journal, Request
 from store import Archive
 from tests.conftest import ROOT
 
@@ -189,9 +188,9 @@ each_question = pytest.mark.parametrize("question", QUESTIONS, ids=IDS)
 def typed(folder, monkeypatch):
     """Start `main.py` on a pseudo-terminal, in the folder of archives."""
     terminals = pytest.importorskip("tests.terminals", reason="needs a pseudo-terminal")
-    settings = {"convert.NSIDE": NSIDE, "login.CONNECT_TRIES": 1, "figure.DPI": 40}
-    settings["catalogue.TRYS"] = 0
-    settings["progress.PATIENCE"] = 60
+    settings = {"convert.NSIDE": NSIDE, "jobs.login.CONNECT_TRIES": 1, "images.figure.DPI": 40}
+    settings["jobs.catalogue.TRYS"] = 0
+    settings["cli.progress.PATIENCE"] = 60
     environ = dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND"), "")
 
     def start(question, columns=200, rows=200, more=()):
@@ -345,7 +344,9 @@ def check_screen(name, shown):
 # --- windows of every size --------------------------------------------------------------
 
 WINDOWS = [(0, 0), (1, 1), (2, 2), (19, 19), (80, 0)]
-BUG = {"figure.NARROWEST_RANGE": None}  # nobody can: it stands for an error that nobody raised
+BUG = {
+    "images.figure.NARROWEST_RANGE": None
+}  # nobody can: it stands for an error that nobody raised
 COMMANDS: dict[str, Any] = {
     **SESSIONS,
     "help": (["retrieve", "--help"], [], DONE),
@@ -362,7 +363,7 @@ COMMANDS: dict[str, Any] = {
 def test_every_command_ends_as_it_should_in_a_window_of_any_size(typed, name, window):
     arguments, answers, code, *settings = COMMANDS[name]
     question = Question("", "", [], "", "", "", "", "", arguments)
-    with typed(question, *window, {"progress.PATIENCE": 0, **dict(*settings)}) as running:
+    with typed(question, *window, {"cli.progress.PATIENCE": 0, **dict(*settings)}) as running:
         running.answer(*answers)
         assert running.end() == code, running.shown
     assert "Traceback" not in running.shown
@@ -437,12 +438,12 @@ def test_a_share_that_is_not_whole_is_never_said_to_be(share, words):
 
 def test_a_period_holds_only_days_that_can_have_images():
     today = dt.datetime.now(dt.UTC).date()
-    assert asking.period("2016-02") == (dt.date(2016, 2, 1), dt.date(2016, 2, 29))
-    assert asking.period("2014") == (dt.date(2014, 10, 3), dt.date(2014, 12, 31))
-    assert asking.period(f"2026-01-20/{today.year + 1}") == (DAY, today)
+    assert questions.period("2016-02") == (dt.date(2016, 2, 1), dt.date(2016, 2, 29))
+    assert questions.period("2014") == (dt.date(2014, 10, 3), dt.date(2014, 12, 31))
+    assert questions.period(f"2026-01-20/{today.year + 1}") == (DAY, today)
     for text in ("2014-10-02", "2013", f"{today.year + 1}", "2023-02-29", "2026-1-2", ""):
         with pytest.raises(ValueError, match=r"\S"):
-            asking.period(text)
+            questions.period(text)
 
 
 @pytest.mark.parametrize(
@@ -454,7 +455,7 @@ def test_a_period_holds_only_days_that_can_have_images():
     ],
 )  # fmt: skip
 def test_names_of_files_may_hold_blanks(text, names):
-    assert list(asking.file_names(text)) == names
+    assert list(questions.file_names(text)) == names
 
 
 @pytest.mark.parametrize(
@@ -463,13 +464,13 @@ def test_names_of_files_may_hold_blanks(text, names):
      ("openeo.example.org", "https://openeo.example.org"), ("http://127.0.0.1:8080", None)],
 )  # fmt: skip
 def test_a_back_end_is_a_name_or_a_safe_address(text, name):
-    assert asking.back_end(text) == (name or text)
+    assert questions.back_end(text) == (name or text)
 
 
 @pytest.mark.parametrize("text", ["cds", "", "http://openeo.example.org", "a b.c", "ftp://x.org"])
 def test_what_is_no_back_end_is_refused(text):
     with pytest.raises(ValueError, match=r"\S"):
-        asking.back_end(text)
+        questions.back_end(text)
 
 
 def test_an_address_is_judged_without_the_client_of_openeo():

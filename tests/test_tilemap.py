@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from convert import tile_runs
 from grid import BBox, Chunk, tiles_covering
+from images.tile_map import coverage_map, land, unwrapped
 from store import Archive
 from tests.test_layout import off_the_paper
-from tilemap import coverage_map, land, unwrapped
 
 SIZE = (1.0, 0.5)
 NSIDE = 4096

@@ -20,10 +20,10 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import transfer
 from grid import Tile
+from jobs import transfer
+from jobs.trouble import Kind, Trouble, backoff, parse_retry_after, redact
 from tests.test_attributes import FORMS
-from trouble import Kind, Trouble, backoff, parse_retry_after, redact
 
 MAGIC = b"\x89HDF\r\n\x1a\n"  # how a netCDF-4 file begins
 FILE = MAGIC + random.Random(1).randbytes(600_000)

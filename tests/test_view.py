@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from archive.shards import Spans
+from archive.snapshot import View
+from archive.storage import Folder, Part
 from grid import BBox, Chunk
-from shards import Spans
-from storage import Folder, Part
 from store import Archive, ArchiveError, NoRecordError
 from tests.processes import context
 from tests.sphere import tile_at
 from tests.test_store import CHUNK, ORIGIN, TILE, cells_of, days
-from view import View
 
 BOX = BBox(TILE.west + 0.003, TILE.south + 0.001, TILE.west + 0.011, TILE.south + 0.018)
 
@@ -77,7 +77,12 @@ def test_what_was_read_once_is_not_read_again(archive, asked, monkeypatch):
     view = view_of(archive)
     view.read(CHUNK, BOX)
     asked.clear()
-    for name in ("healpix.box_runs", "shards.Group.texts", "shards.Group.runs", "shards._cut"):
+    for name in (
+        "healpix.box_runs",
+        "archive.shards.Group.texts",
+        "archive.shards.Group.runs",
+        "archive.shards._cut",
+    ):
         monkeypatch.setattr(name, None)  # would not even be callable
     for seed, chunk in enumerate(days(3)):
         found = view.read(chunk, BOX)

@@ -13,14 +13,13 @@ import pytest
 import xarray as xr
 from PIL import GifImagePlugin
 
-import engine
-import figure
 import main
-import mosaic
 import retrieve
+from cli.exits import DONE, FAILED, NO_DATA, USAGE
 from grid import BBox, Chunk, Tile
 from healpix import runs_to_ids
-from outcome import DONE, FAILED, NO_DATA, USAGE
+from images import blocks, figure
+from shared import compute
 from store import Archive
 from tests.test_mosaic import cells_of
 
@@ -154,7 +153,7 @@ def test_days_may_be_typed_as_a_period(archive, capsys, monkeypatch):
 
 
 def test_a_cluster_that_is_not_there_is_one_line(archive, capsys, monkeypatch):
-    monkeypatch.setattr(engine, "CONNECT_WAIT", 1)
+    monkeypatch.setattr(compute, "CONNECT_WAIT", 1)
     day = ("--day", "2026-01-20", "--output", "a.png")
     assert run(*day, "--scheduler", "tcp://127.0.0.1:9") == FAILED
     assert "There is no dask scheduler at tcp://127.0.0.1:9" in capsys.readouterr().err
@@ -232,14 +231,14 @@ def test_a_grid_beyond_memory_is_not_computed_twice_to_know_that_it_has_pixels(
     west_only, monkeypatch
 ):
     """The blocks that are read: once for the picture, once to look, and once for the file."""
-    read, found = mosaic.Cube.read, []
+    read, found = blocks.Cube.read, []
 
     def noted(cube, *where):
         found.append(cube.frame.lat.size)
         return read(cube, *where)
 
-    monkeypatch.setattr(mosaic.Cube, "read", noted)
-    monkeypatch.setattr(mosaic, "BLOCK", 32)
+    monkeypatch.setattr(blocks.Cube, "read", noted)
+    monkeypatch.setattr(blocks, "BLOCK", 32)
     monkeypatch.setattr(retrieve, "MEMORY_MAX", 1000)
     monkeypatch.setattr(retrieve, "PICTURE_MAX", 30)
     fine = ("--dlat", "0.001", "--dlon", "0.0015", "--output", "a.nc")
@@ -247,8 +246,8 @@ def test_a_grid_beyond_memory_is_not_computed_twice_to_know_that_it_has_pixels(
         main.main(["retrieve", "--bbox", "7.2,50.1,7.9,50.3", "--no-show", *UNSEEN_DAY, *fine])
         == DONE
     )
-    blocks = math.ceil(200 / 32) * math.ceil(0.7 / 0.0015 / 32)
-    assert blocks < found.count(200) <= blocks + 4
+    number = math.ceil(200 / 32) * math.ceil(0.7 / 0.0015 / 32)
+    assert number < found.count(200) <= number + 4
 
 
 def test_retrieve_says_no_data_and_a_lazy_grid_is_all_gaps(west_only):

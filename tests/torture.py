@@ -18,7 +18,7 @@ import xarray as xr
 
 import convert
 import download
-from journal import Journal
+from jobs.journal import Journal
 from store import Archive
 from tests.downloading import LABEL, QUICK, SIZE, box, connect, into, run, where_and_when
 from tests.sphere import tile_at

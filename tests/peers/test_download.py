@@ -12,9 +12,9 @@ import pytest
 import xarray as xr
 
 import download
-import login
 import main
-from outcome import DONE
+from cli.exits import DONE
+from jobs import login
 from store import Archive
 from tests.conftest import ROOT
 

@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-import account
-import login
 import main
-from outcome import DONE, LOGIN_NEEDED
+from cli import login_command
+from cli.exits import DONE, LOGIN_NEEDED
+from jobs import login
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def log_in(somebody, monkeypatch, capsys):
     """`login` with somebody there; exit code and table."""
 
     def run(back_end, *more, there=True):
-        monkeypatch.setattr(account, "somebody_is_there", lambda: there)
-        monkeypatch.setattr(account, "tell", somebody)
+        monkeypatch.setattr(login_command, "somebody_is_there", lambda: there)
+        monkeypatch.setattr(login_command, "tell", somebody)
         monkeypatch.setattr(sys, "stdin", io.StringIO(""))
         code = main.main(["login", "--backend", back_end.url, *more])
         out = capsys.readouterr().out.splitlines()[1:]

@@ -1,0 +1,361 @@
+"""What an archive and its tiles are made of: their Zarr v3 metadata.
+
+The root is a Zarr group whose attributes fix the layout for good; it is not consolidated
+and never changes.  Each tile is a group of its own, which any Zarr reader can open by
+its name, and which tells third parties what it is by CF 1.13, by the DGGS convention for
+Zarr and by the attributes that xdggs looks for.
+
+The arrays of cells are as long as the tile has cells; it is their chunks (shards), on
+disk, that are padded to ``PIX_MAX``.  So who opens a tile sees no padding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import MemoryStore
+
+from archive.overviews import STEP
+from archive.storage import Storage
+from grid import Tile
+from healpix import Runs, parent_runs
+
+FORMAT = "sentinel1-healpix archive"
+FORMAT_VERSION = 2  # to be raised when older programs could not read what is written
+INNER = 131_072  # cells in an inner chunk of a shard: the least that a box read fetches
+OVERVIEWS = (2, 4, 6)  # levels by which a record's overviews are coarser
+ROWS = 1024  # records in one chunk of the arrays that hold a value per record
+EMPTY = int(np.iinfo(np.uint64).max)  # in a shard's index: all cells have the fill value
+CLAIMS = ".claims"  # the folder, in an object store, of who orders what; see `claims`
+LOCK = ".lock"  # the file that a writer locks, in the root and in each tile
+
+
+class ArchiveError(ValueError):
+    """The archive, or what was to be written into it, is not as it must be."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What an archive is made of, fixed by its first record."""
+
+    nside: int
+    ellipsoid: str  # "sphere" or "WGS84"
+    chunk_size: tuple[float, float]  # degrees E-W, S-N
+    bands: tuple[str, ...]
+    pix_max: int  # cells that a shard is padded to
+    runs_max: int  # runs that a tile's index is padded to
+    keep_bits: int | None  # bits of the mantissa that are kept; None: all
+    version: int = FORMAT_VERSION  # before 2 there were no overviews
+
+    @property
+    def level(self) -> int:
+        """HEALPix refinement level: ``nside == 2**level``."""
+        return self.nside.bit_length() - 1
+
+    @property
+    def coarser(self) -> tuple[int, ...]:
+        """The levels of a record's overviews, finest first."""
+        return tuple(self.level - by for by in OVERVIEWS if by <= self.level)
+
+
+def read_layout(storage: Storage) -> Layout | None:
+    """The layout of the archive in this storage; None if the place is free for one."""
+    name, data = storage.name, storage.get("zarr.json")
+    if data is None:
+        try:
+            left = [entry for entry in storage.entries() if not _is_ours(entry)]
+        except NotADirectoryError:
+            raise ArchiveError(f"{name} is a file, not an archive.  Choose another path.") from None
+        if "zarr.json" in left:  # another process has made it since
+            data = storage.get("zarr.json")
+    if data is None:
+        if left:
+            raise ArchiveError(
+                f"{name} is no archive, and it is not empty: it holds {sorted(left)[0]}.  "
+                "Nothing was written.  Choose another path."
+            )
+        return None
+    try:
+        attributes = json.loads(data)["attributes"]
+        if attributes["format"] != FORMAT:
+            raise ValueError(f"its format is {attributes['format']}")
+        version = int(attributes["format_version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArchiveError(
+            f"{name} is no archive of this program, or its zarr.json is damaged ({error!r}).  "
+            "Nothing was written.  Choose another path."
+        ) from error
+    if version > FORMAT_VERSION:
+        raise ArchiveError(
+            f"The archive {name} has format version {version}; this program knows versions up "
+            f"to {FORMAT_VERSION}.  Nothing was written.  Install a newer version of the program."
+        )
+    return Layout(
+        nside=attributes["nside"],
+        ellipsoid=attributes["ellipsoid"],
+        chunk_size=(attributes["chunk_size"][0], attributes["chunk_size"][1]),
+        bands=tuple(attributes["bands"]),
+        pix_max=attributes["PIX_MAX"],
+        runs_max=attributes["RUNS_MAX"],
+        keep_bits=attributes["keep_bits"],
+        version=version,
+    )
+
+
+def root_metadata(layout: Layout) -> dict[str, Any]:
+    """The archive's ``zarr.json``.  Not consolidated: only its version can ever change."""
+    attributes = {
+        "format": FORMAT,
+        "format_version": layout.version,
+        "nside": layout.nside,
+        "level": layout.level,
+        "ordering": "nested",
+        "ellipsoid": layout.ellipsoid,
+        "chunk_size": layout.chunk_size,
+        "bands": layout.bands,
+        "PIX_MAX": layout.pix_max,
+        "RUNS_MAX": layout.runs_max,
+        "keep_bits": layout.keep_bits,
+    }
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a writer that is about to make an archive, or was killed then, may have left this."""
+    return name in (LOCK, CLAIMS, ".DS_Store") or ".partial" in name
+
+
+def exact_size(chunk_size: Iterable[float]) -> tuple[float, float]:
+    """Degrees E-W, S-N without the rounding of ``east - west``: whole tiles fill 180."""
+    dx, dy = (180.0 / round(180.0 / float(size)) for size in chunk_size)
+    return dx, dy
+
+
+def new_metadata(tile: Tile, layout: Layout, runs: Runs) -> dict[str, Any]:
+    """The ``zarr.json`` of a tile's group without records, as plain JSON.
+
+    zarr-python makes it, in memory.  It is consolidated: the group's file carries a copy
+    of each array's own metadata under its name, as zarr and xarray expect it; overviews are
+    groups in it.
+    """
+    pix_len, runs_len = int(runs[1].sum()), len(runs[0])
+    attributes = _group_attributes(tile, layout, layout.level, "cells") | {
+        "nside": layout.nside,
+        "ellipsoid": layout.ellipsoid,
+        "ordering": "nested",
+        "pix_len": pix_len,
+        "runs_len": runs_len,
+    }
+    group = zarr.create_group(MemoryStore(), attributes=attributes)
+    # A shard is whole inner chunks, whatever PIX_MAX says.
+    shard = -(-layout.pix_max // INNER) * INNER
+    full = Grid(layout.level, pix_len, INNER, shard, "cells")
+    made = [
+        *_create_cell_arrays(group, layout, full),
+        *_create_row_arrays(group),
+        *_create_index_arrays(group, layout, runs_len),
+        *_create_grid_arrays(group, layout, full),
+    ]
+    arrays = {array.basename: array.metadata.to_dict() for array in made}
+    for level in layout.coarser:
+        runs = parent_runs(*runs, STEP)
+        arrays |= _overview_metadata(group, tile, layout, level, int(runs[1].sum()))
+    metadata = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    found: dict[str, Any] = json.loads(encode_json(metadata | consolidated(arrays)))
+    return found
+
+
+def consolidated(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """What a group's metadata has beside its attributes: a copy of that of all that is in it."""
+    about = {"kind": "inline", "must_understand": False, "metadata": arrays}
+    return {"consolidated_metadata": about}
+
+
+def encode_json(metadata: Mapping[str, Any]) -> bytes:
+    """The bytes of a ``zarr.json``."""
+    return json.dumps(metadata, allow_nan=False).encode()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of a tile at one level, and how its arrays are cut."""
+
+    level: int
+    size: int  # cells
+    inner: int  # cells in an inner chunk
+    shard: int  # cells that a shard is padded to
+    dim: str  # the dimension's name; one for each level, so that all can be one DataTree
+
+
+def _overview_metadata(
+    group: zarr.Group, tile: Tile, layout: Layout, level: int, size: int
+) -> dict[str, Any]:
+    """The metadata of the group of an overview and of what is in it."""
+    inner = min(INNER, size)
+    grid = Grid(level, size, inner, -(-size // inner) * inner, f"cells_{level}")
+    attributes = _group_attributes(tile, layout, level, grid.dim)
+    within = group.create_group(str(level), attributes=attributes)
+    made = [
+        *_create_cell_arrays(within, layout, grid),
+        *_create_grid_arrays(within, layout, grid),
+    ]
+    about = within.metadata.to_dict() | consolidated({})
+    return {str(level): about} | {f"{level}/{a.basename}": a.metadata.to_dict() for a in made}
+
+
+def _create_cell_arrays(group: zarr.Group, layout: Layout, grid: Grid) -> Iterator[zarr.Array[Any]]:
+    is_full = grid.level == layout.level
+    shape: dict[str, Any] = {
+        "shape": (0, grid.size),
+        "chunks": (1, grid.inner),
+        "shards": (1, grid.shard),
+        "dimension_names": ("time", grid.dim),
+    }
+    about: dict[str, Any] = {
+        "grid_mapping": "crs",
+        "coordinates": "cell_ids orbit" if is_full else "cell_ids",
+        "units": "1",
+    }
+    # Speckle leaves half of each value's bits at random: what is left to win is quickly won.
+    # Rounded values are worth the longer look.
+    packed = (
+        _packed(cname="lz4", clevel=9, shuffle="bitshuffle")
+        if layout.keep_bits is None
+        else _packed(cname="zstd", clevel=3, shuffle="bitshuffle", blocksize=4 * grid.inner)
+    )
+    count = "count" if is_full else "n"
+    for band in layout.bands:
+        attributes = about | {
+            "long_name": f"sigma0 backscatter in {band}, linear power",
+            "standard_name": "surface_backwards_scattering_coefficient_of_radar_wave",
+            "polarization": band,
+            "cell_methods": "area: mean",
+            "ancillary_variables": count if is_full else f"{count} {band}_missing",
+        }
+        yield group.create_array(
+            band, dtype="float32", fill_value=float("nan"), compressors=packed,
+            attributes=attributes, **shape,
+        )  # fmt: skip
+    counts = {count: "number of raster pixels averaged in the cell"}
+    if not is_full:
+        counts |= {
+            f"{band}_missing": f"those of the raster pixels in n that have no value in {band}"
+            for band in layout.bands
+        }
+    for name, what in counts.items():
+        attributes = about | {"long_name": what, "standard_name": "number_of_observations"}
+        dtype = np.dtype("uint16" if is_full else "uint32")
+        blocks = grid.inner * dtype.itemsize
+        yield group.create_array(
+            name, dtype=dtype, fill_value=0,
+            compressors=_packed(cname="zstd", clevel=1, shuffle="shuffle", blocksize=blocks),
+            attributes=attributes, **shape,
+        )  # fmt: skip
+
+
+def _create_row_arrays(group: zarr.Group) -> Iterator[zarr.Array[Any]]:
+    # No value is ever the fill value, so that none of these files is ever left out.
+    rows: list[tuple[str, Any, Any, dict[str, Any]]] = [
+        ("time", "int64", -1, {
+            "long_name": "UTC day of the acquisitions; NaT: removed",
+            "standard_name": "time",
+            "units": "seconds since 1970-01-01",
+            "calendar": "proleptic_gregorian",
+            "axis": "T",
+        }),
+        ("orbit", "int8", -1, {
+            "long_name": "orbit direction",
+            "flag_values": [0, 1, 2],
+            "flag_meanings": "any ascending descending",
+        }),
+        ("provenance", str, "-", {
+            "long_name": "where the record came from, as JSON",
+        }),
+    ]  # fmt: skip
+    for name, dtype, fill, attributes in rows:
+        yield group.create_array(
+            name, shape=(0,), chunks=(ROWS,), dtype=dtype, fill_value=fill,
+            compressors=_packed(shuffle="noshuffle" if dtype is str else "bitshuffle"),
+            dimension_names=("time",), attributes=attributes,
+        )  # fmt: skip
+
+
+def _create_index_arrays(
+    group: zarr.Group, layout: Layout, runs_len: int
+) -> Iterator[zarr.Array[Any]]:
+    for name, dtype, what in (
+        ("start_ipix", "uint64", "first nested HEALPix id of a run of consecutive cells"),
+        ("run_len", "uint32", "number of cells in the run"),
+    ):
+        yield group.create_array(
+            name, shape=(runs_len,), chunks=(layout.runs_max,), dtype=dtype,
+            fill_value=int(np.iinfo(dtype).max), compressors=_packed(shuffle="bitshuffle"),
+            dimension_names=("runs",), attributes={"long_name": what},
+        )  # fmt: skip
+
+
+def _create_grid_arrays(group: zarr.Group, layout: Layout, grid: Grid) -> Iterator[zarr.Array[Any]]:
+    # xdggs wants these attributes and no standard_name.
+    attributes: dict[str, Any] = {
+        "grid_name": "healpix",
+        "level": grid.level,
+        "indexing_scheme": "nested",
+    }
+    if layout.ellipsoid == "WGS84":
+        attributes["ellipsoid"] = {
+            "name": "WGS84", "semimajor_axis": 6378137.0, "inverse_flattening": 298.257223563,
+        }  # fmt: skip
+    yield group.create_array(
+        "cell_ids", shape=(grid.size,), chunks=(grid.inner,), shards=(grid.shard,),
+        dtype="uint64", fill_value=EMPTY, compressors=_packed(shuffle="bitshuffle"),
+        dimension_names=(grid.dim,), attributes=attributes,
+    )  # fmt: skip
+    attributes = {
+        "grid_mapping_name": "healpix",
+        "refinement_level": grid.level,
+        "indexing_scheme": "nested",
+    }
+    if layout.ellipsoid == "WGS84":
+        attributes["reference_ellipsoid_name"] = "WGS 84"
+    yield group.create_array("crs", shape=(), dtype="int8", attributes=attributes)
+
+
+def _group_attributes(tile: Tile, layout: Layout, level: int, dim: str) -> dict[str, Any]:
+    """What third parties need, by CF 1.13 and the DGGS convention for Zarr."""
+    dggs: dict[str, Any] = {
+        "name": "healpix",
+        "refinement_level": level,
+        "indexing_scheme": "nested",
+        "spatial_dimension": dim,
+        "coordinate": "cell_ids",
+        "compression": "none",
+    }
+    if layout.ellipsoid == "WGS84":
+        dggs["ellipsoid"] = {
+            "name": "WGS84", "semi_major_axis": 6378137.0, "inverse_flattening": 298.257223563,
+        }  # fmt: skip
+    convention = {
+        "uuid": "7b255807-140c-42ca-97f6-7a1cfecdbc38",
+        "name": "dggs",
+        "schema_url": "https://raw.githubusercontent.com/zarr-conventions/dggs/refs/tags/v1/schema.json",
+        "spec_url": "https://github.com/zarr-conventions/dggs/blob/v1/README.md",
+        "description": "Discrete Global Grid Systems convention for zarr",
+    }
+    return {
+        "Conventions": "CF-1.13",
+        "title": f"Sentinel-1 backscatter in HEALPix cells, tile {tile.name}",
+        "zarr_conventions": [convention],
+        "dggs": dggs,
+        "tile_west": tile.west,
+        "tile_south": tile.south,
+    }
+
+
+def _packed(**blosc: Any) -> list[Any]:
+    return [BloscCodec(**blosc), Crc32cCodec()]

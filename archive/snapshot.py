@@ -1,0 +1,283 @@
+"""A tile as it was when somebody looked: for who reads much of it, here or in other processes.
+
+What a view has read once it need not read again: what is in the tile, the ids of its cells,
+where the records come from, and which cells are in the boxes that were asked for last.  Since
+the files of a record are never changed, its answers stay the same whatever others write; of a
+record that was removed in the meantime it says so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, TypeVar
+
+import numpy as np
+import xarray as xr
+
+import healpix
+from archive.overviews import STEP
+from archive.schema import ArchiveError, Layout
+from archive.shards import DamageError, Group, Spans
+from archive.storage import Storage
+from grid import BBox, Chunk, Tile
+from healpix import Runs
+
+SHARED = ("provenance", "start_ipix", "run_len")  # what reading needs besides the days
+BOXES = 64  # that a view remembers
+VIEWS = 64  # that a process remembers of those that it was sent
+
+Value = TypeVar("Value")
+
+
+class NoRecordError(ArchiveError, LookupError):
+    """The archive holds no such record."""
+
+
+class View:
+    """A tile at a moment.  Small to pickle; who gets the same one again finds it warm."""
+
+    def __init__(self, layout: Layout, group: Group, token: str = "") -> None:
+        self._layout, self._group = layout, group
+        self._token = token or uuid.uuid4().hex
+        self._slots = group.records()
+        self._texts: list[str] = []
+        self._about: dict[int, dict[str, Any]] = {}
+        self._runs: dict[int, Runs] = {}
+        self._boxes: OrderedDict[Hashable, tuple[Runs, Spans]] = OrderedDict()
+
+    @classmethod
+    def open(cls, storage: Storage, layout: Layout, tile: Tile) -> View | None:
+        """The tile as it is now; None if there is none.  Raises DamageError."""
+        group = Group.load(storage, tile, also=SHARED)
+        return None if group is None else cls(layout, group)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _remember(_views, self._token, VIEWS, lambda: self)
+        return _known, (self._token, self._layout, self._group)
+
+    @property
+    def tile(self) -> Tile:
+        """The tile."""
+        return self._group.tile
+
+    @property
+    def is_far(self) -> bool:
+        """Whether each request takes so long that reading several records at once pays."""
+        return self._group.storage.is_far
+
+    def chunks(self) -> list[Chunk]:
+        """The records, sorted by day and orbit."""
+        return list(self._slots)
+
+    def about(self, chunk: Chunk) -> dict[str, Any]:
+        """What is known of where a record came from: ``source``, and maybe ``backend``, ..."""
+        return self._about_slot(self._slot(chunk))
+
+    def levels(self, chunk: Chunk) -> tuple[int, ...]:
+        """The HEALPix levels that a record can be read at, finest first."""
+        sizes = self._about_slot(self._slot(chunk)).get("bytes", {})
+        coarser = (level for level in self._group.coarser if f"{level}/n" in sizes)
+        return (self._layout.level, *coarser)
+
+    def read(
+        self,
+        chunk: Chunk,
+        bbox: BBox | None = None,
+        level: int | None = None,
+        variables: Iterable[str] | None = None,
+    ) -> xr.Dataset:
+        """The cells of a record; with ``bbox``, those whose centre is in the half-open box.
+
+        ``level`` is one of `levels`; None: the archive's.  ``variables`` are some of the bands
+        and "count"; None: all.  Returns ``<band>(cells)`` float32 and ``count(cells)`` uint16,
+        with ``start_ipix(runs)`` uint64 and ``run_len(runs)`` uint32 spelling the cells' ids.
+
+        Of an overview ``count`` is uint32, and the cells are all those of which the tile owns
+        a part: the centre of one may lie outside of it, and then a neighbour has the rest.
+        Their values are to be merged weighted by ``count``, or by ``<band>_count`` where there
+        is one, since some pixels have no value in that band.
+
+        Raises NoRecordError if there is no such record (any more), ArchiveError if it is
+        damaged or has no such level.
+        """
+        slot = self._slot(chunk)
+        names = self._names(variables)
+        level = self._layout.level if level is None else level
+        if level not in self.levels(chunk):
+            raise ArchiveError(
+                f"{chunk}: the record in {self._group.storage.name} has no level {level}; it has "
+                f"{', '.join(map(str, self.levels(chunk)))}."
+            )
+        about = self._about_slot(slot)
+        try:
+            runs, spans = self._select(bbox, level)
+            if level == self._layout.level:
+                values = self._group.read(names, slot, spans, about)
+            else:
+                values = self._read_overview(names, slot, level, spans)
+        except DamageError as error:
+            raise self._explained(chunk, slot, error) from error
+        data: dict[str, Any] = {name: ("cells", array) for name, array in values.items()}
+        data |= {"start_ipix": ("runs", runs[0]), "run_len": ("runs", runs[1])}
+        attributes = {
+            "nside": 2**level,
+            "ellipsoid": self._layout.ellipsoid,
+            "ordering": "nested",
+            "source": str(about.get("source", "")),
+        }
+        return xr.Dataset(data, attrs=attributes)
+
+    def _read_overview(
+        self, names: tuple[str, ...], slot: int, level: int, spans: Spans
+    ) -> dict[str, Any]:
+        """These cells of an overview, by their names at full resolution."""
+        about = self._about_slot(slot)
+        partial = [n for n in names if about["bytes"].get(f"{level}/{n}_missing")]
+        wanted = {n: f"{level}/{'n' if n == 'count' else n}" for n in names}
+        wanted |= {f"{n}_count": f"{level}/{n}_missing" for n in partial}
+        if partial:
+            wanted["count"] = f"{level}/n"
+        found = self._group.read(tuple(wanted.values()), slot, spans, about)
+        values = {name: found[wanted[name]] for name in names}
+        for name in partial:
+            missing = found[wanted[f"{name}_count"]]
+            if missing.any():
+                values[f"{name}_count"] = found[wanted["count"]] - missing
+        return values
+
+    def _slot(self, chunk: Chunk) -> int:
+        slot = self._slots.get(chunk)
+        if slot is None:
+            raise NoRecordError(f"The archive {self._group.storage.name} has no record of {chunk}.")
+        return slot
+
+    def _names(self, variables: Iterable[str] | None) -> tuple[str, ...]:
+        known = (*self._layout.bands, "count")
+        if variables is None:
+            return known
+        asked = set(variables)
+        if unknown := sorted(asked - set(known)):
+            raise ArchiveError(
+                f"The archive {self._group.storage.name} has no {unknown[0]}; it has "
+                f"{', '.join(known)}."
+            )
+        return tuple(name for name in known if name in asked)
+
+    def _about_slot(self, slot: int) -> dict[str, Any]:
+        """What is known of a slot's record."""
+        if slot not in self._about:
+            self._texts = self._texts or self._group.texts()
+            self._about[slot] = json.loads(self._texts[slot] or "{}")
+        return self._about[slot]
+
+    def _select(self, bbox: BBox | None, level: int) -> tuple[Runs, Spans]:
+        """The runs of the tile that are in the box, and where in a record they are."""
+        has = self._runs_at(level)
+        if bbox is None:
+            return has, Spans.whole(int(has[1].sum()))
+        box = _cut_to(bbox, self.tile, level, self._layout)
+        return _remember(
+            self._boxes, (bbox, level), BOXES,
+            lambda: _meet(has, _box_runs(box, 2**level, self._layout.ellipsoid)),
+        )  # fmt: skip
+
+    def _runs_at(self, level: int) -> Runs:
+        """The cells that the tile has at a level."""
+        if level not in self._runs:
+            runs = self._group.runs()
+            for coarser in (self._layout.level, *self._group.coarser):
+                self._runs[coarser] = runs
+                runs = healpix.parent_runs(*runs, STEP)
+        return self._runs[level]
+
+    def _explained(self, chunk: Chunk, slot: int, error: DamageError) -> ArchiveError:
+        """What to say of a damaged record, or of one that is no longer there."""
+        now = Group.load(self._group.storage, self.tile)
+        if now is None or now.slots(chunk)[-1:] != [slot]:
+            return NoRecordError(f"{chunk}: the record was removed or replaced in the meantime.")
+        return ArchiveError(
+            f"{chunk}: the record in {self._group.storage.name} is damaged ({error}).  The other "
+            "records can be read.  Remove this one and order it again."
+        )
+
+
+_views: OrderedDict[Hashable, View] = OrderedDict()  # those that this process was sent
+
+
+def _known(token: str, layout: Layout, group: Group) -> View:
+    """The view that was pickled; the same object if it has been here before."""
+    return _remember(_views, token, VIEWS, lambda: View(layout, group, token))
+
+
+def _meet(has: Runs, wanted: Runs) -> tuple[Runs, Spans]:
+    """The cells that both have, as runs, and their places among the first."""
+    start, length = (values.astype(np.int64) for values in has)
+    box_begin, box_length = (values.astype(np.int64) for values in wanted)
+    first, end, box_end = np.cumsum(length) - length, start + length, box_begin + box_length
+    # Each run of the box meets the runs low to high - 1.
+    low = np.searchsorted(end, box_begin, "right")
+    high = np.searchsorted(start, box_end, "left")
+    pairs = np.maximum(high - low, 0)
+    box = np.repeat(np.arange(len(pairs)), pairs)
+    tile = np.arange(len(box)) - np.repeat(np.cumsum(pairs) - pairs, pairs) + low[box]
+    found = np.maximum(box_begin[box], start[tile])
+    size = np.minimum(box_end[box], end[tile]) - found
+    place = first[tile] + found - start[tile]
+    return (found.astype(np.uint64), size.astype(np.uint32)), Spans(place, size)
+
+
+def _cut_to(bbox: BBox, tile: Tile, level: int, layout: Layout) -> list[BBox]:
+    """The parts of a box that can hold centres of a tile's cells, or of their parents.
+
+    Cells of the archive's own level have their centres in the tile.  The centre of a parent
+    is less than two of its widths away from it.
+    """
+    margin = 0.0 if level == layout.level else 2 * 60 / 2**level  # a cell's width is 58.6 / nside
+    south, north = max(tile.south - margin, -90.0), min(tile.north + margin, 90.0)
+    polar = max(-south, north)
+    if margin:
+        margin = margin / math.cos(math.radians(polar)) if polar < 89 else 360.0
+    parts = []
+    for box in bbox.split():
+        low, high = max(box.south, south), min(box.north, north)
+        sides = [(box.west, box.east)]
+        if tile.size[0] + 2 * margin < 360:
+            west, east = tile.west - margin, tile.east + margin
+            sides = [
+                (max(box.west, west + turn), min(box.east, east + turn)) for turn in (-360, 0, 360)
+            ]
+        parts += [BBox(w, low, e, high) for w, e in sides if w < e and low < high]
+    return parts
+
+
+def _box_runs(boxes: list[BBox], nside: int, ellipsoid: str) -> Runs:
+    """Sorted runs of the cells in boxes that do not overlap."""
+    parts = [healpix.box_runs(box, nside, ellipsoid) for box in boxes]
+    start = np.concatenate([np.empty(0, np.uint64), *(part[0] for part in parts)])
+    length = np.concatenate([np.empty(0, np.uint32), *(part[1] for part in parts)])
+    order = np.argsort(start)
+    return start[order], length[order]
+
+
+_lock = threading.Lock()
+
+
+def _remember(
+    memory: OrderedDict[Hashable, Value], key: Hashable, limit: int, make: Callable[[], Value]
+) -> Value:
+    """What is remembered under a key, or else made; the last ``limit`` used are kept."""
+    with _lock:
+        if key in memory:
+            memory.move_to_end(key)
+            return memory[key]
+    made = make()  # by two threads at a time, at worst
+    with _lock:
+        made = memory.setdefault(key, made)
+        while len(memory) > limit:
+            memory.popitem(last=False)
+    return made

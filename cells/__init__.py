@@ -1,0 +1,1 @@
+"""From rasters to HEALPix cells, and from cells to regular grids."""

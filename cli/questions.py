@@ -1,0 +1,308 @@
+"""The questions of each command, what their answers mean, and the answers of the last time.
+
+A question is asked only if no flag has answered it, and a typed answer is read by the
+same function as the flag, so both ways give the same.  The answers of a run that went
+well are kept beside the journal of its archive, and are the defaults of the next one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.terminal import ask, choose, confirm, count, percent, tell
+from grid import FIRST_DAY, BBox, iter_tiles_covering, parse_area, parse_day, parse_days
+from jobs.address import require_safe
+
+if TYPE_CHECKING:
+    from retrieve import Coverage
+
+EXAMPLE_AREA = BBox(3.6, 51.1, 4.4, 51.4)  # the Scheldt estuary: two tiles, coast, towns, fields
+EXAMPLE_DAY = dt.date(2026, 1, 20)
+DAYS_SHOWN = 10  # days of an archive that are offered
+TILES_NAMED = 3  # tiles of an area that are named
+KM_PER_DEGREE = 111.195  # of latitude
+SUFFIXES = ("png", "nc", "tif", "gif")
+LINE_SUFFIXES = (".png", ".csv")
+
+SANDBOX = "SYNTHETIC images, made up by the built-in sandbox: no account, no network"
+CDSE = "measured images of the Copernicus Data Space: a free account is needed"
+
+Period = tuple[dt.date, dt.date]  # first and last day, both included
+
+
+# --- what an answer or a flag means ------------------------------------------------------
+
+
+def period(text: str) -> Period:
+    """A day, month, year or A/B, without the days on which there can be no image."""
+    first, last = parse_days(text)
+    today = dt.datetime.now(dt.UTC).date()
+    if last < FIRST_DAY:
+        raise ValueError(f"{last} is before the first Sentinel-1 image ({FIRST_DAY}).")
+    if first > today:
+        raise ValueError(f"{first} is in the future; today is {today} (UTC).")
+    return max(first, FIRST_DAY), min(last, today)
+
+
+def image_day(text: str) -> dt.date:
+    """A single day on which there can be an image."""
+    parse_day(text)
+    return period(text)[0]
+
+
+def spacing(text: str) -> float:
+    """Degrees, above 0: the size of a pixel."""
+    try:
+        step = float(text)
+    except ValueError:
+        step = math.nan
+    if not 0 < step < math.inf:
+        raise ValueError(f"{text!r} is no size of a pixel; write degrees, like 0.001.")
+    return step
+
+
+def band_names(text: str) -> tuple[str, ...]:
+    """Names separated by commas or blanks, in capitals, each once."""
+    names = tuple(dict.fromkeys(re.findall(r"[^,;\s]+", text.upper())))
+    if not names:
+        raise ValueError("Name at least one band, like VV,VH.")
+    return names
+
+
+def back_end(text: str) -> str:
+    """``cdse``, ``sandbox``, or the address of another openEO back end."""
+    name = text.strip()
+    if name.lower() in ("cdse", "sandbox"):
+        return name.lower()
+    if not re.search(r"://|\.|^localhost\b", name) or re.search(r"\s", name):
+        raise ValueError(f"{name!r} is neither cdse, sandbox nor an address like https://...")
+    return require_safe(name)
+
+
+def catalogue_address(text: str) -> str:
+    """The address of a STAC API."""
+    name = text.strip()
+    if not re.search(r"://", name) or re.search(r"\s", name):
+        raise ValueError(f"{name!r} is no address like https://...")
+    return require_safe(name)
+
+
+def credits_limit(text: str) -> float:
+    """A number of credits, not negative."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{text.strip()!r} is no number of credits.")
+    return number
+
+
+def job_option(text: str) -> tuple[str, object]:
+    """An option of a job and its value: a number or true and false where it is one."""
+    name, is_one, value = text.partition("=")
+    if not (is_one and name.strip() and value.strip()):
+        raise ValueError(f"{text!r} is no job option; write it like python-memory=4G.")
+    try:
+        number = json.loads(value)
+    except ValueError:
+        number = value.strip()
+    return name.strip(), number if isinstance(number, bool | int | float) else value.strip()
+
+
+def file_names(text: str) -> tuple[str, ...]:
+    """Names that end in .png, .nc, .tif or .gif, with commas or blanks between and in them."""
+    if text.strip().lower() in ("", "-", "none"):
+        return ()
+    ends = rf"(\.(?:{'|'.join(SUFFIXES)})['\"]?)(?:[,;\s]+|$)"
+    names = re.sub(ends, r"\1\n", text, flags=re.IGNORECASE).split("\n")
+    if names.pop().strip():
+        raise ValueError(f"{text.strip()!r}: a name must end in .png, .nc, .tif or .gif.")
+    return tuple(dict.fromkeys(name.strip(" '\"") for name in names))
+
+
+# --- the questions -----------------------------------------------------------------------
+
+
+def area(given: BBox | None, default: str, chunk_size: Sequence[float]) -> BBox:
+    """The box that a flag gave, in words; or ask for one until somebody says that it is right."""
+    if given is not None:
+        tell(f"  {echo_area(given, chunk_size)}")
+        return given
+    while True:
+        bbox = ask(
+            "Area", parse_area, default, ", west,south,east,north in degrees, or a GeoJSON file"
+        )
+        # Across 180 degrees is rare, west and east mixed up is not.
+        usual = not bbox.crosses_antimeridian
+        if confirm("Right?", usual, f"  {echo_area(bbox, chunk_size)}  "):
+            return bbox
+
+
+def echo_area(bbox: BBox, chunk_size: Sequence[float]) -> str:
+    """The box in words, so that swapped coordinates are noticed."""
+    width = bbox.width * KM_PER_DEGREE * math.cos(math.radians((bbox.south + bbox.north) / 2))
+    names: list[str] = []
+    number = 0
+    for number, tile in enumerate(iter_tiles_covering(bbox, chunk_size), 1):
+        if number <= TILES_NAMED:
+            names.append(tile.name)
+    more = ", ..." if number > TILES_NAMED else ""
+    across = (
+        f", across 180 degrees ({bbox.west:g} to 180 and -180 to {bbox.east:g})"
+        if bbox.crosses_antimeridian
+        else ""
+    )
+    return (
+        f"west {bbox.west:.10g}, south {bbox.south:.10g}, east {bbox.east:.10g}, "
+        f"north {bbox.north:.10g}{across}: {_km(width)} x {_km(bbox.height * KM_PER_DEGREE)} km, "
+        f"{count(number, 'tile')} ({', '.join(names)}{more})."
+    )
+
+
+def _km(length: float) -> str:
+    return f"{length:.0f}" if length >= 9.95 else f"{length:.2g}"
+
+
+def remembered_period(before: dict[str, str], otherwise: dt.date) -> Period:
+    """The days of the last time, or a single day."""
+    try:
+        return parse_day(before["start"]), parse_day(before["end"])
+    except (KeyError, ValueError):
+        return otherwise, otherwise
+
+
+def ask_period(start: Period | None, end: Period | None, before: Period) -> Period:
+    """The days, asking for what the flags did not say; a month or A/B answers both questions.
+
+    ``before``: the days of the last time.
+    """
+    asked = start is None
+    if start is None:
+        start = ask("First day", period, before[0].isoformat())
+    if end is None and start[0] == start[1]:
+        usual = before[1] if start[0] == before[0] else start[1]
+        asked, end = True, ask("Last day, included", _not_before(start[0]), usual.isoformat())
+    first, last = start[0], (end or start)[1]
+    require_order(first, last)
+    if asked and first != last:
+        tell(f"  {first} to {last}, {count((last - first).days + 1, 'day')}.")
+    return first, last
+
+
+def require_order(first: dt.date, last: dt.date) -> None:
+    """ValueError if the last day is before the first one."""
+    if first > last:
+        raise ValueError(f"The first day, {first}, is after the last day, {last}.")
+
+
+def _not_before(first: dt.date) -> Callable[[str], Period]:
+    def parse(text: str) -> Period:
+        days = period(text)
+        require_order(first, days[1])
+        return days
+
+    return parse
+
+
+def ask_back_end(default: str) -> str:
+    """Ask where the images of a new archive come from."""
+    tell("Where do the images of this new archive come from?")
+    tell(f"  1  sandbox: {SANDBOX}")
+    tell(f"  2  cdse: {CDSE}")
+    keys = {"1": "sandbox", "2": "cdse"}
+
+    def parse(text: str) -> str:
+        return back_end(keys.get(text.strip(), text))
+
+    shown = next((key for key, name in keys.items() if name == default), default)
+    return ask("Back end", parse, shown, ", 1, 2 or the address of another one")
+
+
+def ask_days(found: Sequence[Coverage], box: str) -> Period:
+    """Offer the days that an archive has of a box, newest first; one, a month or A/B."""
+    tell("  The archive has, with the share of the box:")
+    for cover in found[:DAYS_SHOWN]:
+        orbit = "" if cover.orbit == "any" else f" {cover.orbit}"
+        share = "?" if cover.share is None else percent(cover.share)
+        tell(f"  {cover.day} {share:>5}{orbit}")
+    if len(found) > DAYS_SHOWN:
+        tell(f"  and {len(found) - DAYS_SHOWN} more, back to {found[-1].day}")
+    there = {cover.day for cover in found}
+
+    def parse(text: str) -> Period:
+        first, last = period(text)
+        if not any(first <= day <= last for day in there):
+            when = f"on {first}" if first == last else f"from {first} to {last}"
+            raise ValueError(f"The archive has nothing of {box} {when}.")
+        return first, last
+
+    return ask("Day", parse, found[0].day.isoformat(), " or days A/B" if len(there) > 1 else "")
+
+
+def ask_orbit(orbits: Sequence[str]) -> str:
+    """Ask which of the orbits that an archive has apart."""
+    options = {str(number): orbit for number, orbit in enumerate((*orbits, "any"), 1)}
+    return options[choose("Passes of which orbit?", options, "1")]
+
+
+def ask_bands(there: Sequence[str]) -> tuple[str, ...]:
+    """Ask which of the bands there are."""
+    return ask("Bands", lambda text: require_bands(band_names(text), there), ",".join(there))
+
+
+def require_bands(bands: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
+    """The bands; ValueError for one that is not there."""
+    missing = [band for band in bands if band not in there]
+    if missing:
+        raise ValueError(f"The archive has {', '.join(there)}, but not {', '.join(missing)}.")
+    return tuple(bands)
+
+
+def ask_files(default: str, overwrite: bool) -> dict[str, bool]:
+    """Ask for the files to write until none is in the way: their names, and whether to replace."""
+    while True:
+        names = ask("Files", _writable, default, " to write (.png, .nc, .tif), or none")
+        agreed = may_replace(names, overwrite, interactive=True)
+        if agreed is not None:
+            return agreed
+
+
+def may_replace(names: Iterable[str], overwrite: bool, interactive: bool) -> dict[str, bool] | None:
+    """Which of the files will replace one; None if somebody does not want that.
+
+    Nobody is asked if ``overwrite`` is True.  Raises FileExistsError where nobody is there to ask.
+    """
+    there = {name: Path(name).exists() for name in names}
+    for name, exists in there.items():
+        if exists and not overwrite and not interactive:
+            raise FileExistsError(
+                f"{name} exists already.  Nothing was done.  Name another file, or say --overwrite."
+            )
+        if exists and not overwrite and not confirm("Replace it?", False, f"{name} exists.  "):
+            return None
+    return there
+
+
+def _writable(text: str) -> tuple[str, ...]:
+    names = file_names(text)
+    try:
+        require_targets(names)
+    except OSError as error:
+        raise ValueError(str(error)) from None
+    return names
+
+
+def require_targets(names: Iterable[str], suffixes: tuple[str, ...] | None = None) -> None:
+    """Refuse, as `export.checked_target` does, what no file can be written to."""
+    from images.export import SUFFIXES as ALL
+    from images.export import checked_target
+
+    for name in names:
+        checked_target(name, True, suffixes or ALL)

@@ -1,0 +1,321 @@
+"""The command that retrieves: ask for a box and days, show them, write them to files."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli import questions
+from cli.exits import DONE
+from cli.questions import EXAMPLE_AREA, Period
+from cli.terminal import count, somebody_is_there, tell
+from cli.workspace import downloads_folder, existing_archive, remember, remembered
+from grid import BBox
+from shared import judge
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from store import Archive
+
+
+PICTURES = (".png", ".gif")  # are drawn of a coarser grid where that is enough
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be retrieved; None is to be asked for, or has a default."""
+
+    bbox: BBox | None = None
+    days: Period | None = None
+    as_of: int | None = None
+    bands: Sequence[str] | None = None
+    orbit: str | None = None
+    dlat: float | None = None
+    dlon: float | None = None
+    method: str = "nearest"
+    targets: dict[str, bool] = field(default_factory=dict)  # file, and whether to replace it
+    lines: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def is_series(self) -> bool:
+        """Whether several days are wanted, each by itself."""
+        return self.days is not None and self.days[0] != self.days[1]
+
+
+def run_retrieve(
+    archive_path: str,
+    bbox: BBox | None = None,
+    day: dt.date | None = None,
+    start: Period | None = None,
+    end: Period | None = None,
+    as_of: int | None = None,
+    bands: Sequence[str] | None = None,
+    orbit: str | None = None,
+    dlat: float | None = None,
+    dlon: float | None = None,
+    method: str = "nearest",
+    outputs: Sequence[str] = (),
+    lines: Sequence[str] = (),
+    overwrite: bool = False,
+    no_show: bool = False,
+    scheduler: str | None = None,
+) -> int:
+    """Ask for what is missing, then select, regrid, plot and export."""
+    from shared import compute
+
+    judge_constants()
+    days = named_days(day, start, end, as_of)
+    interactive = bbox is None or days is None
+    questions.require_targets(outputs)
+    questions.require_targets(lines, questions.LINE_SUFFIXES)
+    if no_show and not interactive and not outputs and not lines:
+        raise ValueError("Nothing to do: with --no-show, name a file with --output.")
+    archive = existing_archive(archive_path)
+    folder = downloads_folder(archive_path)
+    layout = archive.layout
+    assert layout is not None
+    questions.require_bands(bands or (), layout.bands)
+    usual = remembered(folder).get("bbox") or first_box(archive)
+    bbox = questions.area(bbox, usual, layout.chunk_size)
+    if days is None:
+        days, orbit = ask_days_and_orbit(archive, bbox, orbit)
+    wish = Wish(bbox, days, as_of, bands, orbit, dlat, dlon, method)
+    require_sense(wish, outputs, lines)
+    if interactive and bands is None:
+        wish = dataclasses.replace(wish, bands=questions.ask_bands(layout.bands))
+    asks = interactive or somebody_is_there()
+    targets: dict[str, bool] | None
+    if interactive and not outputs:
+        targets = questions.ask_files(usual_name(days, bbox), overwrite)
+    else:
+        targets = questions.may_replace(outputs, overwrite, asks)
+    agreed = None if targets is None else questions.may_replace(lines, overwrite, asks)
+    if targets is None or agreed is None:
+        tell("Nothing was written.")
+        return DONE
+    with compute.cluster(scheduler):
+        read_and_show(
+            archive, dataclasses.replace(wish, targets=targets, lines=agreed), not no_show
+        )
+    remember(folder, bbox=bbox)
+    return DONE
+
+
+def judge_constants() -> None:
+    """ValueError names the constant of a retrieval that cannot be."""
+    import convert
+    import retrieve
+    from images import figure
+
+    convert.settings()
+    retrieve.settings()
+    judge.whole("DPI in images/figure.py", figure.DPI, 10, 2400)
+    judge.rising("PERCENTILES in images/figure.py", figure.PERCENTILES, 0, 100)
+
+
+def named_days(
+    day: dt.date | None, start: Period | None, end: Period | None, as_of: int | None
+) -> Period | None:
+    """First and last day that the flags name; ValueError if they contradict each other."""
+    if day is not None and (start or end):
+        raise ValueError("Name one --day, or --start and --end, not both.")
+    if as_of is not None and day is None:
+        raise ValueError("--as-of needs the --day that it counts back from.")
+    if end is not None and start is None:
+        raise ValueError("--end needs a --start.")
+    if day is not None:
+        return day, day
+    if start is None:
+        return None
+    questions.require_order(start[0], (end or start)[1])
+    return start[0], (end or start)[1]
+
+
+def require_sense(wish: Wish, outputs: Sequence[str], lines: Sequence[str]) -> None:
+    """ValueError for files that need several days when there is but one."""
+    animations = [name for name in outputs if name.lower().endswith(".gif")]
+    if not wish.is_series and (animations or lines):
+        name = [*animations, *lines][0]
+        raise ValueError(f"{name} needs several days: name them with --start and --end.")
+
+
+def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
+    """Draw the box, write it to the files, print their names, and open a window."""
+    import retrieve
+    from cli.progress import working
+    from images import export
+
+    bbox, days = wish.bbox, wish.days
+    assert bbox is not None
+    assert days is not None
+    lazy = opened(archive, wish, chosen_spacing(wish))
+    with working("reading and regridding"):
+        grid = in_memory(lazy)
+        picture = pictured(archive, wish, grid)
+        require_pixels(archive, wish, grid, picture)
+        figure = retrieve.plot(picture)
+    say_what_it_is(grid, picture, wish, retrieve.plot_ranges(figure))
+    for name, replace in wish.targets.items():
+        with working(f"writing {Path(name).name}") as progress:
+            suffix = Path(name).suffix.lower()
+            if suffix == ".png":
+                export.save_figure(figure, name, replace)
+            else:
+                export.export(picture if suffix == ".gif" else grid, name, replace, progress)
+        click.echo(name)
+    if wish.lines:
+        with working("averaging the box"):
+            rows = retrieve.statistics(grid)
+        for name, replace in wish.lines.items():
+            export.save_line(rows, grid.attrs, name, replace)
+            click.echo(name)
+    if show and not retrieve.show(figure) and not wish.targets and not wish.lines:
+        tell("There is no display to open a window on; name a file with --output.")
+
+
+def opened(archive: Archive, wish: Wish, spacing: tuple[float, float]) -> xr.Dataset:
+    """The lazy grid of what is wished for; of a single day without a time dimension."""
+    import retrieve
+
+    assert wish.bbox is not None
+    assert wish.days is not None
+    grid = retrieve.open(
+        archive, wish.bbox, *wish.days, bands=wish.bands, dlat=spacing[0], dlon=spacing[1],
+        method=wish.method, orbit=wish.orbit, as_of=wish.as_of,
+    )  # fmt: skip
+    return grid if wish.is_series else grid.isel(time=0).drop_vars("orbit")
+
+
+def chosen_spacing(wish: Wish) -> tuple[float, float]:
+    """dlat and dlon: as asked for, else as fine as the cells if that is no huge picture."""
+    import convert
+    import retrieve
+
+    assert wish.bbox is not None
+    if wish.dlat is not None or wish.dlon is not None:
+        return wish.dlat or convert.DLAT, wish.dlon or convert.DLON
+    dlat, dlon = retrieve.spacing(wish.bbox)
+    if (dlat, dlon) != (convert.DLAT, convert.DLON):
+        tell(
+            f"  pixels of {dlat:g} x {dlon:g} degrees, so that no side has more than "
+            f"{retrieve.PICTURE_MAX}; full resolution is --dlat {convert.DLAT:g} "
+            f"--dlon {convert.DLON:g}"
+        )
+    return dlat, dlon
+
+
+def in_memory(grid: xr.Dataset) -> xr.Dataset:
+    """The grid, computed once for all that is made of it, unless it is too large for that."""
+    import retrieve
+
+    return grid.compute() if grid.nbytes <= retrieve.MEMORY_MAX else grid
+
+
+def pictured(archive: Archive, wish: Wish, grid: xr.Dataset) -> xr.Dataset:
+    """The grid to draw: the same, or a coarser one where that is enough for the picture."""
+    import retrieve
+
+    assert wish.bbox is not None
+    most = retrieve.SERIES_MAX if wish.is_series else retrieve.PICTURE_MAX
+    if max(grid.sizes["lat"], grid.sizes["lon"]) < most or not grid.chunks:
+        return grid
+    return opened(archive, wish, retrieve.spacing(wish.bbox, most=most)).compute()
+
+
+def require_pixels(archive: Archive, wish: Wish, grid: xr.Dataset, picture: xr.Dataset) -> None:
+    """NoData if nothing was seen of the box, so that nothing is written.
+
+    A grid beyond memory is looked at if it will be written, first where the picture, which is
+    coarser, has something: then a single block of it is computed once more.
+    """
+    import retrieve
+
+    assert wish.bbox is not None
+    written = any(not name.lower().endswith(PICTURES) for name in wish.targets) or wish.lines
+    looked_at = grid if written else picture
+    likely = retrieve.has_pixels(picture)
+    if looked_at is picture or (likely and retrieve.has_pixels(around_a_pixel(grid, picture))):
+        seen = likely
+    else:
+        seen = retrieve.has_pixels(looked_at)
+    if not seen:
+        raise retrieve.nothing_seen(archive, wish.bbox, grid)
+
+
+def around_a_pixel(grid: xr.Dataset, picture: xr.Dataset) -> xr.Dataset:
+    """What a grid has in a pixel of a coarser picture of it that has a value."""
+    import numpy as np
+
+    bands = [values for values in picture.data_vars.values() if values.ndim > 1]
+    place = np.argwhere(np.logical_or.reduce([values.notnull().values for values in bands]))[0]
+    where: dict[str, slice] = {}
+    for dim, index in zip(bands[0].dims, place, strict=True):
+        share = grid.sizes[dim] / picture.sizes[dim]
+        where[str(dim)] = slice(int(index * share), int((index + 1) * share) + 1)
+    return grid.isel(where)
+
+
+def unseen_days(picture: xr.Dataset) -> int:
+    """How many days of a picture have no pixel."""
+    import retrieve
+
+    days = (picture.isel(time=i) for i in range(picture.sizes["time"]))
+    return sum(not retrieve.has_pixels(day) for day in days)
+
+
+def say_what_it_is(
+    grid: xr.Dataset, picture: xr.Dataset, wish: Wish, ranges: dict[str, tuple[float, float]]
+) -> None:
+    """The range of each band, the days, what was mixed, and where the data came from."""
+    from images import figure as drawing
+
+    if wish.is_series:
+        empty = unseen_days(picture)
+        some = f", {count(empty, 'day')} without a pixel in the box" if empty else ""
+        tell(f"  {count(grid.sizes['time'], 'day')}, {grid.attrs['day']}{some}")
+    if "days_used" in grid.attrs and not wish.is_series:
+        tell(f"  of {grid.attrs['days_used'].replace(' ', ', ')}")
+    for band, (low, high) in ranges.items():
+        tell(f"  {band}: {drawing.range_words(low, high)}")
+    mixed = grid.attrs["orbit"].split("+")
+    if len(mixed) > 1:
+        how = "from day to day" if wish.is_series and wish.orbit is None else "in one image"
+        tell(f"  {' and '.join(mixed)} passes {how}: they see the ground from different sides")
+    tell(f"  {grid.attrs['source']}")
+
+
+def ask_days_and_orbit(
+    archive: Archive, bbox: BBox, orbit: str | None
+) -> tuple[Period, str | None]:
+    """Offer what the archive has of the box; NoData if that is nothing."""
+    import retrieve
+
+    found = [c for c in retrieve.days(archive, bbox) if orbit in (None, "any", c.orbit)]
+    if not found:
+        raise retrieve.NoData(
+            f"The archive {archive.name} holds nothing of {bbox}.  Get it with `download`."
+        )
+    days = questions.ask_days(found, str(bbox))
+    orbits = sorted({cover.orbit for cover in found if days[0] <= cover.day <= days[1]})
+    if orbit is None and len(orbits) > 1 and "any" not in orbits:
+        orbit = questions.ask_orbit(orbits)
+    return days, orbit
+
+
+def usual_name(days: Period, bbox: BBox) -> str:
+    """The name that is offered for the picture."""
+    when = str(days[0]) if days[0] == days[1] else f"{days[0]}_{days[1]}"
+    return f"s1_{when}_{str(bbox).replace(',', '_')}.png"
+
+
+def first_box(archive: Archive) -> str:
+    """The first tile of an archive: a box of which there is something."""
+    tiles = archive.tiles()
+    return str(tiles[0].bbox if tiles else EXAMPLE_AREA)

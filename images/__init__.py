@@ -1,0 +1,1 @@
+"""Images of an archive: which records they are made of, grids, figures, files."""

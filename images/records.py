@@ -1,0 +1,151 @@
+"""Which records of an archive make up an image.
+
+An image is a day, and of each tile the records that show it.  Passes of different
+direction see the ground from different sides, so they are mixed only where somebody asks
+for it: records of both are then averaged by their counts, and the image says so.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grid import BBox, Chunk
+
+if TYPE_CHECKING:
+    from archive.snapshot import View
+    from store import Archive
+
+DAYS_NAMED = 5  # of the days there are, when the one asked for is not there
+
+
+class NoData(LookupError):
+    """The archive holds nothing of the box on the day."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """The records that are seen together, and the day that they are shown for."""
+
+    day: dt.date
+    chunks: tuple[Chunk, ...]
+
+    @property
+    def orbit(self) -> str:
+        """The orbit of its records; where there are several, as "ascending+descending"."""
+        return "+".join(sorted({chunk.orbit for chunk in self.chunks}))
+
+
+def views_of(archive: Archive, bbox: BBox) -> list[View]:
+    """The tiles of the box that have records, as they are now."""
+    return archive.views([tile for tile in archive.tiles() if tile.bbox.intersects(bbox)])
+
+
+def on_days(
+    archive: Archive,
+    views: Sequence[View],
+    bbox: BBox,
+    start: dt.date,
+    end: dt.date,
+    orbit: str | None,
+) -> list[Image]:
+    """The images of all days from start to end, both included, that have one; ascending.
+
+    ``orbit``: "ascending" or "descending": these records alone.  "any": of each tile the
+    record of all passes, else those of both directions, mixed.  None: as "any", but
+    ValueError where both directions would get into one image.  Raises NoData if there is
+    no image.
+    """
+    there = _chunks(views)
+    days = sorted({chunk.day for chunk in there if start <= chunk.day <= end})
+    images = []
+    for day in days:
+        chosen = _chosen([chunk for chunk in there if chunk.day == day], orbit)
+        if chosen:
+            images.append(Image(day, tuple(chosen)))
+            _require_one_direction(images[-1], bbox, orbit)
+    if not images:
+        when = f"on {start}" if start == end else f"from {start} to {end}"
+        raise _no_data(archive, bbox, orbit, when, there)
+    return images
+
+
+def newest(
+    archive: Archive,
+    views: Sequence[View],
+    bbox: BBox,
+    day: dt.date,
+    days_back: int,
+    orbit: str | None,
+) -> Image:
+    """The image of each tile's newest record, not older than so many days before ``day``.
+
+    ``orbit`` as of `on_days`, but tiles may differ in direction from one another.
+    """
+    if days_back < 0:
+        raise ValueError(f"{days_back} days back: a record cannot be newer than the day asked for.")
+    first = day - dt.timedelta(days=days_back)
+    found: list[Chunk] = []
+    for view in views:
+        recent = [chunk for chunk in _chunks([view]) if first <= chunk.day <= day]
+        recent = [chunk for chunk in recent if orbit in (None, "any", chunk.orbit)]
+        last = [chunk for chunk in recent if chunk.day == max(c.day for c in recent)]
+        chosen = _chosen(last, orbit)
+        _require_one_direction(Image(day, tuple(chosen)), bbox, orbit)
+        found += chosen
+    if not found:
+        raise _no_data(archive, bbox, orbit, f"from {first} to {day}", _chunks(views))
+    return Image(day, tuple(found))
+
+
+def with_border(image: Image, views: Iterable[View]) -> Image:
+    """The image with what other tiles have that goes with it, for the pixels on its border."""
+    kinds = {(chunk.day, chunk.orbit) for chunk in image.chunks}
+    inside = {chunk.tile for chunk in image.chunks}
+    more: list[Chunk] = []
+    for view in views:
+        fits = [chunk for chunk in view.chunks() if (chunk.day, chunk.orbit) in kinds]
+        if view.tile not in inside and fits:
+            more += [chunk for chunk in fits if chunk.day == max(c.day for c in fits)]
+    return Image(image.day, (*image.chunks, *more))
+
+
+def _chunks(views: Iterable[View]) -> list[Chunk]:
+    return [chunk for view in views for chunk in view.chunks()]
+
+
+def _chosen(chunks: Sequence[Chunk], orbit: str | None) -> list[Chunk]:
+    """Of the records of one day, those that an image of this orbit is made of."""
+    if orbit not in (None, "any"):
+        return [chunk for chunk in chunks if chunk.orbit == orbit]
+    whole = {chunk.tile for chunk in chunks if chunk.orbit == "any"}
+    return [chunk for chunk in chunks if chunk.orbit == "any" or chunk.tile not in whole]
+
+
+def _require_one_direction(image: Image, bbox: BBox, orbit: str | None) -> None:
+    orbits = {chunk.orbit for chunk in image.chunks} - {"any"}
+    if orbit is None and len(orbits) > 1:
+        day = image.chunks[0].day
+        raise ValueError(
+            f"The archive has {' and '.join(sorted(orbits))} passes of {bbox} on {day}. "
+            "Say which of them you want (--orbit ascending or descending, or orbit= in Python), or "
+            "any to mix them: they see the ground from different sides."
+        )
+
+
+def _no_data(
+    archive: Archive, bbox: BBox, orbit: str | None, when: str, there: Sequence[Chunk]
+) -> NoData:
+    what = f"no record ({orbit})" if orbit not in (None, "any") else "nothing"
+    return NoData(f"The archive {archive.name} has {what} of {bbox} {when}.  {_listed(there)}")
+
+
+def _listed(chunks: Sequence[Chunk]) -> str:
+    found = sorted({(chunk.day, chunk.orbit) for chunk in chunks}, reverse=True)
+    if not found:
+        return "It has no record of this box at all; download it first."
+    names = [f"{day}" + f" ({orbit})" * (orbit != "any") for day, orbit in found[:DAYS_NAMED]]
+    more = f" and {len(found) - DAYS_NAMED} more" if len(found) > DAYS_NAMED else ""
+    return f"Of this box it has {', '.join(names)}{more}."

@@ -1,0 +1,351 @@
+"""From images over time to pictures: side by side, one after the other, or as a line.
+
+The colours of all images have one range, so that what looks brighter is brighter.  The
+numbers of a line are those of the whole box: the mean is that of the linear power, pixels
+weighted by their area, and turned into dB at the end; the spread is that of the pixels.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from images import figure as drawing
+from images.figure import Box, Image, Ranges
+from shared import compute
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PANELS = 24  # images in a figure, at most; of more, some at equal steps
+PANEL = 1.9  # inch, the longer side of an image in such a figure
+CELL = 0.7  # inch, the least room across that an image gets there: its date has to fit over it
+BAR = 1.75  # inch, from one colour bar of the key to the next
+FRAME = 6.0  # inch, the longer side of an image of the animation
+FRAME_DPI = 100  # dots per inch of the animation
+FRAME_TIME = 600  # ms that an image of the animation is shown
+LINE = (7.2, 3.6)  # inch, the least width, and the height of the figure of a line
+SPREAD = (10.0, 90.0)  # percentiles of the pixels that a line's shade reaches to
+
+Statistics = list[dict[str, Any]]
+
+
+def plot(dataset: xr.Dataset) -> Figure:
+    """Draw a grid: one image as `figure.plot` does, several side by side.
+
+    dataset: as of `figure.plot`, or with ``<band>(time, lat, lon)``.  Of more than `PANELS`
+    images some are drawn, at equal steps of their number, first and last included.
+    """
+    if "time" not in dataset.dims:
+        return drawing.plot(dataset)
+    if dataset.sizes["time"] == 1:
+        return drawing.plot(dataset.isel(time=0))
+    number = dataset.sizes["time"]
+    shown = np.unique(np.linspace(0, number - 1, min(PANELS, number)).round().astype(int))
+    return _side_by_side(dataset, shown.tolist())
+
+
+def animate(dataset: xr.Dataset, path: Path) -> None:
+    """Write the images of a grid (time, lat, lon), one after the other, as an animated GIF."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image as Picture
+
+    if dataset.sizes.get("time", 1) < 2:
+        raise ValueError("An animation needs images of two days or more.")
+    frames = []
+    for figure in frames_of(dataset):
+        canvas = FigureCanvasAgg(figure)
+        figure.set_dpi(FRAME_DPI)
+        canvas.draw()
+        frames.append(Picture.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
+    first, *rest = [frame.quantize(colors=256) for frame in frames]
+    first.save(path, save_all=True, append_images=rest, duration=FRAME_TIME, loop=0)
+
+
+def frames_of(dataset: xr.Dataset) -> Iterator[Figure]:
+    """The figures of an animation, one for each image."""
+    images = _images(dataset, range(dataset.sizes["time"]), FRAME * FRAME_DPI)
+    ranges, box = _ranges(images), drawing.grid_edges(dataset)
+    for image, time in zip(images, _days(dataset), strict=True):
+        lines = _lines(dataset, " and ".join(image), dataset.sizes["time"])
+        lines[1] = time, 9.0, "normal"
+        figure, rectangle = _canvas(box, FRAME, drawing.words_inches(lines))
+        axes = figure.add_axes(rectangle)
+        _draw(axes, image, ranges, box)
+        drawing.degree_axes(axes, *_inches(box, FRAME))
+        drawing.reach_ticks(axes)
+        _caption(figure, lines)
+        yield figure
+
+
+def statistics(dataset: xr.Dataset) -> Statistics:
+    """Of each image and band: its mean and spread in dB, and the share of the box seen.
+
+    A row has ``day``, ``orbit`` ("any", ..., where it is known), ``band``, ``mean_dB``,
+    ``low_dB`` and ``high_dB`` (the `SPREAD` of the pixels) and ``seen`` (0 to 1).  The
+    images are computed one after the other, a few at a time.
+    """
+    import dask
+
+    bands = drawing.grid_bands(dataset)
+    weights = np.cos(np.radians(dataset["lat"].values))[:, np.newaxis]
+    numbers = dask.delayed(_numbers)
+    pieces = [
+        numbers([dataset[band].isel(time=i).data for band in bands], weights)
+        for i in range(dataset.sizes["time"])
+    ]
+    meanings = dataset["orbit"].attrs["flag_meanings"].split() if "orbit" in dataset else []
+    rows: Statistics = []
+    for i, found in enumerate(compute.each(pieces, not drawing.is_lazy(dataset))):
+        orbit = meanings[int(dataset["orbit"].values[i])] if meanings else ""
+        for band, values in zip(bands, found, strict=True):
+            rows.append({"day": _days(dataset)[i], "orbit": orbit, "band": band} | values)
+    return rows
+
+
+def write_numbers(rows: Statistics, path: Path) -> None:
+    """The rows of `statistics` as CSV; dB with three digits, nothing where nothing was seen."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: _shown(value) for key, value in row.items()})
+
+
+def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
+    """Draw the rows of `statistics`: a line of means for each band, its spread as a shade."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.figure import Figure
+
+    spread = f"shade: {SPREAD[0]:g}th to {SPREAD[1]:g}th percentile of its pixels"
+    lines = [
+        (_title(attrs, "mean of the box"), 10.5, "bold"),
+        (f"{attrs.get('bbox', '')}  ({spread})", 8.0, "normal"),
+        (str(attrs.get("source", "")), 7.0, "normal"),
+    ]
+    width = max(LINE[0], drawing.words_inches(lines) + 0.24)
+    figure = Figure(figsize=(width, LINE[1]), dpi=100)
+    axes = figure.add_axes((0.85 / width, 0.19, 1 - 1.1 / width, 0.53))
+    for number, band in enumerate(dict.fromkeys(row["band"] for row in rows)):
+        mine = [row for row in rows if row["band"] == band]
+        when = np.array([row["day"] for row in mine], "datetime64[D]")
+        mean, low, high = (
+            np.array([row[key] for row in mine]) for key in ("mean_dB", "low_dB", "high_dB")
+        )
+        colour = f"C{number}"
+        axes.fill_between(when, low, high, color=colour, alpha=0.15, linewidth=0)
+        label = band if np.isfinite(mean).any() else f"{band} (no value)"
+        axes.plot(when, mean, color=colour, marker="o", markersize=3, linewidth=1, label=label)
+    if not any(math.isfinite(row["mean_dB"]) for row in rows):
+        axes.set_yticks([])  # those of an empty plot are numbers that no pixel gave
+    locator = AutoDateLocator()
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.set_ylabel(drawing.QUANTITY)
+    axes.grid(alpha=0.3, linewidth=0.5)
+    axes.legend(frameon=False, ncols=4, loc="lower right", bbox_to_anchor=(1, 1))
+    _caption(figure, lines)
+    return figure
+
+
+# --- behind the scenes -----------------------------------------------------------------
+
+
+class _Sheet:
+    """Where the images and the key of a figure of several days go, in inches."""
+
+    def __init__(self, box: Box, panels: int, bars: int, words: float) -> None:
+        self.image = width, height = _inches(box, PANEL)
+        self.cell = max(width, CELL) + 0.45, height + 0.32  # with the labels, and the date above
+        shape = self.cell[1] / self.cell[0]
+        self.across = min(panels, max(2, round(math.sqrt(panels * shape * 1.6))))
+        self.left, self.top = 0.85, 0.65
+        down = math.ceil(panels / self.across)
+        wide = self.left + self.across * self.cell[0]
+        key = self.left + bars * BAR
+        self.size = max(wide, key, self.left + words + 0.1), self.top + down * self.cell[1] + 1.15
+
+    def panel(self, figure: Figure, number: int) -> Any:
+        """Axes of the image in a cell: from the left, or in the middle of one that is wider."""
+        row, column = divmod(number, self.across)
+        width, height = self.image
+        x = self.left + column * self.cell[0] + (max(width, CELL) - width) / 2
+        y = self.size[1] - self.top - row * self.cell[1] - 0.2 - height
+        return self._add(figure, x, y, width, height)
+
+    def bar(self, figure: Figure, number: int) -> Any:
+        """Axes of a part of the key."""
+        return self._add(figure, self.left + number * BAR, 0.62, BAR - 0.2, 0.08)
+
+    def write(self, figure: Figure, lines: Sequence[drawing.Words]) -> None:
+        """Title, days and source."""
+        title, when, source = lines
+        for (text, points, weight), y in (
+            (title, self.size[1] - 0.28), (when, self.size[1] - 0.5), (source, 0.14)
+        ):  # fmt: skip
+            at = self.left / self.size[0], y / self.size[1]
+            figure.text(*at, text, fontsize=points, fontweight=weight, va="center")
+        figure.texts[-1].set_color("0.25")
+
+    def _add(self, figure: Figure, x: float, y: float, width: float, height: float) -> Any:
+        w, h = self.size
+        return figure.add_axes((x / w, y / h, width / w, height / h))
+
+
+def _side_by_side(dataset: xr.Dataset, shown: Sequence[int]) -> Figure:
+    from matplotlib.figure import Figure
+
+    box, days = drawing.grid_edges(dataset), _days(dataset)
+    images = _images(dataset, shown, PANEL * drawing.DPI)
+    ranges = _ranges(images)
+    lines = _lines(dataset, " and ".join(images[0]), len(shown))
+    sheet = _Sheet(box, len(shown), len(ranges), drawing.words_inches(lines))
+    figure = Figure(figsize=sheet.size, dpi=100)
+    for number, (index, image) in enumerate(zip(shown, images, strict=True)):
+        axes = sheet.panel(figure, number)
+        _draw(axes, image, ranges, box)
+        drawing.degree_axes(axes, *sheet.image)
+        drawing.reach_ticks(axes)
+        lowest = number + sheet.across >= len(shown)
+        axes.tick_params(
+            labelleft=number % sheet.across == 0, labelbottom=lowest, labelsize=6.5
+        )  # fmt: skip
+        _put_date(axes, days[index], sheet.image[0] < CELL)
+    bars = [sheet.bar(figure, number) for number in range(len(ranges))]
+    if len(ranges) == 3:
+        drawing.draw_ramps(bars, ranges)
+    else:
+        drawing.draw_grey_ramp(bars[0], *next(iter(ranges.items())))
+    sheet.write(figure, lines)
+    figure.set_label(f"{lines[0][0]}, {lines[1][0]}: {lines[2][0]}")
+    return figure
+
+
+def _put_date(axes: Any, date: str, is_narrow: bool) -> None:
+    """Over an image, from its left; over the middle of one that is narrower than the date."""
+    axes.set_label(drawing.MAP)
+    axes.set_title(
+        date, fontsize=7.5, pad=5 if is_narrow else 2, loc="center" if is_narrow else "left"
+    )
+
+
+def _lines(dataset: xr.Dataset, bands: str, shown: int) -> list[drawing.Words]:
+    """Title, days and source of a figure of so many images."""
+    number = dataset.sizes["time"]
+    some = "" if shown == number else f", {shown} of {number} images"
+    return [
+        (_title(dataset.attrs, bands), 10.5, "bold"),
+        (drawing.when_and_how(dataset.attrs) + some, 9.0, "normal"),
+        (str(dataset.attrs.get("source", "")), 7.0, "normal"),
+    ]
+
+
+def _images(dataset: xr.Dataset, shown: Sequence[int], pixels: float) -> list[dict[str, Image]]:
+    """Some images of a grid, each band (lat, lon) averaged down to so many pixels a side."""
+    import dask
+
+    bands = drawing.grid_bands(dataset)
+    bands = ["VV", "VH"] if {"VV", "VH"} <= set(bands) else bands[:1]
+    shrink = dask.delayed(_shrunk)
+    pieces = [
+        shrink([dataset[band].isel(time=i).data for band in bands], int(pixels)) for i in shown
+    ]
+    is_here = not drawing.is_lazy(dataset)
+    return [dict(zip(bands, found, strict=True)) for found in compute.each(pieces, is_here)]
+
+
+def _shrunk(arrays: Sequence[Any], pixels: int) -> list[Image]:
+    return [drawing.shrink(np.asarray(array), pixels, pixels) for array in arrays]
+
+
+def _ranges(images: Sequence[dict[str, Image]]) -> Ranges:
+    """The range of dB of each channel, over all images."""
+    seen: dict[str, list[Image]] = {}
+    for power in images:
+        found = (
+            drawing.channels(power)
+            if len(power) == 2
+            else {name: drawing.to_db(values) for name, values in power.items()}
+        )
+        for name, decibel in found.items():
+            seen.setdefault(name, []).append(decibel.ravel())
+    return {name: drawing.db_range(np.concatenate(parts)) for name, parts in seen.items()}
+
+
+def _draw(axes: Any, power: dict[str, Image], ranges: Ranges, box: Box) -> None:
+    axes.set_aspect(_aspect(box))
+    if len(power) == 2:
+        drawing.draw_colours(axes, power, ranges, box)
+    else:
+        ((name, values),) = power.items()
+        drawing.draw_grey(axes, drawing.to_db(values), ranges[name], box)
+
+
+def _numbers(arrays: Sequence[Any], weights: Any) -> list[dict[str, float]]:
+    found = []
+    for array in arrays:
+        power = np.asarray(array)
+        seen = np.isfinite(power)
+        weight = np.where(seen, weights, 0.0)
+        total = weight.sum()
+        mean = (np.where(seen, power, 0) * weight).sum() / total if total else math.nan
+        low, high = np.percentile(power[seen], SPREAD) if total else (math.nan, math.nan)
+        with np.errstate(divide="ignore"):
+            mean_db, low_db, high_db = (float(v) for v in 10 * np.log10([mean, low, high]))
+        share = float(total / (weights.sum() * power.shape[1]))
+        found.append({"mean_dB": mean_db, "low_dB": low_db, "high_dB": high_db, "seen": share})
+    return found
+
+
+def _shown(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return f"{value:.3f}" if math.isfinite(value) else ""
+
+
+def _days(dataset: xr.Dataset) -> list[str]:
+    return [str(time)[:10] for time in dataset["time"].values]
+
+
+def _aspect(box: Box) -> float:
+    per_lon, per_lat = drawing.metres_per_degree((box[2] + box[3]) / 2)
+    return per_lat / per_lon
+
+
+def _inches(box: Box, longest: float) -> tuple[float, float]:
+    """Width and height of an image whose longer side is given."""
+    shape = (box[1] - box[0]) / ((box[3] - box[2]) * _aspect(box))
+    return (longest, longest / shape) if shape > 1 else (longest * shape, longest)
+
+
+def _canvas(
+    box: Box, longest: float, words: float
+) -> tuple[Figure, tuple[float, float, float, float]]:
+    """A figure for one image, and where in it the image goes."""
+    from matplotlib.figure import Figure
+
+    width, height = _inches(box, longest)
+    size = max(width + 1.3, words + 0.3), height + 1.15
+    figure = Figure(figsize=size)
+    return figure, (0.85 / size[0], 0.5 / size[1], width / size[0], height / size[1])
+
+
+def _caption(figure: Figure, lines: Sequence[drawing.Words]) -> None:
+    width, height = (float(side) for side in figure.get_size_inches())
+    for (text, points, weight), y in zip(
+        lines, (height - 0.2, height - 0.4, 0.12), strict=True
+    ):  # fmt: skip
+        at = 0.12 / width, y / height
+        figure.text(*at, text, fontsize=points, fontweight=weight, va="center")
+    figure.texts[-1].set_color("0.25")
+
+
+def _title(attrs: dict[Any, Any], what: str) -> str:
+    made_up = "Synthetic " if attrs.get("synthetic") else ""
+    return f"{made_up}Sentinel-1 backscatter, {what}"

@@ -1,0 +1,179 @@
+"""A map of what an archive holds: its tiles with their number of records, on land and sea.
+
+Land comes from the 1 km mask in the package global_land_mask.  Importing that package
+expands the mask to 0.9 GB; here the rows that the map needs are picked while the file
+is being inflated, so the map costs a second or two and no memory.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grid import Tile
+from images.figure import Box, degree_axes, metres_per_degree, words_inches
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from store import Archive
+
+MAP_SIZE = (7.0, 5.0)  # inch, the most that the map itself takes
+MAP_MARGIN = 0.3  # of the extent of the tiles, left free on every side
+MAP_LEAST = 4.0  # degrees, the smallest width and height of a map
+LAND_PIXELS = 1000  # the most along a side of the background
+NUMBER_ROOM = 0.2  # inch, a tile at least this wide gets its number of records written in
+LAND, SEA, COAST = "#e9e6dd", "#d3e0e8", "#51606b"
+TILE_COLOURS = "OrRd"
+DARKEST = 5  # records, at least, that a tile of the darkest colour has
+
+_LEFT, _RIGHT, _BOTTOM, _TOP = 0.8, 1.0, 0.6, 0.6  # inch, around the map
+_TEXT = 8.0  # points
+
+
+def coverage_map(archive: Archive) -> Figure:
+    """Draw the tiles of an archive, coloured by their number of records.
+
+    Save it with `export.save_figure`.  Raises ValueError for an archive without records.
+    """
+    from matplotlib.figure import Figure
+
+    tiles = archive.tiles()
+    if not tiles:
+        raise ValueError(f"The archive {archive.name} holds no record, so there is no map of it.")
+    counts = [len(archive.chunks(tile)) for tile in tiles]
+    lefts = unwrapped([tile.west for tile in tiles])
+    box = _map_box(tiles, lefts)
+    width, height = _map_size(box)
+    title = f"{Path(archive.name).name}: records by tile, {sum(counts)} in all"
+    words = words_inches([(title, _TEXT + 2, "bold")])
+    size = _LEFT + max(width + _RIGHT, words + 0.1), height + _BOTTOM + _TOP
+    figure = Figure(figsize=size, dpi=100)
+    axes = figure.add_axes((_LEFT / size[0], _BOTTOM / size[1], width / size[0], height / size[1]))
+    degree_axes(axes, width, height)
+    axes.set_xlabel("Longitude", fontsize=_TEXT)
+    axes.set_ylabel("Latitude", fontsize=_TEXT)
+    _draw_land(axes, box)
+    _draw_tiles(figure, tiles, lefts, counts, width / (box[1] - box[0]))
+    axes.set_title(title, fontsize=_TEXT + 2, fontweight="bold", loc="left")
+    return figure
+
+
+def unwrapped(lons: Sequence[float]) -> list[float]:
+    """The longitudes as neighbours: those west of the widest gap between them plus 360."""
+    ordered = sorted(set(lons))
+    gaps = np.diff([*ordered, ordered[0] + 360])
+    start = ordered[(int(np.argmax(gaps)) + 1) % len(ordered)]
+    return [lon if lon >= start else lon + 360 for lon in lons]
+
+
+def land(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether there is land, for a regular grid: ``bool[len(lat), len(lon)]``, lat descending.
+
+    The mask has 120 pixels a degree, rows from 90 N southwards, columns from 180 W.
+    """
+    spec = importlib.util.find_spec("global_land_mask")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("The package global-land-mask, which has the land, is missing.")
+    rows = np.clip(((90 - lat) * 120).astype(int), 0, 21599)
+    columns = np.clip(((lon + 180) % 360 * 120).astype(int), 0, 43199)
+    found = np.empty((len(lat), len(lon)), bool)
+    with (
+        zipfile.ZipFile(Path(spec.origin).with_name("globe_combined_mask_compressed.npz")) as file,
+        file.open("mask.npy") as stream,
+    ):
+        np.lib.format.read_magic(stream)
+        (_, length), _, _ = np.lib.format.read_array_header_1_0(stream)
+        at, line = -1, np.empty(0, np.uint8)
+        for i, row in enumerate(rows):
+            while at < row:
+                line, at = np.frombuffer(stream.read(length), np.uint8), at + 1
+            found[i] = line[columns] == 0  # the mask is True on the ocean
+    return found
+
+
+def _map_box(tiles: Sequence[Tile], lefts: Sequence[float]) -> Box:
+    sizes = [tile.size[0] for tile in tiles]
+    west, east = min(lefts), max(a + b for a, b in zip(lefts, sizes, strict=True))
+    south, north = min(tile.south for tile in tiles), max(tile.north for tile in tiles)
+    west, east = _widened(west, east, 360.0)
+    south, north = _widened(south, north, 180.0)
+    if south < -90:
+        south, north = -90.0, min(90.0, north - south - 90)
+    if north > 90:
+        south, north = max(-90.0, south + 90 - north), 90.0
+    return west, east, south, north
+
+
+def _widened(low: float, high: float, most: float) -> tuple[float, float]:
+    half = min(most, max(MAP_LEAST, (high - low) * (1 + 2 * MAP_MARGIN))) / 2
+    return (low + high) / 2 - half, (low + high) / 2 + half
+
+
+def _map_size(box: Box) -> tuple[float, float]:
+    """Inches; degrees of longitude as long as at the middle of the map, or at 75 degrees."""
+    west, east, south, north = box
+    middle = min(75.0, abs(south + north) / 2)
+    per_lon, per_lat = metres_per_degree(middle)
+    shape = (east - west) * per_lon / ((north - south) * per_lat)
+    width = min(MAP_SIZE[0], MAP_SIZE[1] * shape)
+    return width, width / shape
+
+
+def _draw_land(axes: Axes, box: Box) -> None:
+    from matplotlib.colors import ListedColormap
+
+    west, east, south, north = box
+    step = max(north - south, east - west) / LAND_PIXELS
+    rows, columns = (max(2, round(side / step)) for side in (north - south, east - west))
+    lat = north - (np.arange(rows) + 0.5) * (north - south) / rows
+    lon = west + (np.arange(columns) + 0.5) * (east - west) / columns
+    mask = land(lat, lon)
+    colours = ListedColormap([SEA, LAND])
+    axes.imshow(
+        mask, extent=box, aspect="auto", cmap=colours, vmin=0, vmax=1, interpolation="nearest"
+    )
+    if mask.any() and not mask.all():  # the coast is to be seen through the tiles
+        axes.contour(lon, lat, mask, [0.5], colors=COAST, linewidths=0.35, zorder=3)
+
+
+def _draw_tiles(
+    figure: Figure, tiles: Sequence[Tile], lefts: Sequence[float], counts: Sequence[int],
+    inches: float,
+) -> None:  # fmt: skip
+    """``inches``: the length of a degree of longitude on the map."""
+    from matplotlib.collections import PatchCollection
+    from matplotlib.colors import Normalize
+    from matplotlib.patches import Rectangle
+    from matplotlib.ticker import MaxNLocator
+
+    (axes,) = figure.axes
+    most = max(DARKEST, *counts)
+    boxes = [
+        Rectangle((left, tile.south), *tile.size) for tile, left in zip(tiles, lefts, strict=True)
+    ]
+    colours = PatchCollection(
+        boxes, cmap=TILE_COLOURS, norm=Normalize(0, most), edgecolor="0.25",
+        linewidth=min(0.4, 3 * tiles[0].size[0] * inches),
+    )  # fmt: skip
+    colours.set_array(np.array(counts))
+    axes.add_collection(colours, autolim=False)
+    place = axes.get_position()
+    bar = figure.add_axes((place.x1 + 0.02, place.y0, 0.12 / figure.get_figwidth(), place.height))
+    figure.colorbar(colours, cax=bar, ticks=MaxNLocator(6, integer=True))
+    bar.set_ylabel("records", fontsize=_TEXT)
+    bar.tick_params(labelsize=_TEXT)
+    for tile, left, count in zip(tiles, lefts, counts, strict=True):
+        if tile.size[0] * inches >= NUMBER_ROOM:
+            axes.text(
+                left + tile.size[0] / 2, (tile.south + tile.north) / 2, str(count),
+                ha="center", va="center", fontsize=min(_TEXT, 30 * tile.size[0] * inches),
+                color="white" if count > 0.6 * most else "black",
+            )  # fmt: skip

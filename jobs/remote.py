@@ -1,0 +1,368 @@
+"""What is asked of an openEO back end, and how its answers are to be understood.
+
+An order is a process graph, written out here rather than built by the client's cubes:
+those ask the server for descriptions with every chunk, and the graph is what the
+journal's digest stands for.  The talking is done by the client's public `Connection` and
+`BatchJob`; every error of theirs leaves this room as a `trouble.Trouble`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import logging
+import math
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import requests
+
+from grid import Chunk
+from jobs import results
+from jobs.results import Asset
+from jobs.trouble import Kind, Trouble, of_status
+
+if TYPE_CHECKING:
+    from openeo.rest.connection import Connection
+
+RADAR = ("SENTINEL1_GRD",)  # collections that `sar_backscatter` is applicable to
+PAIRS = (("VV", "VH"), ("HH", "HV"))  # the bands of a product that has two
+NO_DATA_CODE = "NoDataAvailable"
+NO_DATA_WORDS = "no data available for the given extents"
+LOGIN_CODES = ("AuthenticationRequired", "AuthenticationSchemeInvalid", "TokenInvalid")
+WIDEST = 100  # times a margin; nearer to a pole than 0.6 degrees there are no images
+PAGE = 500  # jobs in one answer of the list
+CUT = "its last page is full"
+# A start that comes too late (backend.py of openeo-geopyspark-driver; the federation's words).
+BEGUN_CODES = ("JobTransitionNotImplemented", "JobTransitionUnsupported")
+BEGUN_WORDS = re.compile(r"already (been |being )?(start|queue|run)", re.IGNORECASE)
+# Refused options have no code of their own (job_options.py there).
+OPTION_WORDS = re.compile(r"the max for this instance|job.options?\b", re.IGNORECASE)
+
+PLAIN_REFUSALS = (400, 402, 413, 422)  # believed also without an openEO code beside them
+
+# The client warns about every error that it also raises; without a handler Python would
+# print that on the terminal.
+logging.getLogger("openeo").addHandler(logging.NullHandler())
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the back end says of a job."""
+
+    status: str
+    credits: float | None
+    updated: str  # ISO 8601 as the back end wrote it, "" if it did not
+
+
+def order(
+    chunk: Chunk, collection: str, bands: Sequence[str], margin: float, elevation_model: str
+) -> Json:
+    """The process graph for one chunk.
+
+    ``margin`` is in degrees of latitude: the box is that much larger than the tile, so that
+    the tile's border cells are complete; in longitude the same in kilometres, at most
+    `WIDEST` times the degrees.  At 180 degrees and at the poles it is clipped, since the
+    API's boxes do not go around.  The end of the interval is exclusive.
+
+    Of radar the backscatter is ordered, with its elevation model by name: where none is
+    named the back end takes one that is missing in many places.  Only products are asked
+    for that have the bands, since one without ends the whole job.
+    """
+    load: Json = {
+        "id": collection,
+        "spatial_extent": _extent(chunk, margin),
+        "temporal_extent": [
+            f"{day.isoformat()}T00:00:00Z" for day in (chunk.day, chunk.day + dt.timedelta(days=1))
+        ],
+        "bands": list(bands),
+    }
+    radar = collection in RADAR
+    wanted = {"sat:orbit_state": None if chunk.orbit == "any" else chunk.orbit.upper()}
+    wanted["polarisation"] = _polarisation(bands) if radar else None
+    if properties := {name: _equal(value) for name, value in wanted.items() if value}:
+        load["properties"] = properties
+    graph: Json = {"load": {"process_id": "load_collection", "arguments": load}}
+    if radar:
+        graph["backscatter"] = _backscatter("load", elevation_model)
+    mean = _child("mean", {"data": {"from_parameter": "data"}})
+    graph["reduce"] = {
+        # One step a day is what the back end makes; the mean of linear power suits any number.
+        "process_id": "reduce_dimension",
+        "arguments": {"data": {"from_node": list(graph)[-1]}, "dimension": "t", "reducer": mean},
+    }
+    graph["save"] = {
+        "process_id": "save_result",
+        "arguments": {"data": {"from_node": "reduce"}, "format": "netCDF"},
+        "result": True,
+    }
+    return graph
+
+
+def of_before(graph: Json) -> Json:
+    """The same order as older versions wrote it, whose jobs may still be there.
+
+    They named no elevation model, and did not filter on polarisations.
+    """
+    older: Json = json.loads(json.dumps(graph))
+    load = older["load"]["arguments"]
+    load.get("properties", {}).pop("polarisation", None)
+    if not load.get("properties", True):
+        del load["properties"]
+    # They ordered the backscatter of everything.
+    older["backscatter"] = _backscatter("load", None)
+    older["reduce"]["arguments"]["data"] = {"from_node": "backscatter"}
+    return older
+
+
+def _extent(chunk: Chunk, margin: float) -> Json:
+    tile = chunk.tile
+    shrunk = math.cos(math.radians(max(abs(tile.south), abs(tile.north))))
+    aside = margin / max(shrunk, 1 / WIDEST)
+    return {
+        "west": max(-180.0, round(tile.west - aside, 9)),
+        "south": max(-90.0, round(tile.south - margin, 9)),
+        "east": min(180.0, round(tile.east + aside, 9)),
+        "north": min(90.0, round(tile.north + margin, 9)),
+    }
+
+
+def _backscatter(data: str, elevation_model: str | None) -> Json:
+    named = {"elevation_model": elevation_model} if elevation_model else {}
+    return {
+        "process_id": "sar_backscatter",
+        "arguments": {"data": {"from_node": data}, "coefficient": "sigma0-ellipsoid", **named},
+    }
+
+
+def _polarisation(bands: Sequence[str]) -> str | None:
+    """The polarisations that a product must have, in the catalogue's order; None: whatever.
+
+    The back end compares them as a whole.  A first band alone is also in products without
+    a second one, so for that there is no filter.
+    """
+    for pair in PAIRS:
+        if set(bands) <= set(pair) and pair[1] in bands:
+            return "&".join(pair)
+    return None
+
+
+def digest(graph: Json) -> str:
+    """Eight characters that are the same only for the same order."""
+    text = json.dumps(graph, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _equal(value: str) -> Json:
+    return _child("eq", {"x": {"from_parameter": "value"}, "y": value})
+
+
+def _child(process: str, arguments: Json) -> Json:
+    node = {"process_id": process, "arguments": arguments, "result": True}
+    return {"process_graph": {process: node}}
+
+
+class Remote:
+    """One back end, logged in.  Safe to use from several threads."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        renewal_trouble: Callable[[], Trouble | None] = lambda: None,
+    ) -> None:
+        self._connection = connection
+        self._renewal_trouble = renewal_trouble
+        self._answer = threading.local()
+        connection.session.hooks["response"].append(self._note)
+
+    def create(self, graph: Json, title: str, options: Mapping[str, Any] | None = None) -> str:
+        """Order a job; its id.  It does not run yet, and costs nothing."""
+        # The client's own validation asks the server about the catalogue first, which takes
+        # long there and only warns.
+        job = self._ask(
+            lambda: self._connection.create_job(
+                graph, title=title, job_options=dict(options or {}) or None, validate=False
+            )
+        )
+        return str(job.job_id)
+
+    def find(self, title: str) -> list[tuple[str, Status]]:
+        """Ids and statuses of the jobs with this title: none, one, or several.
+
+        Raises Trouble where none was found in a list that is not whole.
+        """
+        return self._ask(lambda: self._find(title))
+
+    def start(self, job_id: str) -> None:
+        """Have a job queued."""
+        self._ask(lambda: self._connection.job(job_id).start())
+
+    def stop(self, job_id: str) -> None:
+        """Cancel a job; nothing happens if it has ended."""
+        self._ask(lambda: self._connection.job(job_id).stop())
+
+    def delete(self, job_id: str) -> None:
+        """Remove a job and its results."""
+        self._ask(lambda: self._connection.job(job_id).delete())
+
+    def status(self, job_id: str) -> Status:
+        """How the job is doing."""
+        return self._ask(lambda: _status(self._connection.job(job_id).describe()))
+
+    def log(self, job_id: str) -> list[str]:
+        """The errors in a job's log; Trouble of Kind.NO_DATA if one is that there is no image."""
+        return self._ask(lambda: _log(self._connection.job(job_id).logs(level="error")))
+
+    def asset(self, job_id: str, bands: Sequence[str] = ()) -> Asset:
+        """The netCDF file of a finished job; Trouble of Kind.NO_ASSET if it lists none."""
+        job = self._connection.job(job_id)
+        return self._ask(
+            lambda: results.choose(job.get_results().get_metadata(), self._document, bands)
+        )
+
+    def _document(self, url: str) -> Json:
+        document: Json = self._connection.get(url).json()
+        return document
+
+    def account(self) -> Json:
+        """Who is logged in, as the back end describes it; empty if it does not."""
+        if not self._offers("/me"):
+            return {}
+        return dict(self._ask(self._connection.describe_account))
+
+    def billing(self) -> Json:
+        """Currency and plans, as far as the back end has any."""
+        answer = self._ask(self._connection.capabilities)
+        return dict(answer.get("billing") or {})
+
+    def _offers(self, path: str) -> bool:
+        return bool(self._ask(self._connection.capabilities).supports_endpoint(path, "GET"))
+
+    def get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        """GET an asset as a stream.  Only the back end's own addresses see the login."""
+        response = self._connection.get(url, headers=dict(headers), stream=True, check_error=False)
+        assert isinstance(response, requests.Response)
+        return response
+
+    def _find(self, title: str) -> list[tuple[str, Status]]:
+        jobs, doubt = self._list({"limit": PAGE})
+        if doubt == CUT:
+            jobs, doubt = self._list({})
+        found = [(str(j["id"]), _status(j)) for j in jobs if j.get("title") == title]
+        if doubt not in ("", CUT) and not found:
+            raise Trouble(Kind.PASSING, f"the list of jobs is not whole: {doubt}")
+        return found
+
+    def _list(self, query: Json) -> tuple[list[Json], str]:
+        """All jobs, and why they may not be all: `CUT`, or in words."""
+        document = self._connection.get("/jobs", params=query, expected_status=200).json()
+        jobs: list[Json] = []
+        missing: list[str] = []
+        while True:
+            jobs += document["jobs"]
+            missing += map(str, document.get("federation:missing") or ())
+            links = document.get("links") or []
+            following = [link["href"] for link in links if link.get("rel") == "next"]
+            if not following:
+                break
+            document = self._connection.get(following[0]).json()
+        if missing:
+            return jobs, f"{', '.join(dict.fromkeys(missing))} of the federation did not answer"
+        # A full page is the last one by chance, or by mistake.
+        full = "limit" in query and len(document["jobs"]) >= query["limit"]
+        return jobs, CUT if full else ""
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        self._answer.retry_after = None
+        try:
+            return question()
+        except Trouble:
+            raise
+        except Exception as error:
+            trouble = self._sort(error)
+            if trouble is None:
+                raise
+            raise trouble from error
+
+    def _note(self, response: requests.Response, **_: object) -> None:
+        """The client's errors do not carry the header; it is picked up as it comes by."""
+        self._answer.retry_after = response.headers.get("Retry-After")
+
+    def _sort(self, error: Exception) -> Trouble | None:
+        """The trouble behind an error of the client; None for a mistake of our own."""
+        from openeo.rest import OpenEoApiError, OpenEoApiPlainError, OpenEoClientException
+
+        words = str(error)
+        if isinstance(error, OpenEoApiError):
+            return self._sort_code(error.http_status_code or 0, error.code, error.message)
+        if isinstance(error, OpenEoApiPlainError):
+            # Not the API but a proxy before it, or a broken server: most of that passes.
+            status = error.http_status_code or 0
+            trouble = of_status(status, error.message, self._answer.retry_after)
+            kind = trouble.kind if status in PLAIN_REFUSALS else Kind.PASSING
+            return Trouble(kind, str(trouble), trouble.retry_after)
+        if isinstance(error, requests.RequestException):
+            return Trouble(Kind.PASSING, f"{type(error).__name__}: {words}")
+        if isinstance(error, OpenEoClientException | KeyError | TypeError | ValueError):
+            # An unexpected status below 400, or JSON of another form than promised.
+            return Trouble(Kind.PASSING, f"unusable answer ({type(error).__name__}: {words})")
+        return None
+
+    def _sort_code(self, status: int, code: str, message: str) -> Trouble:
+        words = f"{code}: {message}"
+        kinds = {
+            "ConcurrentJobLimit": Kind.LIMIT,
+            "PaymentRequired": Kind.CREDITS,
+            "JobNotFound": Kind.GONE,
+            "ResultLinkExpired": Kind.EXPIRED,
+            "JobNotFinished": Kind.PASSING,
+            "FeatureUnsupported": Kind.WRONG,
+            NO_DATA_CODE: Kind.NO_DATA,
+            **dict.fromkeys(BEGUN_CODES, Kind.BEGUN),
+        }
+        if code in LOGIN_CODES:
+            # The client has tried to renew the token. That may have failed by a passing trouble.
+            return self._renewal_trouble() or Trouble(Kind.LOGIN, words)
+        if code in kinds:
+            return Trouble(kinds[code], words)
+        if status == 400:
+            return Trouble(_refusal(words), words)
+        trouble = of_status(status, words, self._answer.retry_after)
+        kind = Kind.WRONG if trouble.kind is Kind.GONE else trouble.kind
+        return Trouble(kind, words, trouble.retry_after, answered=True)
+
+
+def _refusal(words: str) -> Kind:
+    """What a 400 means that has no code of its own for it."""
+    if BEGUN_WORDS.search(words):
+        return Kind.BEGUN
+    return Kind.OPTIONS if OPTION_WORDS.search(words) else Kind.WRONG
+
+
+def _status(job: Mapping[str, Any]) -> Status:
+    costs = job.get("costs")
+    return Status(
+        str(job["status"]),
+        float(costs) if isinstance(costs, int | float) else None,
+        str(job.get("updated") or ""),
+    )
+
+
+def _log(logs: Iterable[Mapping[str, Any]]) -> list[str]:
+    entries = [_entry(str(entry.get("code") or ""), str(entry["message"])) for entry in logs]
+    for entry in entries:
+        if NO_DATA_CODE in entry or NO_DATA_WORDS in entry.lower():
+            raise Trouble(Kind.NO_DATA, entry)
+    return entries
+
+
+def _entry(code: str, message: str) -> str:
+    """A line of a log; some back ends repeat the code in the message."""
+    return message if message.startswith(code) else f"{code}: {message}"
