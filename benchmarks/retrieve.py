@@ -28,7 +28,7 @@ import retrieve
 import store
 from benchmarks.store import Row, Unsynced, bytes_read, ratio, taking_turns
 from grid import BBox, Chunk, Tile, tiles_covering
-from images.export import export
+from retrieve import export
 from shared import compute
 
 DAY = dt.date(2026, 1, 1)

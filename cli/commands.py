@@ -124,8 +124,9 @@ def run_list(
 
 def draw_map(archive: Archive, path: str, overwrite: bool) -> int:
     """The tiles and their numbers of records, over land and sea."""
+    import retrieve
     from cli.progress import working
-    from images import export, tile_map
+    from images import export
 
     export.checked_target(path, overwrite=True, suffixes=(".png",))
     targets = questions.may_replace([path], overwrite, somebody_is_there())
@@ -133,7 +134,7 @@ def draw_map(archive: Archive, path: str, overwrite: bool) -> int:
         tell("Nothing was written.")
         return DONE
     with working("drawing the map"):
-        export.save_figure(tile_map.coverage_map(archive), path, targets[path])
+        retrieve.save_figure(retrieve.coverage_map(archive), path, targets[path])
     click.echo(path)
     return DONE
 

@@ -17,7 +17,6 @@ from cli.questions import EXAMPLE_AREA, Period
 from cli.terminal import count, somebody_is_there, tell
 from cli.workspace import downloads_folder, existing_archive, remember, remembered
 from grid import BBox
-from shared import judge
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -112,12 +111,9 @@ def judge_constants() -> None:
     """ValueError names the constant of a retrieval that cannot be."""
     import convert
     import retrieve
-    from images import figure
 
     convert.settings()
     retrieve.settings()
-    judge.whole("DPI in images/figure.py", figure.DPI, 10, 2400)
-    judge.rising("PERCENTILES in images/figure.py", figure.PERCENTILES, 0, 100)
 
 
 def named_days(
@@ -150,7 +146,6 @@ def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
     """Draw the box, write it to the files, print their names, and open a window."""
     import retrieve
     from cli.progress import working
-    from images import export
 
     bbox, days = wish.bbox, wish.days
     assert bbox is not None
@@ -166,15 +161,15 @@ def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
         with working(f"writing {Path(name).name}") as progress:
             suffix = Path(name).suffix.lower()
             if suffix == ".png":
-                export.save_figure(figure, name, replace)
+                retrieve.save_figure(figure, name, replace)
             else:
-                export.export(picture if suffix == ".gif" else grid, name, replace, progress)
+                retrieve.export(picture if suffix == ".gif" else grid, name, replace, progress)
         click.echo(name)
     if wish.lines:
         with working("averaging the box"):
             rows = retrieve.statistics(grid)
         for name, replace in wish.lines.items():
-            export.save_line(rows, grid.attrs, name, replace)
+            retrieve.save_line(rows, grid.attrs, name, replace)
             click.echo(name)
     if show and not retrieve.show(figure) and not wish.targets and not wish.lines:
         tell("There is no display to open a window on; name a file with --output.")
@@ -274,7 +269,7 @@ def say_what_it_is(
     grid: xr.Dataset, picture: xr.Dataset, wish: Wish, ranges: dict[str, tuple[float, float]]
 ) -> None:
     """The range of each band, the days, what was mixed, and where the data came from."""
-    from images import figure as drawing
+    import retrieve
 
     if wish.is_series:
         empty = unseen_days(picture)
@@ -283,7 +278,7 @@ def say_what_it_is(
     if "days_used" in grid.attrs and not wish.is_series:
         tell(f"  of {grid.attrs['days_used'].replace(' ', ', ')}")
     for band, (low, high) in ranges.items():
-        tell(f"  {band}: {drawing.range_words(low, high)}")
+        tell(f"  {band}: {retrieve.range_words(low, high)}")
     mixed = grid.attrs["orbit"].split("+")
     if len(mixed) > 1:
         how = "from day to day" if wish.is_series and wish.orbit is None else "in one image"

@@ -20,7 +20,6 @@ import store  # noqa: E402
 from cli import commands, questions  # noqa: E402
 from cli.exits import DONE  # noqa: E402
 from docs import constants  # noqa: E402
-from images import tile_map  # noqa: E402
 from shared.files import replacing  # noqa: E402
 from tests.terminals import Terminal  # noqa: E402
 
@@ -57,7 +56,7 @@ def make() -> int:
 def draw(archive: store.Archive) -> None:
     """The picture of the demo, and the map of its archive."""
     image = retrieve.retrieve(archive, questions.EXAMPLE_AREA, questions.EXAMPLE_DAY)
-    figures = {"demo.png": retrieve.plot(image), "map.png": tile_map.coverage_map(archive)}
+    figures = {"demo.png": retrieve.plot(image), "map.png": retrieve.coverage_map(archive)}
     for name, figure in figures.items():
         with replacing(ROOT / "docs" / "pictures" / name) as temporary:
             figure.savefig(temporary, dpi=DPI)

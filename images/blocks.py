@@ -1,10 +1,5 @@
 """From the records of images to blocks of a grid, each read by itself.
 
-The tiles partition the sphere, so the cells of a box are the union of what its tiles hold
-of it: merging sorts runs and copies, and no seam can appear.  Only cells that two parts
-share are averaged, by their counts: those of two records of a tile, and those of an
-overview that lie on the border of two tiles.
-
 A grid that is finer than the cells shows single cells.  A pixel of a coarser one is the
 mean of the cells in it, by their counts, so that no speckle and no field is aliased:
 
@@ -27,24 +22,24 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-import convert
 import healpix
 from archive.shards import one_of_many
-from convert import Frame
+from cells.regrid import Frame, Means, grid_values
 from grid import BBox, Chunk, wrap
+from images.merge import merge
 from images.records import Image
 
 if TYPE_CHECKING:
     from archive.snapshot import View
 
-BLOCK = 2048  # pixels, the largest side of a block
-BLOCK_CELLS = 8_000_000  # cells, about the most that are read for a block
-MARGIN = 3.0  # mean cell widths that are read beyond a block
+SIDE = 2048  # pixels, the largest of a block
+CELLS = 8_000_000  # cells, about the most that are read for a block
+BORDER = 3.0  # mean cell widths that are read beyond a block
 
 AT_ONCE = 16  # records that are read at the same time from an archive far away
 
 Block = NDArray[np.float32]  # (band, row, column)
-Wish = tuple["View", Chunk, BBox, int, tuple[str, ...]]  # with level and names of variables
+Reading = tuple["View", Chunk, BBox, int, tuple[str, ...]]  # with level and names of variables
 
 
 @dataclass(frozen=True)
@@ -72,13 +67,13 @@ class Cube:
     def side(self) -> int:
         """Pixels, the side of a block: a power of 2, smaller where pixels hold many cells."""
         if not self.averages:
-            return BLOCK
+            return SIDE
         level = self.level(slice(0, self.frame.lat.size))
         box = self.frame.bbox
         across = self.frame.dlon * _narrowing(box.south, box.north, widest=True)
         cells = self.frame.dlat * across / cell_width(1 << level) ** 2
-        most = math.sqrt(BLOCK_CELLS / cells)
-        return int(min(BLOCK, max(64, 2 ** math.floor(math.log2(most)))))
+        most = math.sqrt(CELLS / cells)
+        return int(min(SIDE, max(64, 2 ** math.floor(math.log2(most)))))
 
     @property
     def chunks(self) -> tuple[tuple[int, ...], ...]:
@@ -103,12 +98,12 @@ class Cube:
         if not self.averages:
             return self._read_points(image, padded(reach, self.nside), rows, columns)
         level, names = self.level(rows), (*self.bands, "count")
-        means = convert.Means(self.frame, rows, columns, self.bands)
-        wishes = []
+        means = Means(self.frame, rows, columns, self.bands)
+        readings = []
         for view, chunk in self._near(image, padded(reach, 1 << level)):
             there = min(has for has in view.levels(chunk) if has >= level)
-            wishes.append((view, chunk, padded(reach, 1 << there), there, names))
-        for part in read_all(wishes):
+            readings.append((view, chunk, padded(reach, 1 << there), there, names))
+        for part in read_all(readings):
             means.add(part)
         return means.values()
 
@@ -121,7 +116,7 @@ class Cube:
         if not parts:
             shape = self.frame.lat[rows].size, self.frame.lon[columns].size
             return np.full((len(self.bands), *shape), np.nan, np.float32)
-        return convert.grid_values(merge(parts), self.frame, rows, columns, self.method, workers=1)
+        return grid_values(merge(parts), self.frame, rows, columns, self.method, workers=1)
 
     def _near(self, image: Image, reach: BBox) -> Iterator[tuple[View, Chunk]]:
         """The records of an image that may have cells in a box."""
@@ -138,17 +133,17 @@ class Cube:
         return _box(west, max(-90.0, south), width, min(90.0, north))
 
 
-def read_all(wishes: Sequence[Wish]) -> Iterator[xr.Dataset]:
+def read_all(readings: Sequence[Reading]) -> Iterator[xr.Dataset]:
     """What is to be read, in its order; from far away all at once, else one after the other."""
-    if len(wishes) < 2 or not wishes[0][0].is_far:
-        yield from (_read(wish) for wish in wishes)
+    if len(readings) < 2 or not readings[0][0].is_far:
+        yield from (_read(reading) for reading in readings)
         return
-    with ThreadPoolExecutor(min(len(wishes), AT_ONCE)) as pool:
-        yield from pool.map(_read, wishes)
+    with ThreadPoolExecutor(min(len(readings), AT_ONCE)) as pool:
+        yield from pool.map(_read, readings)
 
 
-def _read(wish: Wish) -> xr.Dataset:
-    view, chunk, reach, level, names = wish
+def _read(reading: Reading) -> xr.Dataset:
+    view, chunk, reach, level, names = reading
     return view.read(chunk, reach, level, names)
 
 
@@ -162,111 +157,14 @@ def block_of(cube: Cube, block_id: tuple[int, int, int, int]) -> Any:
         return cube.read(time, rows, columns)[np.newaxis]
 
 
-def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """One set of cells from one or more, ids ascending; cells in common are averaged.
-
-    Parts hold ``<band>(cells)``, ``count(cells)`` and, where it differs from it,
-    ``<band>_count(cells)``, and the runs.  A cell that several have gets the mean of their
-    values, weighted by their counts, and the sum of their counts (of uint16, at most
-    65535).  ``count`` may be missing if no cell is in common.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    start = np.concatenate([part["start_ipix"].values for part in parts]).astype(np.int64)
-    length = np.concatenate([part["run_len"].values for part in parts]).astype(np.int64)
-    joined, place, shared = _united(start, length)
-    runs = np.cumsum([0] + [part.sizes["runs"] for part in parts])
-    total = int(joined[1].sum())
-    values: dict[str, Any] = {}
-    for name in _cell_variables(parts):
-        out = np.empty(total, _of(parts[0], name).dtype)
-        for part, low, high in zip(parts, runs[:-1], runs[1:], strict=True):
-            healpix.copy_runs(_of(part, name).values, length[low:high], place[low:high], out)
-        values[name] = ("cells", out)
-    merged = xr.Dataset(values)
-    if shared.size:
-        _average_shared(merged, parts, shared, healpix.index_runs(*joined))
-    merged["start_ipix"] = ("runs", joined[0].astype(np.uint64))
-    merged["run_len"] = ("runs", joined[1].astype(np.uint32))
-    sources = dict.fromkeys(part.attrs["source"] for part in parts)
-    merged.attrs = {**parts[0].attrs, "source": "; ".join(filter(None, sources))}
-    return merged
-
-
-def _cell_variables(parts: Sequence[xr.Dataset]) -> list[str]:
-    """Every variable of cells that one of the parts has."""
-    names = [str(n) for part in parts for n in part.data_vars if part[n].dims == ("cells",)]
-    return list(dict.fromkeys(names))
-
-
-def _of(part: xr.Dataset, name: str) -> xr.DataArray:
-    """A variable of a part; the count of a band is `count` where it is not there by itself."""
-    return part[name] if name in part else part["count"]
-
-
-def _united(
-    start: NDArray[np.int64], length: NDArray[np.int64]
-) -> tuple[tuple[NDArray[Any], NDArray[Any]], NDArray[Any], NDArray[Any]]:
-    """Runs that cover the given ones, the place of each among their cells, and shared ids."""
-    order = np.argsort(start, kind="stable")
-    first, last = start[order], (start + length)[order]
-    reached = np.maximum.accumulate(last) if len(last) else last
-    opens = np.ones(len(first), bool)
-    opens[1:] = first[1:] > reached[:-1]
-    begins = first[opens]
-    ends = np.maximum.reduceat(last, np.flatnonzero(opens)) if len(first) else last
-    before = np.cumsum(ends - begins) - (ends - begins)
-    run = np.searchsorted(begins, start, "right") - 1
-    place = before[run] + start - begins[run] if len(start) else start
-    low = first[1:]
-    high = np.minimum(last[1:], reached[:-1])
-    twice = high > low
-    shared = healpix.runs_to_ids(low[twice], (high - low)[twice])
-    return (begins, ends - begins), place, np.unique(shared)
-
-
-def _average_shared(
-    merged: xr.Dataset,
-    parts: Sequence[xr.Dataset],
-    shared: NDArray[np.uint64],
-    index: healpix.RunIndex,
-) -> None:
-    """Have the cells that several parts hold be the means of these, by their counts."""
-    here = healpix.find_places(shared, index)
-    places = [
-        healpix.find_places(
-            shared, healpix.index_runs(part["start_ipix"].values, part["run_len"].values)
-        )
-        for part in parts
-    ]
-    for name in [str(name) for name in merged.data_vars]:
-        sums, weights = np.zeros((2, len(shared)))
-        is_band = name in convert.grid_bands(merged)
-        for part, there in zip(parts, places, strict=True):
-            has, at = there >= 0, there[there >= 0]
-            value = _of(part, name).values[at].astype(float)
-            if is_band:
-                weight = _of(part, f"{name}_count").values[at] * np.isfinite(value)
-                sums[has] += weight * np.nan_to_num(value)
-                weights[has] += weight
-            else:
-                sums[has] += value
-        out = merged[name].values
-        if is_band:
-            with np.errstate(invalid="ignore"):
-                out[here] = sums / weights
-        else:
-            out[here] = np.minimum(sums, np.iinfo(out.dtype).max)
-
-
 def cell_width(nside: int) -> float:
     """The mean width of a cell, the root of its area, in degrees of a great circle."""
     return math.degrees(math.sqrt(math.pi / 3) / nside)
 
 
 def padded(bbox: BBox, nside: int) -> BBox:
-    """The box with the cells around it: `MARGIN` mean cell widths to every side."""
-    margin = MARGIN * cell_width(nside)
+    """The box with the cells around it: `BORDER` mean cell widths to every side."""
+    margin = BORDER * cell_width(nside)
     south, north = max(-90.0, bbox.south - margin), min(90.0, bbox.north + margin)
     sideways = margin / max(_narrowing(south, north, widest=False), 1e-9)
     return _box(bbox.west - sideways, south, bbox.width + 2 * sideways, north)

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from grid import wrap
+from images.grids import Box, Pixels, grid_bands, grid_edges, to_db
+from images.settings import Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
     from matplotlib.ticker import MaxNLocator
 
-DPI = 300  # dots per inch of a saved figure
-PERCENTILES = (2.0, 98.0)  # of the drawn dB values: black and white
 BESIDE = (3.3, 5.2)  # inch, the most that a panel's map may take when panels stand side by side
 STACKED = (6.6, 2.9)  # inch, as above, when a wide box stacks its panels
 ALONE = (5.6, 5.6)  # inch, as above, for a single panel
@@ -56,18 +55,16 @@ QUANTITY = r"$\sigma^0$ (dB)"
 
 Range = tuple[float, float]
 Ranges = dict[str, Range | None]  # by channel; None where no pixel has a value in dB
-Box = tuple[float, float, float, float]  # west, east, south, north: degrees, as matplotlib has it
-Image = NDArray[np.float32]
 Words = tuple[str, float, str]  # a line of text, its size in points, its weight
 
 
-def plot(dataset: xr.Dataset) -> Figure:
+def draw_image(dataset: xr.Dataset, look: Look) -> Figure:
     """Draw every band of a grid, and VV/VH/ratio in colour when both are there.
 
     dataset: float variables (lat, lon) of linear power, NaN where nothing was seen,
     on regular ``lat`` and ``lon`` in degrees; the attributes ``day``, ``orbit``,
     ``source`` and ``synthetic``, where present, become title and source line.
-    Save it with ``figure.savefig(path, dpi=figure.DPI)`` or `export.export`.
+    Save it with `export.save_figure`.
     Raises ValueError for a dataset without such a variable.
     """
     from matplotlib.figure import Figure
@@ -78,14 +75,16 @@ def plot(dataset: xr.Dataset) -> Figure:
     box = grid_edges(dataset)
     layout = _Layout(len(bands) + composite, box, words_inches(_words(dataset)) + _LEGEND)
     figure = Figure(figsize=layout.size, dpi=100)
-    rows, columns = (max(1, round(side * DPI)) for side in layout.map_size[::-1])
+    rows, columns = (max(1, round(side * look.dpi)) for side in layout.map_size[::-1])
     power = {name: shrink(dataset[name].values, rows, columns) for name in bands}
     for i, name in enumerate(bands):
         axes, (bar,) = layout.map_axes(figure, i, name), layout.bar_axes(figure, i)
-        _draw_band(axes, bar, name, power[name], box, layout.stacked, layout.room[layout.stacked])
+        _draw_band(
+            axes, bar, name, power[name], look, box, layout.stacked, layout.room[layout.stacked]
+        )
     if composite:
         axes = layout.map_axes(figure, len(bands), "VV, VH, VV/VH")
-        _draw_composite(axes, layout.bar_axes(figure, len(bands), 3), power, box)
+        _draw_composite(axes, layout.bar_axes(figure, len(bands), 3), power, look, box)
     _scale_bar(figure.axes[0], box, layout.map_size[0], layout.is_narrow)
     for axes in figure.axes:
         if axes.get_label() == MAP:
@@ -96,7 +95,7 @@ def plot(dataset: xr.Dataset) -> Figure:
 
 
 def plot_ranges(figure: Figure) -> dict[str, Range]:
-    """The dB that `plot` drew darkest and brightest, by band, and of the ratio "VV/VH".
+    """The dB that `draw_image` drew darkest and brightest, by band, and of the ratio "VV/VH".
 
     What no pixel has a value of is not among them.
     """
@@ -125,32 +124,26 @@ def show(figure: Figure) -> bool:
     return True
 
 
-def to_db(power: Image) -> Image:
-    """10 log10 of linear power; -inf for 0, NaN for NaN."""
-    with np.errstate(divide="ignore"):
-        return np.asarray(10 * np.log10(power), dtype=np.float32)
-
-
-def db_range(values: Image) -> Range | None:
-    """The `PERCENTILES` of the finite dB values, at least `NARROWEST_RANGE` apart.
+def db_range(values: Pixels, look: Look) -> Range | None:
+    """The percentiles of the look of the finite dB values, at least `NARROWEST_RANGE` apart.
 
     None where there is no such value: no number is shown that no pixel gave.
     """
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return None
-    low, high = (float(v) for v in np.percentile(finite, PERCENTILES))
+    low, high = (float(v) for v in np.percentile(finite, look.percentiles))
     if high - low < NARROWEST_RANGE:
         middle = (low + high) / 2
         return middle - NARROWEST_RANGE / 2, middle + NARROWEST_RANGE / 2
     return low, high
 
 
-def range_words(low: float, high: float) -> str:
+def range_words(low: float, high: float, look: Look) -> str:
     """What a range of `db_range` says of the pixels; of a nearly even band only its middle."""
     if high - low <= NARROWEST_RANGE * (1 + 1e-6):  # widened, so its ends are no pixel's
         return f"about {(low + high) / 2:.1f} dB, nearly the same everywhere"
-    first, last = (_ordinal(number) for number in PERCENTILES)
+    first, last = (_ordinal(number) for number in look.percentiles)
     return f"{low:.1f} to {high:.1f} dB ({first} to {last} percentile)"
 
 
@@ -161,7 +154,7 @@ def _ordinal(number: float) -> str:
     return f"{number:g}{'th' if teen else endings.get(number % 10, 'th')}"
 
 
-def shrink(power: Image, rows: int, columns: int) -> Image:
+def shrink(power: Pixels, rows: int, columns: int) -> Pixels:
     """Average a grid down to at most rows x columns, over the values that are not NaN."""
     height, width = (min(n, m) for n, m in zip(power.shape, (rows, columns), strict=True))
     if (height, width) == power.shape:
@@ -176,37 +169,6 @@ def shrink(power: Image, rows: int, columns: int) -> Image:
         count = np.add.reduceat(seen.sum(axis=0), lefts)
         out[i] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return out
-
-
-def grid_bands(dataset: xr.Dataset) -> list[str]:
-    """The float variables on (lat, lon) or (time, lat, lon); ValueError when there is none."""
-    names = [
-        str(name)
-        for name, values in dataset.data_vars.items()
-        if values.dims in (("lat", "lon"), ("time", "lat", "lon"))
-        and values.dtype.kind == "f" and values.size
-    ]  # fmt: skip
-    if not names:
-        raise ValueError("There is nothing to draw or write: no band on (lat, lon) in the dataset.")
-    return names
-
-
-def is_lazy(dataset: xr.Dataset) -> bool:
-    """Whether the bands of a grid are still to be computed."""
-    return any(dataset[name].chunks for name in grid_bands(dataset))
-
-
-def grid_edges(dataset: xr.Dataset) -> Box:
-    """West, east, south, north of the outer pixel edges in degrees; east may pass 180."""
-    west, east = _outer_edges(dataset["lon"].values, float(dataset.attrs.get("dlon", 0)))
-    south, north = _outer_edges(dataset["lat"].values, float(dataset.attrs.get("dlat", 0)))
-    return west, east, south, north
-
-
-def _outer_edges(centres: NDArray[np.float64], step: float) -> Range:
-    if len(centres) > 1:
-        step = float(centres[-1] - centres[0]) / (len(centres) - 1)
-    return float(centres[0]) - step / 2, float(centres[-1]) + step / 2
 
 
 def metres_per_degree(lat: float) -> tuple[float, float]:
@@ -337,11 +299,18 @@ def reach_ticks(axes: Axes) -> None:
 
 
 def _draw_band(
-    axes: Axes, bar: Axes, name: str, power: Image, box: Box, upright: bool, bar_inches: float
+    axes: Axes,
+    bar: Axes,
+    name: str,
+    power: Pixels,
+    look: Look,
+    box: Box,
+    upright: bool,
+    bar_inches: float,
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    limits = db_range(to_db(power))
+    limits = db_range(to_db(power), look)
     image = draw_grey(axes, to_db(power), limits, box)
     if limits is None:
         bar.set(xticks=[], yticks=[])
@@ -360,7 +329,7 @@ def _draw_band(
     bar.set_label(f"{name} range {'y' if upright else 'x'}")
 
 
-def draw_grey(axes: Axes, decibel: Image, limits: Range | None, box: Box) -> AxesImage:
+def draw_grey(axes: Axes, decibel: Pixels, limits: Range | None, box: Box) -> AxesImage:
     """An image in dB, black to white over a range; without one, what is not a gap is black."""
     limits = limits or _ANY
     _hatch(axes, box)
@@ -371,21 +340,23 @@ def draw_grey(axes: Axes, decibel: Image, limits: Range | None, box: Box) -> Axe
     )  # fmt: skip
 
 
-def _draw_composite(axes: Axes, bars: list[Axes], power: dict[str, Image], box: Box) -> None:
+def _draw_composite(
+    axes: Axes, bars: list[Axes], power: dict[str, Pixels], look: Look, box: Box
+) -> None:
     """Red VV, green VH, blue VV/VH, each over its own range of dB."""
-    ranges = {name: db_range(decibel) for name, decibel in channels(power).items()}
+    ranges = {name: db_range(decibel, look) for name, decibel in channels(power).items()}
     draw_colours(axes, power, ranges, box)
     draw_ramps(bars, ranges)
 
 
-def channels(power: dict[str, Image]) -> dict[str, Image]:
+def channels(power: dict[str, Pixels]) -> dict[str, Pixels]:
     """VV, VH and their ratio, in dB: what red, green and blue stand for."""
     vv, vh = to_db(power["VV"]), to_db(power["VH"])
     with np.errstate(invalid="ignore"):
         return {"VV": vv, "VH": vh, "VV/VH": vv - vh}
 
 
-def draw_colours(axes: Axes, power: dict[str, Image], ranges: Ranges, box: Box) -> None:
+def draw_colours(axes: Axes, power: dict[str, Pixels], ranges: Ranges, box: Box) -> None:
     """The colour composite, each channel over its range of dB."""
     rgba = np.zeros((*power["VV"].shape, 4), np.float32)
     rgba[..., 3] = np.isfinite(power["VV"]) & np.isfinite(power["VH"])

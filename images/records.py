@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from grid import BBox, Chunk
 
 if TYPE_CHECKING:
+    from archive.schema import Layout
     from archive.snapshot import View
     from store import Archive
 
@@ -36,6 +37,16 @@ class Image:
     def orbit(self) -> str:
         """The orbit of its records; where there are several, as "ascending+descending"."""
         return "+".join(sorted({chunk.orbit for chunk in self.chunks}))
+
+
+def layout_of(archive: Archive) -> Layout:
+    """What an archive is made of; NoData where there is none."""
+    if archive.layout is None:
+        raise NoData(
+            f"There is no archive at {archive.name} yet, and so no record of this box at all; "
+            "download it first."
+        )
+    return archive.layout
 
 
 def views_of(archive: Archive, bbox: BBox) -> list[View]:

@@ -17,7 +17,9 @@ import numpy as np
 import xarray as xr
 
 from images import figure as drawing
-from images.figure import Box, Image, Ranges
+from images.figure import Ranges
+from images.grids import Box, Pixels, grid_bands, grid_edges, is_lazy, to_db
+from images.settings import Look
 from shared import compute
 
 if TYPE_CHECKING:
@@ -36,22 +38,22 @@ SPREAD = (10.0, 90.0)  # percentiles of the pixels that a line's shade reaches t
 Statistics = list[dict[str, Any]]
 
 
-def plot(dataset: xr.Dataset) -> Figure:
-    """Draw a grid: one image as `figure.plot` does, several side by side.
+def draw(dataset: xr.Dataset, look: Look) -> Figure:
+    """Draw a grid: one image as `figure.draw_image` does, several side by side.
 
-    dataset: as of `figure.plot`, or with ``<band>(time, lat, lon)``.  Of more than `PANELS`
+    dataset: as of `figure.draw_image`, or with ``<band>(time, lat, lon)``.  Of more than `PANELS`
     images some are drawn, at equal steps of their number, first and last included.
     """
     if "time" not in dataset.dims:
-        return drawing.plot(dataset)
+        return drawing.draw_image(dataset, look)
     if dataset.sizes["time"] == 1:
-        return drawing.plot(dataset.isel(time=0))
+        return drawing.draw_image(dataset.isel(time=0), look)
     number = dataset.sizes["time"]
     shown = np.unique(np.linspace(0, number - 1, min(PANELS, number)).round().astype(int))
-    return _side_by_side(dataset, shown.tolist())
+    return _side_by_side(dataset, shown.tolist(), look)
 
 
-def animate(dataset: xr.Dataset, path: Path) -> None:
+def animate(dataset: xr.Dataset, path: Path, look: Look) -> None:
     """Write the images of a grid (time, lat, lon), one after the other, as an animated GIF."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image as Picture
@@ -59,7 +61,7 @@ def animate(dataset: xr.Dataset, path: Path) -> None:
     if dataset.sizes.get("time", 1) < 2:
         raise ValueError("An animation needs images of two days or more.")
     frames = []
-    for figure in frames_of(dataset):
+    for figure in frames_of(dataset, look):
         canvas = FigureCanvasAgg(figure)
         figure.set_dpi(FRAME_DPI)
         canvas.draw()
@@ -68,10 +70,10 @@ def animate(dataset: xr.Dataset, path: Path) -> None:
     first.save(path, save_all=True, append_images=rest, duration=FRAME_TIME, loop=0)
 
 
-def frames_of(dataset: xr.Dataset) -> Iterator[Figure]:
+def frames_of(dataset: xr.Dataset, look: Look) -> Iterator[Figure]:
     """The figures of an animation, one for each image."""
     images = _images(dataset, range(dataset.sizes["time"]), FRAME * FRAME_DPI)
-    ranges, box = _ranges(images), drawing.grid_edges(dataset)
+    ranges, box = _ranges(images, look), grid_edges(dataset)
     for image, time in zip(images, _days(dataset), strict=True):
         lines = _lines(dataset, " and ".join(image), dataset.sizes["time"])
         lines[1] = time, 9.0, "normal"
@@ -93,7 +95,7 @@ def statistics(dataset: xr.Dataset) -> Statistics:
     """
     import dask
 
-    bands = drawing.grid_bands(dataset)
+    bands = grid_bands(dataset)
     weights = np.cos(np.radians(dataset["lat"].values))[:, np.newaxis]
     numbers = dask.delayed(_numbers)
     pieces = [
@@ -102,7 +104,7 @@ def statistics(dataset: xr.Dataset) -> Statistics:
     ]
     meanings = dataset["orbit"].attrs["flag_meanings"].split() if "orbit" in dataset else []
     rows: Statistics = []
-    for i, found in enumerate(compute.each(pieces, not drawing.is_lazy(dataset))):
+    for i, found in enumerate(compute.each(pieces, not is_lazy(dataset))):
         orbit = meanings[int(dataset["orbit"].values[i])] if meanings else ""
         for band, values in zip(bands, found, strict=True):
             rows.append({"day": _days(dataset)[i], "orbit": orbit, "band": band} | values)
@@ -198,12 +200,12 @@ class _Sheet:
         return figure.add_axes((x / w, y / h, width / w, height / h))
 
 
-def _side_by_side(dataset: xr.Dataset, shown: Sequence[int]) -> Figure:
+def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figure:
     from matplotlib.figure import Figure
 
-    box, days = drawing.grid_edges(dataset), _days(dataset)
-    images = _images(dataset, shown, PANEL * drawing.DPI)
-    ranges = _ranges(images)
+    box, days = grid_edges(dataset), _days(dataset)
+    images = _images(dataset, shown, PANEL * look.dpi)
+    ranges = _ranges(images, look)
     lines = _lines(dataset, " and ".join(images[0]), len(shown))
     sheet = _Sheet(box, len(shown), len(ranges), drawing.words_inches(lines))
     figure = Figure(figsize=sheet.size, dpi=100)
@@ -246,45 +248,45 @@ def _lines(dataset: xr.Dataset, bands: str, shown: int) -> list[drawing.Words]:
     ]
 
 
-def _images(dataset: xr.Dataset, shown: Sequence[int], pixels: float) -> list[dict[str, Image]]:
+def _images(dataset: xr.Dataset, shown: Sequence[int], pixels: float) -> list[dict[str, Pixels]]:
     """Some images of a grid, each band (lat, lon) averaged down to so many pixels a side."""
     import dask
 
-    bands = drawing.grid_bands(dataset)
+    bands = grid_bands(dataset)
     bands = ["VV", "VH"] if {"VV", "VH"} <= set(bands) else bands[:1]
     shrink = dask.delayed(_shrunk)
     pieces = [
         shrink([dataset[band].isel(time=i).data for band in bands], int(pixels)) for i in shown
     ]
-    is_here = not drawing.is_lazy(dataset)
+    is_here = not is_lazy(dataset)
     return [dict(zip(bands, found, strict=True)) for found in compute.each(pieces, is_here)]
 
 
-def _shrunk(arrays: Sequence[Any], pixels: int) -> list[Image]:
+def _shrunk(arrays: Sequence[Any], pixels: int) -> list[Pixels]:
     return [drawing.shrink(np.asarray(array), pixels, pixels) for array in arrays]
 
 
-def _ranges(images: Sequence[dict[str, Image]]) -> Ranges:
+def _ranges(images: Sequence[dict[str, Pixels]], look: Look) -> Ranges:
     """The range of dB of each channel, over all images."""
-    seen: dict[str, list[Image]] = {}
+    seen: dict[str, list[Pixels]] = {}
     for power in images:
         found = (
             drawing.channels(power)
             if len(power) == 2
-            else {name: drawing.to_db(values) for name, values in power.items()}
+            else {name: to_db(values) for name, values in power.items()}
         )
         for name, decibel in found.items():
             seen.setdefault(name, []).append(decibel.ravel())
-    return {name: drawing.db_range(np.concatenate(parts)) for name, parts in seen.items()}
+    return {name: drawing.db_range(np.concatenate(parts), look) for name, parts in seen.items()}
 
 
-def _draw(axes: Any, power: dict[str, Image], ranges: Ranges, box: Box) -> None:
+def _draw(axes: Any, power: dict[str, Pixels], ranges: Ranges, box: Box) -> None:
     axes.set_aspect(_aspect(box))
     if len(power) == 2:
         drawing.draw_colours(axes, power, ranges, box)
     else:
         ((name, values),) = power.items()
-        drawing.draw_grey(axes, drawing.to_db(values), ranges[name], box)
+        drawing.draw_grey(axes, to_db(values), ranges[name], box)
 
 
 def _numbers(arrays: Sequence[Any], weights: Any) -> list[dict[str, float]]:

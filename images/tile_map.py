@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grid import Tile
-from images.figure import Box, degree_axes, metres_per_degree, words_inches
+from images.figure import degree_axes, metres_per_degree, words_inches
+from images.grids import Box
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -135,7 +135,7 @@ def _run(
             os.environ[name] = value
     os.chdir(folder)
     for path, value in settings.items():
-        room, _, constant = path.partition(".")
+        room, _, constant = path.rpartition(".")
         module = importlib.import_module(room)
         assert hasattr(module, constant)
         setattr(module, constant, value)

@@ -25,7 +25,8 @@ from tests.conftest import ROOT
 from tests.test_main import BOX, DAY, answer, folder, order  # noqa: F401
 
 NAN, INF = math.nan, math.inf
-DOORS = ("main", "download", "catalogue", "convert", "store", "retrieve", "figure")
+ROOMS = ("cli", "jobs", "archive", "cells", "images", "healpix", "shared")
+DOORS = ("main", "download", "convert", "store", "retrieve")
 TILE = Tile(3.0, 51.0, 4.0, 51.5)
 
 # What no constant may be, and what each may not be besides.
@@ -88,8 +89,8 @@ WRONG_TO_RETRIEVE = {
     "retrieve.MEMORY_MAX": NOT_WHOLE,
     "retrieve.PICTURE_MAX": (1, *NOT_WHOLE),
     "retrieve.SERIES_MAX": (1, *NOT_WHOLE),
-    "images.figure.DPI": NOT_WHOLE,
-    "images.figure.PERCENTILES": (
+    "retrieve.DPI": NOT_WHOLE,
+    "retrieve.PERCENTILES": (
         2,
         (2,),
         (98, 2),
@@ -107,9 +108,9 @@ def each(table):
 
 
 def put(monkeypatch, name, value):
-    door, constant = name.split(".")
+    door, _, constant = name.rpartition(".")
     monkeypatch.setattr(importlib.import_module(door), constant, value)
-    return constant, f"{door}.py"
+    return constant, f"{door.rpartition('.')[2]}.py"
 
 
 @pytest.mark.parametrize(("name", "value"), each(WRONG))
@@ -270,7 +271,7 @@ def test_no_constant_of_a_door_is_made_of_another_one():
 # What shows that a constant is obeyed, and another value for it.
 PROBES = {
     "main.ZARR_PATH": ("other.zarr", "main.named_archive()"),
-    "download.BACKEND": ("cdse", "ordering.default_back_end()"),
+    "download.BACKEND": ("cdse", "download_command.default_back_end()"),
     "download.MAX_INFLIGHT": (1, "download.settings().pace.max_inflight"),
     "download.MAX_PENDING": (3, "download.settings().pace.max_pending"),
     "download.POLL_WAIT_TIME": (7, "download.settings().pace.poll"),
@@ -317,9 +318,11 @@ PROBES = {
 PROBE = """
 import datetime as dt, json, sys
 from pathlib import Path
-import catalogue, convert, download, main, ordering, remote, retrieve, store
+import convert, download, main, retrieve, store
+from cli import download_command
+from jobs import catalogue
 from grid import BBox, Chunk, Tile
-from journal import Journal
+from jobs.journal import Journal
 
 tile, box, day = Tile(3.0, 51.0, 4.0, 51.5), BBox(3.0, 51.0, 3.2, 51.2), dt.date(2026, 1, 20)
 
@@ -331,7 +334,7 @@ def graph():
     return download.settings().recipe.order(Chunk(tile, day))
 
 def change(name, value):
-    room, constant = name.split(".")
+    room, _, constant = name.rpartition(".")
     before = getattr(sys.modules[room], constant)
     setattr(sys.modules[room], constant, value)
     return before
@@ -364,6 +367,8 @@ def test_each_constant_is_obeyed_when_it_is_set_and_when_it_is_edited(tmp_path):
     changes = [f"change({name!r}, {value!r})" for name, (value, _) in PROBES.items()]
     for path in ROOT.glob("*.py"):
         shutil.copy(path, tmp_path)
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     for name, (value, _) in PROBES.items():
         edit(tmp_path, name, value)
     assert run_probes(tmp_path, everything) == run_probes(ROOT, *changes, everything)
@@ -371,8 +376,8 @@ def test_each_constant_is_obeyed_when_it_is_set_and_when_it_is_edited(tmp_path):
 
 def edit(where, name, value):
     """Change a constant as a person would."""
-    room, constant = name.split(".")
-    path = Path(where) / f"{room}.py"
+    room, _, constant = name.rpartition(".")
+    path = Path(where, *room.split(".")).with_suffix(".py")
     source = path.read_text(encoding="utf-8")
     (node,) = (
         node

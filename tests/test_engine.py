@@ -20,7 +20,7 @@ import convert
 import retrieve as room
 from grid import BBox, Tile
 from images import blocks
-from images.export import export
+from retrieve import export
 from shared import compute
 from store import Archive
 from tests.sphere import grown
@@ -37,7 +37,7 @@ def rhine(tmp_path_factory):
 
 
 def test_a_cluster_gives_what_threads_give(rhine, cluster, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK", 32)
+    monkeypatch.setattr(blocks, "SIDE", 32)
     cubes = [room.open(rhine, BOX, DAY, dlat=step, dlon=1.6 * step) for step in (0.01, 0.1)]
     here = [cube.compute() for cube in cubes]
     with compute.cluster(cluster):

@@ -17,10 +17,11 @@ import xarray as xr
 from compliance_checker.runner import CheckSuite, ComplianceChecker
 from PIL import Image
 
+import retrieve
 from archive.schema import ArchiveError
-from images import figure
-from images.export import checked_target, export, georeferenced, save_figure
-from images.figure import plot
+from images.export import checked_target
+from images.grids import georeferenced
+from retrieve import export, plot, save_figure
 from shared.files import is_disk_full
 
 ROOT = Path(__file__).parents[1]
@@ -191,7 +192,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     code = """if True:
         import resource, signal, sys
         from pathlib import Path
-        from export import export
+        from retrieve import export
         from tests.test_export import grid
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         dataset, folder = grid(), Path(sys.argv[1])
@@ -280,7 +281,7 @@ def test_gaps_of_every_shape_read_back_as_gaps(tmp_path, suffix, read, where, da
 @pytest.mark.parametrize("suffix", [".png", ".gif"])
 @pytest.mark.parametrize("where", GAPS.values(), ids=GAPS)
 def test_pictures_are_drawn_around_gaps_of_every_shape(tmp_path, suffix, where, monkeypatch):
-    monkeypatch.setattr(figure, "DPI", 40)
+    monkeypatch.setattr(retrieve, "DPI", 40)
     dataset, _ = gapped(where, 3)
     small = dataset.isel(lat=slice(None, None, 11), lon=slice(None, None, 12))
     with Image.open(export(small, tmp_path / f"a{suffix}")) as picture:

@@ -18,8 +18,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.offsetbox import AnchoredOffsetbox
 from pyproj import Geod
 
+import retrieve
 from images import figure as drawing
-from images.figure import plot, plot_ranges, shrink
+from images.figure import plot_ranges, shrink
+from retrieve import plot
 
 ROOT = Path(__file__).parents[1]
 GEOD = Geod(ellps="WGS84")
@@ -284,7 +286,7 @@ def test_all_text_is_inside_the_figure_and_no_two_labels_touch(name):
 def test_a_large_grid_is_averaged_to_the_pixels_of_the_paper():
     figure = plot(grid(columns=2100, rows=2500, dlon=24e-5, dlat=15e-5, bands="VV"))
     for axes in maps(figure):
-        width, height = axes.get_window_extent().size * drawing.DPI / figure.dpi
+        width, height = axes.get_window_extent().size * retrieve.DPI / figure.dpi
         rows, columns = axes.images[-1].get_array().shape[:2]
         assert rows == pytest.approx(height, abs=2)
         assert columns == pytest.approx(width, abs=2)
@@ -297,12 +299,12 @@ def test_a_dataset_without_bands_is_refused():
 
 def test_no_display_no_window_and_pyplot_only_for_windows():
     code = """if True:
-        import sys, numpy as np, xarray as xr, figure
+        import sys, numpy as np, xarray as xr, retrieve
         axis = [0.5, 1.5]
         dataset = xr.Dataset({"VV": (("lat", "lon"), np.eye(2))}, {"lat": axis, "lon": axis})
-        picture = figure.plot(dataset)
+        picture = retrieve.plot(dataset)
         assert "matplotlib.pyplot" not in sys.modules
-        assert figure.show(picture) is False
+        assert retrieve.show(picture) is False
     """
     environment = os.environ | {"MPLBACKEND": "agg"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=ROOT, timeout=120)
@@ -318,11 +320,11 @@ def test_no_display_no_window_and_pyplot_only_for_windows():
     ],
 )
 def test_a_range_is_told_by_the_percentiles_that_made_it(percentiles, words, monkeypatch):
-    monkeypatch.setattr(drawing, "PERCENTILES", percentiles)
-    assert drawing.range_words(-20.0, -5.0) == f"-20.0 to -5.0 dB {words}"
+    monkeypatch.setattr(retrieve, "PERCENTILES", percentiles)
+    assert retrieve.range_words(-20.0, -5.0) == f"-20.0 to -5.0 dB {words}"
 
 
 def test_of_a_nearly_even_band_no_number_is_told_that_no_pixel_has():
-    found = drawing.db_range(np.full((3, 3), -12.0, np.float32))
+    found = drawing.db_range(np.full((3, 3), -12.0, np.float32), retrieve.settings().look)
     assert found is not None
-    assert drawing.range_words(*found) == "about -12.0 dB, nearly the same everywhere"
+    assert retrieve.range_words(*found) == "about -12.0 dB, nearly the same everywhere"

@@ -10,9 +10,10 @@ import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.offsetbox import AnchoredOffsetbox
 
+import retrieve
 from images import figure as drawing
 from images import series
-from retrieve import ORBIT_FLAGS
+from images.lazy import ORBIT_FLAGS
 
 BOXES = {  # west, south, width, height in degrees
     "wide": (3.0, 50.5, 2.0, 0.3),
@@ -122,7 +123,7 @@ def meeting(texts):
 @pytest.mark.parametrize("days", NUMBERS)
 @pytest.mark.parametrize("name", BOXES)
 def test_all_is_on_the_paper_and_titles_stand_over_their_panels(name, days, bands):
-    figure = series.plot(cube(name, days, BANDS[:bands]))
+    figure = retrieve.plot(cube(name, days, BANDS[:bands]))
     assert off_the_paper(figure) == []
     panels = maps(figure)
     over = titles(figure)
@@ -144,7 +145,7 @@ def test_all_is_on_the_paper_and_titles_stand_over_their_panels(name, days, band
 @pytest.mark.parametrize("bands", [1, 2, 3])
 @pytest.mark.parametrize("name", BOXES)
 def test_the_scale_bar_stands_over_its_panel_and_on_no_text(name, bands):
-    figure = series.plot(cube(name, 1, BANDS[:bands]))
+    figure = retrieve.plot(cube(name, 1, BANDS[:bands]))
     renderer = drawn(figure)
     first = maps(figure)[0]
     (bar,) = (a for a in first.artists if isinstance(a, AnchoredOffsetbox))
@@ -168,7 +169,7 @@ def test_a_tick_on_the_edge_of_the_box_is_there(days, short):
     dataset = cube("whole degrees", days, ("VV",))
     dataset["lon"] = 3 + (dataset["lon"] - 3) * (1 - short / 2)
     dataset["lat"] = 50 + (dataset["lat"] - 50) * (1 - short / 2)
-    figure = series.plot(dataset)
+    figure = retrieve.plot(dataset)
     drawn(figure)
     for axes in maps(figure):
         shown = {text.get_text() for text in labels(axes)}
@@ -197,6 +198,6 @@ def test_all_of_a_line_is_on_the_paper(days, bands, power):
 @pytest.mark.parametrize("name", BOXES)
 def test_all_of_a_frame_is_on_the_paper(name, bands):
     dataset = cube(name, 2, BANDS[:bands])
-    for figure in series.frames_of(dataset):
+    for figure in series.frames_of(dataset, retrieve.settings().look):
         assert off_the_paper(figure) == []
         assert meeting([*figure.texts, *(t for axes in figure.axes for t in labels(axes))]) == []

@@ -29,7 +29,6 @@ from cli import download_command, exits
 from cli.exits import DISK_FULL, DONE, FAILED, INTERRUPTED, LOGIN_NEEDED, NO_DATA, USAGE
 from cli.terminal import InputEnded
 from grid import Provenance
-from images import figure
 from jobs import journal, trouble
 from store import Archive
 from tests.conftest import ROOT
@@ -45,7 +44,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "CHUNK_SIZE", [0.04, 0.04])
     monkeypatch.setattr(download, "POLL_WAIT_TIME", 0.1)
     monkeypatch.setattr(download, "START_INTERVAL", 0.0)
-    monkeypatch.setattr(figure, "DPI", 75)
+    monkeypatch.setattr(retrieve, "DPI", 75)
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     login = {"METHOD": "client_credentials", "PROVIDER_ID": "sandbox"}

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieve as room
-from convert import Frame, cells_to_grid, tile_runs
+from cells.regrid import Frame
+from convert import cells_to_grid, tile_runs
 from grid import BBox, Chunk, Tile, tiles_covering
 from healpix import ids_to_runs, runs_to_ids
 from images import blocks
-from images.blocks import merge
+from images.merge import merge
 from retrieve import NoData, retrieve, select, spacing
 from store import Archive
 from tests.sphere import grown
@@ -291,7 +292,7 @@ def blocks_read(monkeypatch):
 def test_opening_reads_no_pixel_and_computing_only_the_blocks_it_needs(
     rhine, blocks_read, monkeypatch
 ):
-    monkeypatch.setattr(blocks, "BLOCK", 64)
+    monkeypatch.setattr(blocks, "SIDE", 64)
     cube = room.open(rhine, BOX, DAY, dlat=0.01, dlon=0.016)
     assert blocks_read == []
     cube["VV"][0, :10, :10].compute(scheduler="sync")
@@ -304,7 +305,7 @@ def test_both_bands_of_a_block_are_read_once(rhine, blocks_read):
 
 
 def test_threads_or_none_give_the_same(rhine, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK", 32)
+    monkeypatch.setattr(blocks, "SIDE", 32)
     cube = room.open(rhine, BOX, DAY, dlat=0.01, dlon=0.016)
     with dask.config.set(scheduler="sync"):
         alone = cube.compute()

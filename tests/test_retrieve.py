@@ -205,10 +205,10 @@ def test_across_180_degrees_longitude_goes_on_and_so_do_the_cells(tmp_path):
 def test_blocks_make_the_grid_that_is_made_at_once(rhine, monkeypatch, step, method):
     box = BBox(6.93, 50.41, 7.06, 50.56)
     options = {"dlat": step, "dlon": 1.6 * step, "method": method}
-    monkeypatch.setattr(blocks, "BLOCK", 4096)
+    monkeypatch.setattr(blocks, "SIDE", 4096)
     whole = retrieve(rhine, box, DAY, **options)
     assert len(room.open(rhine, box, DAY, **options)["VV"].data.chunks[1]) == 1
-    monkeypatch.setattr(blocks, "BLOCK", 17)
+    monkeypatch.setattr(blocks, "SIDE", 17)
     parts = room.open(rhine, box, DAY, **options)
     assert len(parts["VV"].data.chunks[1]) > 3
     xr.testing.assert_equal(parts.isel(time=0).drop_vars("orbit").compute(), whole)

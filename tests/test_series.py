@@ -15,10 +15,11 @@ import xarray as xr
 from compliance_checker.runner import CheckSuite, ComplianceChecker
 from PIL import GifImagePlugin, Image
 
-from images import export, figure, series
-from images.export import save_line
-from images.series import animate, plot, plot_line, statistics
-from retrieve import ORBIT_FLAGS
+import retrieve
+from images import netcdf, pieces, series
+from images.grids import georeferenced
+from images.lazy import ORBIT_FLAGS
+from retrieve import animate, export, plot, plot_line, save_line, statistics
 from tests.test_export import grid
 
 FIRST = np.datetime64("2026-01-20", "s")
@@ -34,7 +35,7 @@ def cube(days=5, lazy=False, bands=("VV", "VH"), **size):
     out["orbit"] = ("time", (np.arange(days) % 2 + 1).astype(np.int8), ORBIT_FLAGS)
     out = out.set_coords("orbit")
     out.attrs = one.attrs | {"day": "2026-01-20 to 2026-02-13", "bbox": "7,50,7.12,50.09"}
-    out = export.georeferenced(out.transpose("time", "lat", "lon"))
+    out = georeferenced(out.transpose("time", "lat", "lon"))
     return out.chunk({"time": 1, "lat": 17, "lon": 23}) if lazy else out
 
 
@@ -43,7 +44,7 @@ def cube(days=5, lazy=False, bands=("VV", "VH"), **size):
 
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_netcdf_file_of_several_days_has_a_time_axis_and_passes_the_cf_checker(tmp_path, lazy):
-    path = export.export(cube(lazy=lazy), tmp_path / "a.nc")
+    path = export(cube(lazy=lazy), tmp_path / "a.nc")
     with xr.open_dataset(path, decode_coords="all") as back:
         np.testing.assert_array_equal(back["VV"], cube()["VV"])
         assert back["time"].values.tolist() == cube()["time"].values.astype("M8[ns]").tolist()
@@ -61,7 +62,7 @@ def test_a_netcdf_file_of_several_days_has_a_time_axis_and_passes_the_cf_checker
 
 def test_a_geotiff_of_several_days_has_a_named_layer_for_each_day_and_band(tmp_path):
     dataset = cube(days=3)
-    with rasterio.open(export.export(dataset, tmp_path / "a.tif")) as back:
+    with rasterio.open(export(dataset, tmp_path / "a.tif")) as back:
         assert back.descriptions[:3] == ("VV 2026-01-20", "VH 2026-01-20", "VV 2026-01-26")
         for i in range(3):
             np.testing.assert_array_equal(back.read(2 * i + 2)[::-1], dataset["VH"].values[i])
@@ -71,7 +72,7 @@ def test_a_geotiff_of_several_days_has_a_named_layer_for_each_day_and_band(tmp_p
 def test_overviews_are_those_of_gdals_cog_driver_and_layers_are_apart(tmp_path, days):
     dataset = cube(days=days, rows=1100, columns=600, dlat=15e-5, dlon=24e-5)
     dataset["VH"].values[:, 300:500, :200] = np.nan
-    path = export.export(dataset if days > 1 else dataset.isel(time=0), tmp_path / "a.tif")
+    path = export(dataset if days > 1 else dataset.isel(time=0), tmp_path / "a.tif")
     with rasterio.open(path) as back:
         assert back.overviews(1) == [2, 4]
         assert back.block_shapes[0] == (512, 512)
@@ -96,10 +97,10 @@ def test_a_grid_of_many_blocks_is_the_same_file_as_one_of_a_single_block(
     tmp_path, monkeypatch, suffix
 ):
     dataset = grid(rows=150, columns=170)
-    monkeypatch.setattr(export, "NC_CHUNK", 32)
+    monkeypatch.setattr(netcdf, "CHUNK", 32)
     calls: list[tuple[int, int]] = []
-    monkeypatch.setattr(export, "BLOCK", 64)
-    path = export.export(dataset, tmp_path / f"a{suffix}", progress=lambda *n: calls.append(n))
+    monkeypatch.setattr(pieces, "SIDE", 64)
+    path = export(dataset, tmp_path / f"a{suffix}", progress=lambda *n: calls.append(n))
     assert calls == [(i, 9) for i in range(1, 10)]
     if suffix == ".nc":
         with xr.open_dataset(path) as back:
@@ -115,7 +116,7 @@ def test_a_file_that_reads_back_differently_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(google_crc32c, "value", lambda _data: next(numbers))
     for suffix in (".nc", ".tif"):
         with pytest.raises(OSError, match="does not read back"):
-            export.export(grid(), tmp_path / f"a{suffix}")
+            export(grid(), tmp_path / f"a{suffix}")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -129,7 +130,7 @@ def test_each_day_has_a_panel_with_its_date_and_all_have_the_same_colours():
     words = [text.get_text() for text in drawn.texts]
     assert "2026-01-20 to 2026-02-13, ascending passes" in words
     assert "synthetic data" in words
-    assert set(figure.plot_ranges(drawn)) == {"VV", "VH", "VV/VH"}
+    assert set(retrieve.plot_ranges(drawn)) == {"VV", "VH", "VV/VH"}
     images = [axes.images[0].get_array() for axes in drawn.axes[:5]]
     brightness = [float(np.asarray(image)[20:40, 20:40, 0].mean()) for image in images]
     assert brightness == sorted(brightness)
@@ -142,11 +143,11 @@ def test_a_single_band_is_grey_and_of_many_days_some_are_drawn():
     assert len(titles) == series.PANELS
     assert (titles[0], titles[-1]) == ("2026-01-20", "2026-09-11")
     assert any(", 24 of 40 images" in text.get_text() for text in drawn.texts)
-    assert set(figure.plot_ranges(drawn)) == {"VV"}
+    assert set(retrieve.plot_ranges(drawn)) == {"VV"}
 
 
 def test_one_day_with_a_time_axis_is_drawn_as_an_image_of_one_day():
-    assert len(plot(cube(days=1)).axes) == len(figure.plot(grid()).axes)
+    assert len(plot(cube(days=1)).axes) == len(plot(grid()).axes)
 
 
 def test_the_animation_has_a_frame_for_each_day_and_gets_brighter(tmp_path):
@@ -201,7 +202,7 @@ def test_the_numbers_and_the_line_are_written(tmp_path):
         [row["mean_dB"] for row in rows[1::2]],
     )
     save_line(rows, dataset.attrs, tmp_path / "a.png")
-    assert Image.open(tmp_path / "a.png").size[0] == round(7.2 * figure.DPI)
+    assert Image.open(tmp_path / "a.png").size[0] == round(7.2 * retrieve.DPI)
     with pytest.raises(ValueError, match=r"must end in \.png or \.csv"):
         save_line(rows, dataset.attrs, tmp_path / "a.nc")
 
@@ -227,7 +228,7 @@ def test_what_no_pixel_gave_has_no_number_in_a_figure(days, bands, value, rows):
     dataset = cube(days, bands=bands, rows=rows)
     dataset["VH"] = dataset["VH"].copy(data=np.full_like(dataset["VH"], value))
     drawn = plot(dataset)
-    assert set(figure.plot_ranges(drawn)) == {"VV"} & set(bands)
+    assert set(retrieve.plot_ranges(drawn)) == {"VV"} & set(bands)
     assert any("no value" in text for text in texts(drawn))
     assert not any("25.0" in text or "1.0 dB" in text for text in texts(drawn))
     numbers = [text for text in texts(drawn) if "VH" in text and " dB" in text and " to " in text]

@@ -21,11 +21,11 @@ import xarray as xr
 
 import convert
 import main
+import retrieve
 from cli import questions, terminal
 from cli.exits import DONE, FAILED, INTERRUPTED, USAGE
 from grid import BBox, Chunk, Provenance, tiles_covering
 from healpix import runs_to_ids
-from images import figure
 from jobs import login
 from jobs.journal import Journal, Request
 from store import Archive
@@ -188,7 +188,7 @@ each_question = pytest.mark.parametrize("question", QUESTIONS, ids=IDS)
 def typed(folder, monkeypatch):
     """Start `main.py` on a pseudo-terminal, in the folder of archives."""
     terminals = pytest.importorskip("tests.terminals", reason="needs a pseudo-terminal")
-    settings = {"convert.NSIDE": NSIDE, "jobs.login.CONNECT_TRIES": 1, "images.figure.DPI": 40}
+    settings = {"convert.NSIDE": NSIDE, "jobs.login.CONNECT_TRIES": 1, "retrieve.DPI": 40}
     settings["jobs.catalogue.TRYS"] = 0
     settings["cli.progress.PATIENCE"] = 60
     environ = dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND"), "")
@@ -250,7 +250,7 @@ def piped(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(convert, "NSIDE", NSIDE)
     monkeypatch.setattr(login, "CONNECT_TRIES", 1)
-    monkeypatch.setattr(figure, "DPI", 40)
+    monkeypatch.setattr(retrieve, "DPI", 40)
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -475,7 +475,7 @@ def test_what_is_no_back_end_is_refused(text):
 
 def test_an_address_is_judged_without_the_client_of_openeo():
     judge = (
-        "import sys, asking\n"
+        "import sys\nfrom cli import questions\n"
         "asking.back_end('https://openeo.example.org')\n"
         "asking.catalogue_address('https://stac.example.org/v1')\n"
         "assert 'openeo' not in sys.modules and 'requests' not in sys.modules"

@@ -18,7 +18,7 @@ import retrieve
 from cli.exits import DONE, FAILED, NO_DATA, USAGE
 from grid import BBox, Chunk, Tile
 from healpix import runs_to_ids
-from images import blocks, figure
+from images import blocks, lazy
 from shared import compute
 from store import Archive
 from tests.test_mosaic import cells_of
@@ -32,7 +32,7 @@ BOX = ("--bbox", "7.2,50.1,7.6,50.3")
 def archive(tmp_path, monkeypatch):
     """A tile on three days, of both directions on the last one."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(figure, "DPI", 50)
+    monkeypatch.setattr(retrieve, "DPI", 50)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
@@ -116,7 +116,7 @@ def test_the_method_is_that_of_the_flag(archive, tmp_path):
     with xr.open_dataset("usual.nc") as back:
         assert back.attrs["method"] == "nearest"
     assert run(*fine, "--method", "mean", "--output", "a.nc") == USAGE
-    assert retrieve.METHODS == main.METHODS
+    assert lazy.METHODS == main.METHODS
 
 
 def test_a_large_box_gets_larger_pixels_and_is_told_how_to_get_all(archive, capsys, monkeypatch):
@@ -238,7 +238,7 @@ def test_a_grid_beyond_memory_is_not_computed_twice_to_know_that_it_has_pixels(
         return read(cube, *where)
 
     monkeypatch.setattr(blocks.Cube, "read", noted)
-    monkeypatch.setattr(blocks, "BLOCK", 32)
+    monkeypatch.setattr(blocks, "SIDE", 32)
     monkeypatch.setattr(retrieve, "MEMORY_MAX", 1000)
     monkeypatch.setattr(retrieve, "PICTURE_MAX", 30)
     fine = ("--dlat", "0.001", "--dlon", "0.0015", "--output", "a.nc")

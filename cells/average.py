@@ -1,0 +1,211 @@
+"""Raster to HEALPix cells: the mean of the pixels whose centres fall into each.
+
+The value of a cell is the mean, in linear power, of the seen raster pixels whose centres
+fall into it.  So, for each band without gaps, the sum over a tile of value x count is the
+sum of the seen pixels in its cells.  A pixel is seen when at least one of its bands is
+finite and above 0; of a seen pixel every band that is finite and not negative counts.
+
+The sums are kept ring by ring, west to east, so neighbouring pixels meet in memory, and
+each thread owns the rings of one part of the tile: no locks, and the same bits on
+every run, whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+import math
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+import healpix
+from cells.projection import BLOCKS, STRIP, Fits, Projection, fits_of, projection_of
+from cells.raster import Raster, open_raster
+from grid import Tile
+from healpix import Floats, Ints, Runs, Slots
+from shared.lattice import RasterError
+
+SAMPLED_ROWS = 16  # of a raster of which little is seen: are they decibels?
+FEW = 16  # different negative values; so few stand for no data
+
+log = logging.getLogger("convert")
+
+
+def raster_to_cells(
+    raster: xr.Dataset | str | os.PathLike[str],
+    tile: Tile,
+    nside: int,
+    ellipsoid: str,
+    bands: Sequence[str] | None,
+    workers: int,
+) -> xr.Dataset:
+    """The cells of a tile from a raster, as `convert.raster_to_cells` has it."""
+    with open_raster(raster, bands) as source:
+        projection = projection_of(source, ellipsoid)
+        slots = healpix.box_slots(tile.bbox, nside, ellipsoid)
+        runs = healpix.box_runs(tile.bbox, nside, ellipsoid)
+        work = _Work(source, projection, fits_of(projection, tile, slots), slots, runs, workers)
+        means, count = _average(work)
+        if 2 * np.count_nonzero(count) < count.size:
+            _require_linear(source)
+        if count.size and not count.any() and not _overlaps(work):
+            raise RasterError(
+                f"{source.name}: no pixel of {source.bands[0]} falls into a cell of the tile "
+                f"{tile.name}; it is the raster of another place."
+            )
+        attrs = {"nside": nside, "ellipsoid": ellipsoid, "ordering": "nested"} | source.attrs
+        attrs |= _holes(work, nside, count)
+    data: dict[str, Any] = {b: ("cells", means[i]) for i, b in enumerate(source.bands)}
+    data |= {"count": ("cells", count), "start_ipix": ("runs", runs[0])}
+    return xr.Dataset(data | {"run_len": ("runs", runs[1])}, attrs=attrs)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A raster, where its pixels are, and the cells that they are averaged in."""
+
+    raster: Raster
+    projection: Projection
+    fits: Fits
+    slots: Slots
+    runs: Runs
+    workers: int
+
+
+def _require_linear(raster: Raster) -> None:
+    """Raise RasterError where most values of some rows are negative: those are decibels."""
+    rows = range(0, raster.y.size, -(-raster.y.size // SAMPLED_ROWS))
+    values = np.concatenate([np.ravel(raster.read(row, row + 1)) for row in rows])
+    values = values[np.isfinite(values) & (values != 0)]
+    negative = values[values < 0]
+    if 2 * negative.size > values.size and np.unique(negative).size > FEW:
+        raise RasterError(
+            f"{raster.name}: {negative.size / values.size:.0%} of the values are negative: they "
+            "look like decibels, and averages need linear power. Nothing was converted."
+        )
+
+
+def _average(work: _Work) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
+    """Mean of each band, (band, cell), and count of seen pixels of the cells of the runs."""
+    raster, slots, workers = work.raster, work.slots, work.workers
+    sums = np.zeros((slots.start[-1], len(raster.bands) + 1))
+    missing = np.zeros((slots.start[-1], len(raster.bands)), np.int32)
+    run_start, run_len = (part.astype(np.int64) for part in work.runs)
+    place = np.concatenate([[0], np.cumsum(run_len)])
+    means = np.empty((len(raster.bands), place[-1]), np.float32)
+    count = np.empty(place[-1], np.uint16)
+
+    def take(first: int, stop: int) -> None:
+        healpix.take_means(
+            run_start[first:stop], run_len[first:stop], slots, sums, gaps,
+            means[:, place[first] : place[stop]], count[place[first] : place[stop]],
+        )  # fmt: skip
+
+    with ThreadPoolExecutor(workers) as pool:
+        adding = [
+            pool.submit(_add_rings, work, rings, sums, missing)
+            for rings in itertools.pairwise(_shares(work))
+        ]
+        partly = sum(job.result() for job in adding)
+        gaps = missing if partly else missing[:0]
+        # Several shares for each thread: they take unequal times.
+        cuts = np.searchsorted(place, np.linspace(0, place[-1], 8 * workers + 1))
+        for job in [pool.submit(take, *cut) for cut in itertools.pairwise(cuts.tolist())]:
+            job.result()
+    return means, count
+
+
+def _shares(work: _Work) -> list[int]:
+    """Rings at which the work is divided, so that each share has about as many pixels."""
+    fits, workers = work.fits, work.workers
+    blocks = np.concatenate([fits.blocks[:, :4], fits.single])
+    rings = np.concatenate([fits.rings, fits.single_rings]).mean(axis=1)
+    pixels = (blocks[:, 1] - blocks[:, 0] + 1) * (blocks[:, 3] - blocks[:, 2] + 1)
+    order = np.argsort(rings)
+    done = np.cumsum(pixels[order])
+    parts = np.arange(1, workers) / workers * (done[-1] if len(done) else 0)
+    inner = rings[order][np.searchsorted(done, parts)] if len(done) else np.zeros(len(parts))
+    return [0, *inner.astype(int).tolist(), 4 * (1 << work.slots.level)]
+
+
+def _add_rings(
+    work: _Work, rings: tuple[int, int], sums: Floats, missing: NDArray[np.int32]
+) -> int:
+    """Add all pixels that fall into the rings [low, high), strip by strip.
+
+    Returns how many were seen in some bands only.
+    """
+    fits, height, partly = work.fits, work.projection.y.size, 0
+    mine = (fits.rings[:, 0] < rings[1]) & (fits.rings[:, 1] >= rings[0])
+    blocks, polynomials, origins = fits.blocks[mine], fits.polynomials[mine], fits.origins[mine]
+    mine = (fits.single_rings[:, 0] < rings[1]) & (fits.single_rings[:, 1] >= rings[0])
+    single = fits.single[mine]
+    slots = healpix.cut_slots(work.slots, *rings)
+    for first in range(0, height, STRIP):
+        here = np.flatnonzero(blocks[:, 0] // STRIP == first // STRIP)
+        alone = single[single[:, 0] // STRIP == first // STRIP]
+        if len(here) + len(alone) == 0:
+            continue
+        values = work.raster.read(first, min(first + STRIP, height))
+        # In the order of the raster, so that sums do not depend on how blocks were cut.
+        here = here[np.lexsort((blocks[here, 2], blocks[here, 0]))]
+        more, doubtful = healpix.add_blocks(
+            values, first, blocks[here], polynomials[here], origins[here], slots, sums, missing
+        )
+        partly += more
+        for rows, columns in ((doubtful[:, 0], doubtful[:, 1]), *_pixels(alone)):
+            lon, lat = work.projection.lonlat(rows, columns)
+            partly += healpix.add_points(
+                values, rows - first, columns.copy(), lon, lat, slots, sums, missing
+            )
+    return partly
+
+
+def _pixels(corners: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """Rows and columns of the pixels of blocks, some 65,536 at a time."""
+    parts = max(1, len(corners) * math.prod(BLOCKS[-1]) // 65536)
+    for some in np.array_split(corners, parts):
+        grids = [np.mgrid[a : b + 1, c : d + 1].reshape(2, -1) for a, b, c, d in some.tolist()]
+        if grids:
+            rows, columns = np.concatenate(grids, axis=1)
+            yield rows, columns
+
+
+def _overlaps(work: _Work) -> bool:
+    """Whether any pixel centre, seen or not, lies in a cell of the runs."""
+
+    def ones(first: int, stop: int) -> NDArray[Any]:
+        return np.ones((stop - first, work.projection.x.size))
+
+    solid = dataclasses.replace(work.raster, bands=work.raster.bands[:1], readers=(ones,))
+    return bool(_average(dataclasses.replace(work, raster=solid))[1].any())
+
+
+def _holes(work: _Work, nside: int, count: NDArray[np.uint16]) -> dict[str, str]:
+    """A sentence on cells that no pixel can have reached, if pixels are too large for them."""
+    projection = work.projection
+    height, width = projection.y.size, projection.x.size
+    rows, columns = height // 2 + np.array([0, 0, 1]), width // 2 + np.array([0, 1, 0])
+    rows, columns = np.minimum(rows, height - 1), np.minimum(columns, width - 1)
+    lon, lat = np.radians(projection.lonlat(rows, columns))
+    points = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+    pixel = float(np.linalg.norm(np.cross(points[1] - points[0], points[2] - points[0])))
+    cell = math.pi / 3 / nside**2
+    # A square cell meets every square lattice that is finer than half its area.
+    if count.size == 0 or not pixel > cell / 2:
+        return {}
+    share = (count == 0).mean()
+    text = (
+        f"a raster pixel has {pixel / cell:.2g} times the area of a cell, "
+        f"so cells between pixel centres stay empty; {share:.1%} of the tile is empty"
+    )
+    log.warning("%s: %s.", work.raster.name, text)
+    return {"holes": text}

@@ -1,0 +1,202 @@
+"""Cells to a regular grid of longitude and latitude.
+
+Latitude and longitude of the pixels separate, so nothing is projected: each row lies
+between two rings of cells.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+import healpix
+from grid import BBox
+from healpix import Floats
+
+METHODS = ("nearest", "bilinear", "mean")
+
+
+def cells_to_grid(cells: xr.Dataset, frame: Frame, method: str, workers: int) -> xr.Dataset:
+    """Cells on the whole of a grid, as `convert.cells_to_grid` has it."""
+    out = grid_values(
+        cells, frame, slice(0, frame.lat.size), slice(0, frame.lon.size), method, workers
+    )
+    names = grid_bands(cells)
+    data = {band: (("lat", "lon"), out[i], cells[band].attrs) for i, band in enumerate(names)}
+    return xr.Dataset(
+        data,
+        coords={
+            "lat": ("lat", frame.lat, {"standard_name": "latitude", "units": "degrees_north"}),
+            "lon": ("lon", frame.lon, {"standard_name": "longitude", "units": "degrees_east"}),
+        },
+        attrs=cells.attrs,
+    )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A regular grid of longitude and latitude: a box and the size of its pixels, degrees.
+
+    Raises ValueError for pixels without a size.
+    """
+
+    bbox: BBox
+    dlat: float
+    dlon: float
+
+    @cached_property
+    def lat(self) -> Floats:
+        """Pixel centres, ascending."""
+        return pixel_centres(self.bbox.south, self.bbox.height, self.dlat, "dlat")
+
+    @cached_property
+    def lon(self) -> Floats:
+        """Pixel centres, ascending; beyond 180 where the box crosses it."""
+        return pixel_centres(self.bbox.west, self.bbox.width, self.dlon, "dlon")
+
+
+def grid_bands(cells: xr.Dataset) -> list[str]:
+    """The variables of cells that are bands, not counts."""
+    names = [str(key) for key in cells.data_vars if cells[key].dims == ("cells",)]
+    return [name for name in names if name != "count" and not name.endswith("_count")]
+
+
+def grid_values(
+    cells: xr.Dataset,
+    frame: Frame,
+    rows: slice,
+    columns: slice,
+    method: str,
+    workers: int,
+) -> NDArray[np.float32]:
+    """Some rows and columns of a grid, (band, row, column), as of `convert.cells_to_grid`.
+
+    They are the same whichever part of the grid is asked for.  Cells around it must be
+    there: for "mean" those with their centre in a pixel, else those around its centre.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}.")
+    names = grid_bands(cells)
+    if method == "mean":
+        means = Means(frame, rows, columns, names)
+        means.add(cells)
+        return means.values()
+    values = np.stack([cells[band].values for band in names]).astype(np.float32, copy=False)
+    return plain_gaps(_at_centres(cells, values, frame, rows, columns, method, workers))
+
+
+def _at_centres(
+    cells: xr.Dataset,
+    values: NDArray[np.float32],
+    frame: Frame,
+    rows: slice,
+    columns: slice,
+    method: str,
+    workers: int,
+) -> NDArray[np.float32]:
+    """Values (n, cell) at the pixel centres, (n, row, column)."""
+    lat, lon = frame.lat[rows], frame.lon[columns]
+    index = healpix.index_runs(cells["start_ipix"].values, cells["run_len"].values)
+    level = healpix.level_of(cells.attrs["nside"])
+    lat = healpix.to_authalic(lat) if cells.attrs["ellipsoid"] == "WGS84" else lat
+    out = np.empty((len(values), lat.size, lon.size), np.float32)
+    fill = healpix.interpolate if method == "bilinear" else healpix.look_up
+
+    def work(first: int, stop: int) -> None:
+        fill(lat[first:stop], lon, level, index, values, out[:, first:stop])
+
+    if workers == 1:
+        work(0, lat.size)
+        return out
+    with ThreadPoolExecutor(workers) as pool:
+        cuts = np.linspace(0, lat.size, 4 * workers + 1).astype(int).tolist()
+        for job in [pool.submit(work, *cut) for cut in itertools.pairwise(cuts)]:
+            job.result()
+    return out
+
+
+class Means:
+    """Pixels as weighted means of the cells with their centre in them, from one or more parts.
+
+    The parts may be of different levels and have cells in common: a cell counts by its
+    ``<band>_count`` where that is there, else by its ``count``.  A pixel without a centre
+    gets the cells that contain its own centre.  ``rows`` and ``columns`` are those of the
+    grid ``frame`` that are wanted, ``bands`` the names of the values to average.
+    """
+
+    def __init__(self, frame: Frame, rows: slice, columns: slice, bands: Sequence[str]) -> None:
+        self.frame, self.rows, self.columns, self.bands = frame, rows, columns, list(bands)
+        shape = frame.lat[rows].size, frame.lon[columns].size
+        # Of each band the sum of weight x value and of weight, then the number of cells.
+        self._sums = np.zeros((*shape, 2 * len(self.bands) + 1))
+        self._parts: list[xr.Dataset] = []
+
+    def add(self, cells: xr.Dataset) -> None:
+        """Take a part into account."""
+        nside, frame = cells.attrs["nside"], self.frame
+        values, weights = self._values(cells)
+        top, row_of = healpix.ring_rows(
+            frame.bbox.south, frame.dlat, self.rows, nside, cells.attrs["ellipsoid"]
+        )
+        healpix.add_to_pixels(
+            cells["start_ipix"].values.astype(np.int64), cells["run_len"].values.astype(np.int64),
+            healpix.level_of(nside), top, row_of,
+            frame.bbox.west, frame.dlon, self.columns.start,
+            values, weights, self._sums,
+        )  # fmt: skip
+        self._parts.append(cells)
+
+    def values(self) -> NDArray[np.float32]:
+        """The means, (band, row, column); NaN where no cell has a value."""
+        empty = self._sums[..., -1] == 0
+        if empty.any():
+            for part in self._parts:
+                value, weight = self._nearest(part)
+                self._sums[empty, 0:-1:2] += (value * weight)[empty]
+                self._sums[empty, 1::2] += weight[empty]
+        with np.errstate(invalid="ignore"):
+            means = self._sums[..., 0:-1:2] / self._sums[..., 1::2]
+        return plain_gaps(np.moveaxis(means, -1, 0).astype(np.float32))
+
+    def _values(self, cells: xr.Dataset) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Values (band, cell) and weights (band, cell), or (1, cell) where all are the same."""
+        values = np.stack([cells[band].values for band in self.bands])
+        weights = [cells["count"].values]
+        if any(f"{band}_count" in cells for band in self.bands):
+            weights = [cells.get(f"{band}_count", cells["count"]).values for band in self.bands]
+        return values.astype(np.float32, copy=False), np.stack(weights)
+
+    def _nearest(self, cells: xr.Dataset) -> tuple[Floats, Floats]:
+        """Value and weight, (row, column, band), of the cells around the pixel centres."""
+        values, weights = self._values(cells)
+        both = np.concatenate([values, np.broadcast_to(weights, values.shape).astype(np.float32)])
+        found = _at_centres(cells, both, self.frame, self.rows, self.columns, "nearest", 1)
+        value, weight = np.split(np.moveaxis(found.astype(float), 0, -1), 2, axis=-1)
+        seen = np.isfinite(value) & (weight > 0)
+        return np.where(seen, value, 0), np.where(seen, weight, 0)
+
+
+def plain_gaps(values: NDArray[Any]) -> NDArray[np.float32]:
+    """The values as float32 with one NaN for every gap: that of 0 / 0 has a sign bit.
+
+    Not all that writes and reads a file keeps the bits of a NaN, and some compare them.
+    """
+    values = values.astype(np.float32, copy=False)
+    return np.where(np.isnan(values), np.float32("nan"), values)
+
+
+def pixel_centres(start: float, extent: float, step: float, name: str) -> Floats:
+    """The centres start + (i + 0.5) step that lie in [start, start + extent)."""
+    if not 0 < step < math.inf:
+        raise ValueError(f"{name} is {step:g} degrees; it must be above 0.")
+    number = max(1, math.ceil(extent / step - 0.5))
+    return np.asarray(start + (np.arange(number) + 0.5) * step)

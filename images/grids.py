@@ -1,0 +1,79 @@
+"""What a grid on longitude and latitude is: its bands, its edges, and its attributes by CF."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+CRS = "EPSG:4326"
+STANDARD_NAME = "surface_backwards_scattering_coefficient_of_radar_wave"
+
+Box = tuple[float, float, float, float]  # west, east, south, north: degrees, as matplotlib has it
+Pixels = NDArray[np.float32]
+
+
+def grid_bands(dataset: xr.Dataset) -> list[str]:
+    """The float variables on (lat, lon) or (time, lat, lon); ValueError when there is none."""
+    names = [
+        str(name)
+        for name, values in dataset.data_vars.items()
+        if values.dims in (("lat", "lon"), ("time", "lat", "lon"))
+        and values.dtype.kind == "f" and values.size
+    ]  # fmt: skip
+    if not names:
+        raise ValueError("There is nothing to draw or write: no band on (lat, lon) in the dataset.")
+    return names
+
+
+def is_lazy(dataset: xr.Dataset) -> bool:
+    """Whether the bands of a grid are still to be computed."""
+    return any(dataset[name].chunks for name in grid_bands(dataset))
+
+
+def grid_edges(dataset: xr.Dataset) -> Box:
+    """West, east, south, north of the outer pixel edges in degrees; east may pass 180."""
+    west, east = _outer_edges(dataset["lon"].values, float(dataset.attrs.get("dlon", 0)))
+    south, north = _outer_edges(dataset["lat"].values, float(dataset.attrs.get("dlat", 0)))
+    return west, east, south, north
+
+
+def _outer_edges(centres: NDArray[np.float64], step: float) -> tuple[float, float]:
+    if len(centres) > 1:
+        step = float(centres[-1] - centres[0]) / (len(centres) - 1)
+    return float(centres[0]) - step / 2, float(centres[-1]) + step / 2
+
+
+def to_db(power: Pixels) -> Pixels:
+    """10 log10 of linear power; -inf for 0, NaN for NaN."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(10 * np.log10(power), dtype=np.float32)
+
+
+def georeferenced(dataset: xr.Dataset) -> xr.Dataset:
+    """A shallow copy that says by CF what its bands and coordinates are."""
+    from pyproj import CRS as PyprojCRS
+
+    out = dataset.assign_coords(crs=((), np.int32(0), PyprojCRS.from_user_input(CRS).to_cf()))
+    for axis, name, units, letter in (
+        ("lat", "latitude", "degrees_north", "Y"),
+        ("lon", "longitude", "degrees_east", "X"),
+    ):
+        long_name = f"{name} of the pixel centre"
+        out[axis].attrs = {
+            "standard_name": name, "long_name": long_name, "units": units, "axis": letter
+        }  # fmt: skip
+    if "time" in out.coords:
+        out["time"].attrs = {
+            "standard_name": "time", "long_name": "start of the UTC day", "axis": "T",
+            "units_metadata": "leap_seconds: none",
+        }  # fmt: skip
+    for name in grid_bands(dataset):
+        out[name].attrs = {
+            "standard_name": STANDARD_NAME,
+            "long_name": f"{name} backscatter, sigma nought, linear power",
+            "units": "1",
+            "radar_polarization": name,
+            "grid_mapping": "crs",
+        }
+    return out

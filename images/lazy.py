@@ -1,0 +1,224 @@
+"""The images of a box on a regular grid, lazy: read when they are computed, block by block.
+
+Which records make up an image is decided in `records`, how a block is read in `blocks`.
+NSIDE and ellipsoid are those of the archive.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import uuid
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from cells.regrid import Frame
+from grid import ORBITS, BBox
+from images.blocks import Cube, block_of, padded, read_all
+from images.grids import georeferenced
+from images.merge import merge
+from images.pieces import has_pixels
+from images.records import Image, NoData, layout_of, newest, on_days, views_of, with_border
+from shared.compute import Portable
+
+if TYPE_CHECKING:
+    from archive.schema import Layout
+    from archive.snapshot import View
+    from store import Archive
+
+METHODS = ("nearest", "bilinear")
+ORBIT_FLAGS = {
+    "long_name": "orbit direction",
+    "flag_values": np.arange(len(ORBITS) + 1, dtype=np.int8),
+    "flag_meanings": " ".join((*ORBITS, "mixed")),
+}
+SEVERAL = ("relative_orbits", "platforms", "acquired")  # of a record, as the catalogue has them
+MEASURED = "contains modified Copernicus Sentinel data {year}"
+SYNTHETIC = "synthetic data (sandbox), not a measurement"
+
+
+def select(archive: Archive, bbox: BBox, day: dt.date, orbit: str | None) -> xr.Dataset:
+    """The cells of a day whose centres are in a box: as `retrieve.select` has it."""
+    layout = layout_of(archive)
+    views = {view.tile: view for view in views_of(archive, bbox)}
+    (image,) = on_days(archive, list(views.values()), bbox, day, day, orbit)
+    level, names = layout.level, (*layout.bands, "count")
+    readings = [(views[chunk.tile], chunk, bbox, level, names) for chunk in image.chunks]
+    return merge(list(read_all(readings)))
+
+
+def open_grid(
+    archive: Archive,
+    bbox: BBox,
+    start: dt.date,
+    end: dt.date | None,
+    bands: Sequence[str] | None,
+    dlat: float,
+    dlon: float,
+    method: str,
+    orbit: str | None,
+    as_of: int | None,
+) -> xr.Dataset:
+    """The images of a box on a regular grid, lazy: as `retrieve.open` has it."""
+    import dask.array
+
+    layout = layout_of(archive)
+    bands = _bands(layout, bands)
+    _check(bbox, dlat, dlon, method)
+    frame = Frame(bbox, dlat, dlon)
+    around = padded(bbox, layout.nside)
+    views = views_of(archive, around)
+    inside = [view for view in views if view.tile.bbox.intersects(bbox)]
+    if as_of is None:
+        images = on_days(archive, inside, bbox, start, end or start, orbit)
+    else:
+        images = [newest(archive, inside, bbox, start, as_of, orbit)]
+    beside = [view for view in views if view not in inside]
+    read = tuple(with_border(image, beside) for image in images)
+    cube = Cube(tuple(views), read, tuple(bands), frame, layout.nside, method)
+    values = dask.array.map_blocks(
+        Portable(partial(block_of, cube)), chunks=cube.chunks, dtype=np.float32,
+        meta=np.empty((0,) * 4, np.float32), name=f"sentinel1-{uuid.uuid4().hex}",
+    )  # fmt: skip
+    grid = xr.Dataset(
+        {band: (("time", "lat", "lon"), values[:, i]) for i, band in enumerate(bands)},
+        {
+            "lat": frame.lat,
+            "lon": frame.lon,
+            "time": [np.datetime64(image.day, "s") for image in images],
+            "orbit": ("time", np.array([_flag(image) for image in images], np.int8), ORBIT_FLAGS),
+        },
+        {
+            "title": f"Sentinel-1 backscatter, {' and '.join(bands)}, {_when(images)}",
+            **_origin(inside, images),
+            "bbox": str(bbox),
+            "dlat": dlat,
+            "dlon": dlon,
+            "method": "mean" if cube.averages else method,
+            "healpix_nside": layout.nside,
+            "healpix_ellipsoid": layout.ellipsoid,
+            "healpix_ordering": "nested",
+        },
+    )
+    return georeferenced(grid)
+
+
+def image_of_day(
+    archive: Archive,
+    bbox: BBox,
+    day: dt.date,
+    bands: Sequence[str] | None,
+    dlat: float,
+    dlon: float,
+    method: str,
+    orbit: str | None,
+    memory_max: int,
+) -> xr.Dataset:
+    """The image of a day in memory: as `retrieve.retrieve` has it."""
+    bands = _bands(layout_of(archive), bands)
+    _check(bbox, dlat, dlon, method)
+    _check_size(bbox, dlat, dlon, len(bands), memory_max)
+    lazy = open_grid(archive, bbox, day, None, bands, dlat, dlon, method, orbit, None)
+    image = lazy.isel(time=0).drop_vars("orbit").compute()
+    if not has_pixels(image):
+        raise nothing_seen(archive, bbox, image)
+    return image
+
+
+def nothing_seen(archive: Archive, bbox: BBox, grid: xr.Dataset) -> NoData:
+    """The error for a grid of records that have not seen anything of the box."""
+    passes = "" if grid.attrs["orbit"] == "any" else f" ({grid.attrs['orbit']})"
+    return NoData(
+        f"The archive {archive.name} has records of {grid.attrs['day']}{passes} of the tiles of "
+        f"{bbox}, but they have not one pixel in this box.  Take another day, other passes or a "
+        "larger box."
+    )
+
+
+def spacing(bbox: BBox, dlat: float, dlon: float, most: int) -> tuple[float, float]:
+    """The given dlat and dlon, or larger: as `retrieve.spacing` has it."""
+    factor = max(bbox.height / dlat, bbox.width / dlon) / (most - 1)
+    if factor <= 1:
+        return dlat, dlon
+    digits = 1 - math.floor(math.log10(factor))
+    factor = math.ceil(factor * 10**digits) / 10**digits
+    return dlat * factor, dlon * factor
+
+
+def _bands(layout: Layout, bands: Sequence[str] | None) -> list[str]:
+    """The bands asked for, by default all; ValueError names those there are."""
+    missing = [band for band in bands or () if band not in layout.bands]
+    if missing:
+        raise ValueError(
+            f"The archive has the bands {', '.join(layout.bands)}, but not {', '.join(missing)}."
+        )
+    return list(dict.fromkeys(bands or layout.bands))
+
+
+def _check(bbox: BBox, dlat: float, dlon: float, method: str) -> None:
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; it must be {' or '.join(METHODS)}.")
+    for name, step, extent in (("dlat", dlat, bbox.height), ("dlon", dlon, bbox.width)):
+        if not 0 < step < math.inf:
+            raise ValueError(f"{name} is {step:g} degrees; it must be above 0.")
+        if step > 2 * extent:
+            raise ValueError(
+                f"No pixel centre lies in {bbox}: {name} is {step:g} degrees, and the box has but "
+                f"{extent:.3g}.  Take a larger box or smaller pixels."
+            )
+
+
+def _check_size(bbox: BBox, dlat: float, dlon: float, bands: int, most: int) -> None:
+    rows, columns = bbox.height / dlat, bbox.width / dlon
+    size = 4 * rows * columns * bands
+    if size > most:
+        factor = 1.1 * math.sqrt(size / most)
+        raise ValueError(
+            f"{bbox} at dlat {dlat:g} and dlon {dlon:g} is {rows:.0f} x {columns:.0f} pixels, "
+            f"{size / 1e9:.1f} GB; the most in memory is {most / 1e9:g} GB.  Take a smaller "
+            f"box, larger pixels such as dlat {dlat * factor:.2g} and dlon {dlon * factor:.2g}, "
+            "or retrieve.open, which is lazy."
+        )
+
+
+def _when(images: Sequence[Image]) -> str:
+    first, last = images[0].day, images[-1].day
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def _flag(image: Image) -> int:
+    """What the coordinate ``orbit`` holds: as in the archive, and one more for a mixture."""
+    return ORBITS.index(image.orbit) if image.orbit in ORBITS else len(ORBITS)
+
+
+def _origin(views: Sequence[View], images: Sequence[Image]) -> dict[str, Any]:
+    """Days, orbit, tiles and provenance as attributes; what is not known is left out."""
+    chunks = sorted({chunk for image in images for chunk in image.chunks})
+    by_tile = {view.tile: view for view in views}
+    about = [by_tile[chunk.tile].about(chunk) for chunk in chunks]
+    synthetic = any(
+        row.get("synthetic", str(row.get("source", "")).lower().startswith("synthetic"))
+        for row in about
+    )
+    years = sorted({chunk.day.year for chunk in chunks})
+    span = str(years[0]) if len(years) == 1 else f"{years[0]}-{years[-1]}"
+    attrs: dict[str, Any] = {
+        "source": SYNTHETIC if synthetic else MEASURED.format(year=span),
+        "synthetic": int(synthetic),
+        "day": _when(images),
+        "orbit": "+".join(sorted({chunk.orbit for chunk in chunks})),
+        "tiles": " ".join(sorted({chunk.tile.name for chunk in chunks})),
+    }
+    taken = sorted({chunk.day.isoformat() for chunk in chunks})
+    if taken != [image.day.isoformat() for image in images]:
+        attrs["days_used"] = " ".join(taken)
+    for name in ("backend", "collection", "job_id", "processed", *SEVERAL):
+        found = [row.get(name) or [] for row in about]
+        known = sorted({str(v) for has in found for v in (has if name in SEVERAL else [has]) if v})
+        if known:
+            attrs[name] = " ".join(known)
+    return attrs

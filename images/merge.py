@@ -1,0 +1,116 @@
+"""Cells of several parts as one set: tiles of a box, records of a tile.
+
+The tiles partition the sphere, so the cells of a box are the union of what its tiles hold
+of it: merging sorts runs and copies, and no seam can appear.  Only cells that two parts
+share are averaged, by their counts: those of two records of a tile, and those of an
+overview that lie on the border of two tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+import healpix
+from cells.regrid import grid_bands
+
+
+def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """One set of cells from one or more, ids ascending; cells in common are averaged.
+
+    Parts hold ``<band>(cells)``, ``count(cells)`` and, where it differs from it,
+    ``<band>_count(cells)``, and the runs.  A cell that several have gets the mean of their
+    values, weighted by their counts, and the sum of their counts (of uint16, at most
+    65535).  ``count`` may be missing if no cell is in common.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    start = np.concatenate([part["start_ipix"].values for part in parts]).astype(np.int64)
+    length = np.concatenate([part["run_len"].values for part in parts]).astype(np.int64)
+    joined, place, shared = _united(start, length)
+    runs = np.cumsum([0] + [part.sizes["runs"] for part in parts])
+    total = int(joined[1].sum())
+    values: dict[str, Any] = {}
+    for name in _cell_variables(parts):
+        out = np.empty(total, _of(parts[0], name).dtype)
+        for part, low, high in zip(parts, runs[:-1], runs[1:], strict=True):
+            healpix.copy_runs(_of(part, name).values, length[low:high], place[low:high], out)
+        values[name] = ("cells", out)
+    merged = xr.Dataset(values)
+    if shared.size:
+        _average_shared(merged, parts, shared, healpix.index_runs(*joined))
+    merged["start_ipix"] = ("runs", joined[0].astype(np.uint64))
+    merged["run_len"] = ("runs", joined[1].astype(np.uint32))
+    sources = dict.fromkeys(part.attrs["source"] for part in parts)
+    merged.attrs = {**parts[0].attrs, "source": "; ".join(filter(None, sources))}
+    return merged
+
+
+def _cell_variables(parts: Sequence[xr.Dataset]) -> list[str]:
+    """Every variable of cells that one of the parts has."""
+    names = [str(n) for part in parts for n in part.data_vars if part[n].dims == ("cells",)]
+    return list(dict.fromkeys(names))
+
+
+def _of(part: xr.Dataset, name: str) -> xr.DataArray:
+    """A variable of a part; the count of a band is `count` where it is not there by itself."""
+    return part[name] if name in part else part["count"]
+
+
+def _united(
+    start: NDArray[np.int64], length: NDArray[np.int64]
+) -> tuple[tuple[NDArray[Any], NDArray[Any]], NDArray[Any], NDArray[Any]]:
+    """Runs that cover the given ones, the place of each among their cells, and shared ids."""
+    order = np.argsort(start, kind="stable")
+    first, last = start[order], (start + length)[order]
+    reached = np.maximum.accumulate(last) if len(last) else last
+    opens = np.ones(len(first), bool)
+    opens[1:] = first[1:] > reached[:-1]
+    begins = first[opens]
+    ends = np.maximum.reduceat(last, np.flatnonzero(opens)) if len(first) else last
+    before = np.cumsum(ends - begins) - (ends - begins)
+    run = np.searchsorted(begins, start, "right") - 1
+    place = before[run] + start - begins[run] if len(start) else start
+    low = first[1:]
+    high = np.minimum(last[1:], reached[:-1])
+    twice = high > low
+    shared = healpix.runs_to_ids(low[twice], (high - low)[twice])
+    return (begins, ends - begins), place, np.unique(shared)
+
+
+def _average_shared(
+    merged: xr.Dataset,
+    parts: Sequence[xr.Dataset],
+    shared: NDArray[np.uint64],
+    index: healpix.RunIndex,
+) -> None:
+    """Have the cells that several parts hold be the means of these, by their counts."""
+    here = healpix.find_places(shared, index)
+    places = [
+        healpix.find_places(
+            shared, healpix.index_runs(part["start_ipix"].values, part["run_len"].values)
+        )
+        for part in parts
+    ]
+    for name in [str(name) for name in merged.data_vars]:
+        sums, weights = np.zeros((2, len(shared)))
+        is_band = name in grid_bands(merged)
+        for part, there in zip(parts, places, strict=True):
+            has, at = there >= 0, there[there >= 0]
+            value = _of(part, name).values[at].astype(float)
+            if is_band:
+                weight = _of(part, f"{name}_count").values[at] * np.isfinite(value)
+                sums[has] += weight * np.nan_to_num(value)
+                weights[has] += weight
+            else:
+                sums[has] += value
+        out = merged[name].values
+        if is_band:
+            with np.errstate(invalid="ignore"):
+                out[here] = sums / weights
+        else:
+            out[here] = np.minimum(sums, np.iinfo(out.dtype).max)

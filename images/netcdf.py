@@ -1,0 +1,144 @@
+"""A grid as CF-1.11 netCDF: linear power and dB, coordinates with bounds, grid mapping.
+
+xarray and netCDF4 write all but the large variables; of these each compressed block is
+made where it is computed, and put into the file as it is.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import xarray as xr
+from isal import isal_zlib
+
+from cells.regrid import plain_gaps
+from grid import wrap
+from images.grids import CRS, georeferenced, grid_bands, grid_edges, is_lazy, to_db
+from images.pieces import DIFFERS, Place, Progress, Vector, computed, each_block, in_blocks
+
+CONVENTIONS = "CF-1.11"
+DB_UNITS = "0.1 lg(re 1)"  # what UDUNITS, and so CF, calls dB
+CHUNK = 512  # pixels, side of a compressed block in the netCDF file
+LEVEL = 1  # deflate; speckle gains nothing from more
+
+
+def write_netcdf(dataset: xr.Dataset, path: Path, progress: Progress | None = None) -> None:
+    """CF-1.11 netCDF-4, shuffled and deflated."""
+    import h5py
+
+    is_here = not is_lazy(dataset)
+    described = cf_dataset(in_blocks(dataset))
+    large = [str(name) for name, values in described.data_vars.items() if values.chunks]
+    _write_outline(described, large, path)
+    checksums: dict[tuple[str, Place], int] = {}
+    with h5py.File(path, "r+") as file:
+        targets = {name: file[name].id for name in large}
+        for place, packed in computed(each_block(described, large, _packed, is_here, progress)):
+            for name, within, data, checksum in packed:
+                at = tuple(a + b for a, b in zip(place, within, strict=True))
+                targets[name].write_direct_chunk(at, data)
+                checksums[name, at] = checksum
+    with h5py.File(path) as file:
+        targets = {name: file[name].id for name in large}
+        for (name, at), checksum in checksums.items():
+            if google_crc32c.value(targets[name].read_direct_chunk(at)[1]) != checksum:
+                raise OSError(DIFFERS)
+
+
+def _write_outline(described: xr.Dataset, large: list[str], path: Path) -> None:
+    """The file without the values of the large variables."""
+    packed = {"zlib": True, "complevel": LEVEL, "shuffle": True, "_FillValue": np.float32("nan")}
+    encoding: dict[str, dict[str, Any]] = {
+        name: packed | {"chunksizes": _chunks(described[name].shape)} for name in large
+    }
+    encoding |= {name: {"_FillValue": None} for name in ("lat", "lon", "lat_bnds", "lon_bnds")}
+    if "time" in described.coords:
+        since = {"units": "seconds since 1970-01-01", "calendar": "standard", "dtype": "int64"}
+        encoding["time"] = {"_FillValue": None, **since}
+    # Lazy values are left for later, that is to us; without a reference the file is closed.
+    described.to_netcdf(path, engine="netcdf4", encoding=encoding, compute=False)
+
+
+def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (1,) * (len(shape) - 2) + tuple(min(CHUNK, size) for size in shape[-2:])
+
+
+def _packed(
+    names: list[str], arrays: list[Vector], whole: tuple[int, ...]
+) -> list[tuple[str, Place, bytes, int]]:
+    """The compressed chunks of a block: variable, place within the block, bytes, their crc32c.
+
+    ``whole`` is the shape of the whole variable, which the chunks' shape depends on.  A
+    chunk without a value is left out.
+    """
+    shape = _chunks(whole)
+    full = np.empty(shape, "<f4")
+    by_byte = np.empty((full.itemsize, full.size), np.uint8)  # first bytes first, as HDF5 has it
+    found = []
+    for name, array in zip(names, arrays, strict=True):
+        for at in product(*(range(0, n, step) for n, step in zip(array.shape, shape, strict=True))):
+            part = array[tuple(slice(i, i + n) for i, n in zip(at, shape, strict=True))]
+            if not np.isnan(part).all():
+                if part.shape != shape:
+                    full.fill(np.nan)  # a chunk on the border is padded
+                full[tuple(slice(0, n) for n in part.shape)] = plain_gaps(part)
+                by_byte[:] = full.view(np.uint8).reshape(full.size, full.itemsize).T
+                data = isal_zlib.compress(by_byte, LEVEL)
+                found.append((name, at, data, google_crc32c.value(data)))
+    return found
+
+
+def cf_dataset(dataset: xr.Dataset) -> xr.Dataset:
+    """A copy with all that CF-1.11 asks for: dB beside linear, bounds, box, history."""
+    bands = grid_bands(dataset)
+    west, east, south, north = grid_edges(dataset)
+    out = georeferenced(dataset[bands]).reset_coords("crs")
+    for name in bands:
+        attrs = {**out[name].attrs, "long_name": f"{name} backscatter, sigma nought, in dB"}
+        attrs |= {"units": DB_UNITS, "comment": "dB; no value where the linear power is 0"}
+        decibel = xr.apply_ufunc(
+            _decibel, out[name], dask="parallelized", output_dtypes=[np.float32]
+        )
+        out[f"{name}_dB"] = decibel.assign_attrs(attrs)
+    out["lat_bnds"] = (("lat", "bnds"), _bounds(dataset["lat"].values, south, north))
+    out["lon_bnds"] = (("lon", "bnds"), _bounds(dataset["lon"].values, west, east))
+    out["lat"].attrs["bounds"], out["lon"].attrs["bounds"] = "lat_bnds", "lon_bnds"
+    for name in ("crs", "lat_bnds", "lon_bnds"):
+        out[name].encoding["coordinates"] = None  # xarray would say that time belongs to them
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    out.attrs = {
+        "Conventions": CONVENTIONS,
+        **dataset.attrs,
+        "history": "\n".join(filter(None, [dataset.attrs.get("history"), f"{now} exported"])),
+        **_days_covered(dataset),
+        "geospatial_lon_min": wrap(west),
+        "geospatial_lon_max": wrap(east) if east > 180 else east,
+        "geospatial_lat_min": south,
+        "geospatial_lat_max": north,
+        "geospatial_bounds_crs": CRS,
+    }
+    return out
+
+
+def _decibel(power: Vector) -> Vector:
+    decibel = to_db(power)
+    decibel[np.isneginf(decibel)] = np.nan
+    return decibel
+
+
+def _days_covered(dataset: xr.Dataset) -> dict[str, str]:
+    if "time" not in dataset.coords:
+        return {}
+    start, last = dataset["time"].values.astype("datetime64[s]").ravel()[[0, -1]]
+    end = last + np.timedelta64(1, "D")
+    return {"time_coverage_start": f"{start}Z", "time_coverage_end": f"{end}Z"}
+
+
+def _bounds(centres: Vector, first: float, last: float) -> Vector:
+    edges = np.concatenate([[first], (centres[:-1] + centres[1:]) / 2, [last]])
+    return np.column_stack([edges[:-1], edges[1:]])
