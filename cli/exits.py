@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import dis
 import os
 import tempfile
 import traceback
@@ -16,24 +17,26 @@ from pathlib import Path
 
 import click
 
-from cli.terminal import tell
+from cli.terminal import InputEnded, tell
+from images.records import NoData
+from jobs.trouble import CreditsNeeded, LoginNeeded, Unwanted
 from shared.files import is_disk_full, reason
 
 DONE, FAILED, USAGE, NO_DATA, LOGIN_NEEDED, DISK_FULL = range(6)
 INTERRUPTED = 130
+PROGRAM = Path(__file__).resolve().parents[1]
 
-# By the names of their classes, so that no room has to be imported for it.
-EXIT_CODES = {
-    "NoData": NO_DATA,
-    "LoginNeeded": LOGIN_NEEDED,
-    "CreditsNeeded": FAILED,
-    "Unwanted": USAGE,
-    "InputEnded": USAGE,
-    "ConnectionError": FAILED,
-    "MemoryError": FAILED,
-    "ValueError": USAGE,
-    "OSError": USAGE,
-}
+EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
+    (NoData, NO_DATA),
+    (LoginNeeded, LOGIN_NEEDED),
+    (CreditsNeeded, FAILED),
+    (Unwanted, USAGE),
+    (InputEnded, USAGE),
+    (ConnectionError, FAILED),
+    (MemoryError, FAILED),
+    (ValueError, USAGE),
+    (OSError, USAGE),
+)
 
 
 def explain_usage(error: click.ClickException) -> int:
@@ -70,21 +73,27 @@ def explain(error: Exception, debug: bool) -> int:
 
 
 def raised_on_purpose(error: Exception) -> bool:
-    """Whether a room raised it with a sentence for people, rather than a library deep inside."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
+    """Whether a room raised it with a sentence for people, rather than a library deep inside.
+
+    That is where the last step of the traceback is a ``raise`` of ours, not a call or an
+    operation that failed.
+    """
+    step = error.__traceback__
+    if step is None:
         return True
-    last = frames[-1]
-    ours = Path(last.filename).resolve().is_relative_to(Path(__file__).resolve().parents[1])
-    return ours and (last.line or "").startswith("raise ")
+    while step.tb_next is not None:
+        step = step.tb_next
+    code = step.tb_frame.f_code
+    path = Path(code.co_filename).resolve()
+    ours = path.is_relative_to(PROGRAM) and "site-packages" not in path.parts
+    return ours and dis.opname[code.co_code[step.tb_lasti]] == "RAISE_VARARGS"
 
 
 def exit_code(error: Exception) -> int | None:
-    """The documented exit code of an error."""
+    """The documented exit code of an error; None for one that nobody expects."""
     if is_disk_full(error):
         return DISK_FULL
-    names = [kind.__name__ for kind in type(error).__mro__]
-    return next((EXIT_CODES[name] for name in names if name in EXIT_CODES), None)
+    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), None)
 
 
 def write_traceback(error: Exception) -> Path | str:

@@ -421,15 +421,24 @@ def test_that_loops_are_compiled_is_said_once(folder, answer, monkeypatch, capsy
 # --- errors ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("bug", "name"),
+    [
+        (lambda _: json.loads("{"), "JSONDecodeError"),
+        (lambda _: int("x"), "ValueError"),
+        (lambda _: xr.Dataset({"a": ("x", [1, 2]), "b": ("x", [1])}), "ValueError"),
+    ],
+    ids=["raised by the standard library", "by an operation of ours", "by a package beside us"],
+)
 def test_a_bug_is_said_to_be_one_and_its_traceback_goes_to_a_file(
-    folder, answer, monkeypatch, capsys
+    bug, name, folder, answer, monkeypatch, capsys
 ):
     monkeypatch.setattr("platformdirs.user_log_path", lambda *_, **__: folder / "logs")
-    monkeypatch.setattr("cli.commands.existing_archive", lambda _: json.loads("{"))
+    monkeypatch.setattr("cli.commands.existing_archive", bug)
     assert main.main(["list"]) == FAILED
     said = capsys.readouterr().err
     [log] = (folder / "logs").iterdir()
-    assert "This is a bug: JSONDecodeError" in said
+    assert f"This is a bug: {name}" in said
     assert str(log) in said
     assert "Traceback" not in said
     assert "Traceback" in log.read_text()

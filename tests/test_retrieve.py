@@ -22,7 +22,7 @@ from archive import schema
 from convert import raster_to_cells, tile_runs
 from grid import BBox, Chunk, Provenance, Tile, tiles_covering, wrap
 from healpix import ids_to_runs, runs_to_ids
-from images import blocks
+from images import blocks, coverage
 from retrieve import NoData, days, export, merge, padded, plot, retrieve, select
 from store import Archive
 from tests.sphere import cells_at, centres_of, grown, tile_at
@@ -347,7 +347,7 @@ def test_without_overviews_a_small_box_is_counted_and_a_large_one_is_not(tmp_pat
     assert view.levels(view.chunks()[0]) == (14,)
     box = BBox(7.1, 50.1, 7.9, 50.4)
     assert days(archive, box)[0].share == pytest.approx(0.5, abs=0.01)
-    monkeypatch.setattr(room, "CELLS_READ", 1000)
+    monkeypatch.setattr(coverage, "CELLS_READ", 1000)
     assert days(archive, box)[0].share is None
 
 

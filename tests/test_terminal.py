@@ -476,8 +476,8 @@ def test_what_is_no_back_end_is_refused(text):
 def test_an_address_is_judged_without_the_client_of_openeo():
     judge = (
         "import sys\nfrom cli import questions\n"
-        "asking.back_end('https://openeo.example.org')\n"
-        "asking.catalogue_address('https://stac.example.org/v1')\n"
+        "questions.back_end('https://openeo.example.org')\n"
+        "questions.catalogue_address('https://stac.example.org/v1')\n"
         "assert 'openeo' not in sys.modules and 'requests' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", judge], cwd=ROOT, check=True)
