@@ -2,7 +2,7 @@
 
 `python main.py` asks; every question can be answered ahead by a flag, so the same path
 runs from a script.  Here are the commands and their flags; what they do is in
-`commands`, the questions are in `asking`, and how it ends is in `outcome`.
+the room `cli`, and so are the questions, and how it ends.
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ from typing import Any
 
 import click
 
-from cli import commands, download_command, login_command, questions, retrieve_command
+from cli import archive_commands, menu, questions
+from cli.download_command import DownloadFlags, run_download
 from cli.exits import DONE, INTERRUPTED, explain, explain_usage
+from cli.login_command import run_login
+from cli.retrieve_command import RetrieveFlags, run_retrieve
 from cli.terminal import hush, tell
+from cli.workspace import Workspace
 from grid import ORBITS, parse_area
 from shared import judge
 
@@ -106,7 +110,7 @@ def cli(context: click.Context, archive_path: str) -> None:
     full, 130 interrupted.
     """
     if context.invoked_subcommand is None:
-        context.exit(commands.run_menu(archive_path))
+        context.exit(menu.run_menu(Workspace(archive_path)))
 
 
 @cli.command()
@@ -159,7 +163,7 @@ def download(archive_path: str, **answers: Any) -> int:
       main.py download --bbox area.geojson --start 2026-01 --backend cdse --dry-run
       main.py download --bbox area.geojson --start 2026-01 --max-credits 200 --yes
     """
-    return download_command.run_download(archive_path, **answers)
+    return run_download(Workspace(archive_path), DownloadFlags(**answers))
 
 
 @cli.command()
@@ -211,7 +215,7 @@ def retrieve(archive_path: str, **answers: Any) -> int:
       main.py retrieve --bbox 7,50,8,50.5 --day 2026-01-20 --output a.png --output a.tif
       main.py retrieve --bbox 7.1,50.2,7.2,50.3 --start 2026-01 --line field.csv --no-show
     """
-    return retrieve_command.run_retrieve(archive_path, **answers)
+    return run_retrieve(Workspace(archive_path), RetrieveFlags(**answers))
 
 
 @cli.command("list")
@@ -232,7 +236,7 @@ def list_(archive_path: str, **answers: Any) -> int:
       main.py list --json | jq -r .tile
       main.py list --map tiles.png
     """
-    return commands.run_list(archive_path, **answers)
+    return archive_commands.run_list(Workspace(archive_path), **answers)
 
 
 @cli.command()
@@ -245,7 +249,7 @@ def verify(archive_path: str, remove: bool) -> int:
     A damaged record that is removed is ordered again by the next `download` of its area
     and day.
     """
-    return commands.run_verify(archive_path, remove)
+    return archive_commands.run_verify(Workspace(archive_path), remove)
 
 
 @cli.command()
@@ -268,7 +272,7 @@ def login(archive_path: str, **answers: Any) -> int:
       main.py login --backend cdse
       main.py login --backend cdse --check || echo "somebody has to log in"
     """
-    return login_command.run_login(archive_path, **answers)
+    return run_login(Workspace(archive_path), **answers)
 
 
 @cli.command()
@@ -288,7 +292,7 @@ def claims(archive_path: str, release: str | None) -> int:
       main.py claims --archive s3://bucket/sentinel1.zarr
       main.py claims --archive s3://bucket/sentinel1.zarr --release laptop
     """
-    return commands.run_claims(archive_path, release)
+    return archive_commands.run_claims(Workspace(archive_path), release)
 
 
 @cli.command()
@@ -302,7 +306,7 @@ def clean(archive_path: str, dry_run: bool) -> int:
     were given up for a new order.  What the next download goes on with is kept, and said, and
     so are the journal and its log.
     """
-    return commands.run_clean(archive_path, dry_run)
+    return archive_commands.run_clean(Workspace(archive_path), dry_run)
 
 
 @cli.command()
@@ -313,7 +317,7 @@ def demo() -> int:
     Orders two tiles from the built-in back end, whose images are synthetic.  Leaves an
     archive and a picture in the folder "demo".
     """
-    return commands.run_demo()
+    return menu.run_demo()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,7 +8,6 @@ with is never removed.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 import filelock
 
 from cli.terminal import count, size
-from cli.workspace import downloads_folder, open_journal
+from cli.workspace import Workspace
 from jobs.journal import ENDS, Journal, Row, State
 
 RESULT, RAW = "result at the built-in back end", "raw file"
@@ -36,12 +35,12 @@ class Leaving:
     why: str
 
 
-def leavings(archive_path: str | Path, keep_raw: bool) -> list[Leaving]:
+def leavings(workspace: Workspace, keep_raw: bool) -> list[Leaving]:
     """Everything that the downloads into an archive have left beside it."""
-    folder = downloads_folder(archive_path)
+    folder = workspace.folder
     if not folder.is_dir():
         return []
-    with contextlib.closing(open_journal(archive_path)) as journal:
+    with workspace.journal() as journal:
         jobs, files = _known(journal)
     found = []
     for path in _files(folder / "sandbox" / "results"):
@@ -53,14 +52,14 @@ def leavings(archive_path: str | Path, keep_raw: bool) -> list[Leaving]:
     return found
 
 
-def remove(archive_path: str | Path, keep_raw: bool) -> list[Leaving]:
+def remove(workspace: Workspace, keep_raw: bool) -> list[Leaving]:
     """Remove what nothing needs; what that was.  Nothing while another process downloads."""
-    folder = downloads_folder(archive_path)
+    folder = workspace.folder
     if not folder.is_dir():
         return []
     try:
         with filelock.FileLock(folder / "lock", timeout=0):
-            gone = [found for found in leavings(archive_path, keep_raw) if not found.why]
+            gone = [found for found in leavings(workspace, keep_raw) if not found.why]
             for found in gone:
                 found.path.unlink(missing_ok=True)
                 if found.kind == RESULT:
@@ -68,7 +67,7 @@ def remove(archive_path: str | Path, keep_raw: bool) -> list[Leaving]:
             return gone
     except filelock.Timeout:
         raise BlockingIOError(
-            f"Another process downloads for {archive_path}.  Nothing was removed.  Wait for it."
+            f"Another process downloads for {workspace.path}.  Nothing was removed.  Wait for it."
         ) from None
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.exits import DONE
 from cli.terminal import InputEnded, ask, duration, size, somebody_is_there, tell
-from cli.workspace import downloads_folder, remembered
+from cli.workspace import Workspace
 from jobs.trouble import Kind, LoginNeeded, Trouble
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 UNKNOWN = "the back end does not say"
 
 
-def run_login(archive_path: str, backend: str | None = None, check: bool = False) -> int:
+def run_login(workspace: Workspace, backend: str | None = None, check: bool = False) -> int:
     """Log in, or with ``check`` only look, and say what the back end knows of the user."""
     import download
     from cli.progress import print_table
     from jobs import login
 
-    backend = backend or usual_back_end(archive_path)
+    backend = backend or usual_back_end(workspace)
     if backend == "sandbox":
         tell("The built-in back end needs no login.")
         return DONE
@@ -52,12 +52,12 @@ def run_login(archive_path: str, backend: str | None = None, check: bool = False
     return DONE
 
 
-def usual_back_end(archive_path: str) -> str:
+def usual_back_end(workspace: Workspace) -> str:
     """The back end of the last download into the archive, or `BACKEND`; Copernicus if neither
     needs a login."""
     import download
 
-    before = remembered(downloads_folder(archive_path)).get("backend", "")
+    before = workspace.remembered().get("backend", "")
     named = (name for name in (before, download.BACKEND) if name and name != "sandbox")
     return next(named, "cdse")
 

@@ -15,7 +15,7 @@ from cli import questions
 from cli.exits import DONE
 from cli.questions import EXAMPLE_AREA, Period
 from cli.terminal import count, somebody_is_there, tell
-from cli.workspace import downloads_folder, existing_archive, remember, remembered
+from cli.workspace import Workspace
 from grid import BBox
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ PICTURES = (".png", ".gif")  # are drawn of a coarser grid where that is enough
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be retrieved; None is to be asked for, or has a default."""
+    """What is to be retrieved, when nothing is left to be asked."""
 
-    bbox: BBox | None = None
-    days: Period | None = None
+    bbox: BBox
+    days: Period
     as_of: int | None = None
     bands: Sequence[str] | None = None
     orbit: str | None = None
@@ -45,66 +45,89 @@ class Wish:
     @property
     def is_series(self) -> bool:
         """Whether several days are wanted, each by itself."""
-        return self.days is not None and self.days[0] != self.days[1]
+        return self.days[0] != self.days[1]
 
 
-def run_retrieve(
-    archive_path: str,
-    bbox: BBox | None = None,
-    day: dt.date | None = None,
-    start: Period | None = None,
-    end: Period | None = None,
-    as_of: int | None = None,
-    bands: Sequence[str] | None = None,
-    orbit: str | None = None,
-    dlat: float | None = None,
-    dlon: float | None = None,
-    method: str = "nearest",
-    outputs: Sequence[str] = (),
-    lines: Sequence[str] = (),
-    overwrite: bool = False,
-    no_show: bool = False,
-    scheduler: str | None = None,
-) -> int:
+@dataclass(frozen=True)
+class RetrieveFlags:
+    """What was asked for on the command line; None is asked for, or has a default."""
+
+    bbox: BBox | None = None
+    day: dt.date | None = None
+    start: Period | None = None
+    end: Period | None = None
+    as_of: int | None = None
+    bands: Sequence[str] | None = None
+    orbit: str | None = None
+    dlat: float | None = None
+    dlon: float | None = None
+    method: str = "nearest"
+    outputs: Sequence[str] = ()
+    lines: Sequence[str] = ()
+    overwrite: bool = False
+    no_show: bool = False
+    scheduler: str | None = None
+
+
+def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
     """Ask for what is missing, then select, regrid, plot and export."""
     from shared import compute
 
     judge_constants()
-    days = named_days(day, start, end, as_of)
-    interactive = bbox is None or days is None
-    questions.require_targets(outputs)
-    questions.require_targets(lines, questions.LINE_SUFFIXES)
-    if no_show and not interactive and not outputs and not lines:
+    days = named_days(flags)
+    interactive = flags.bbox is None or days is None
+    questions.require_targets(flags.outputs)
+    questions.require_targets(flags.lines, questions.LINE_SUFFIXES)
+    if flags.no_show and not interactive and not flags.outputs and not flags.lines:
         raise ValueError("Nothing to do: with --no-show, name a file with --output.")
-    archive = existing_archive(archive_path)
-    folder = downloads_folder(archive_path)
+    wish = ask_what(workspace, flags, days, interactive)
+    files = ask_files(wish, flags, interactive)
+    if files is None:
+        tell("Nothing was written.")
+        return DONE
+    with compute.cluster(flags.scheduler):
+        read_and_show(
+            workspace.archive,
+            dataclasses.replace(wish, targets=files[0], lines=files[1]),
+            not flags.no_show,
+        )
+    workspace.remember(bbox=wish.bbox)
+    return DONE
+
+
+def ask_what(
+    workspace: Workspace, flags: RetrieveFlags, days: Period | None, interactive: bool
+) -> Wish:
+    """Area, days and bands: those of the flags, else the answers to questions."""
+    archive, orbit, bands = workspace.existing, flags.orbit, flags.bands
     layout = archive.layout
     assert layout is not None
     questions.require_bands(bands or (), layout.bands)
-    usual = remembered(folder).get("bbox") or first_box(archive)
-    bbox = questions.area(bbox, usual, layout.chunk_size)
+    usual = workspace.remembered().get("bbox") or first_box(archive)
+    bbox = questions.area(flags.bbox, usual, layout.chunk_size)
     if days is None:
         days, orbit = ask_days_and_orbit(archive, bbox, orbit)
-    wish = Wish(bbox, days, as_of, bands, orbit, dlat, dlon, method)
-    require_sense(wish, outputs, lines)
+    wish = Wish(bbox, days, flags.as_of, bands, orbit, flags.dlat, flags.dlon, flags.method)
+    require_several_days(wish, flags.outputs, flags.lines)
     if interactive and bands is None:
-        wish = dataclasses.replace(wish, bands=questions.ask_bands(layout.bands))
+        return dataclasses.replace(wish, bands=questions.ask_bands(layout.bands))
+    return wish
+
+
+def ask_files(
+    wish: Wish, flags: RetrieveFlags, interactive: bool
+) -> tuple[dict[str, bool], dict[str, bool]] | None:
+    """The files to write, and those of lines, each with whether to replace it; None: none."""
     asks = interactive or somebody_is_there()
     targets: dict[str, bool] | None
-    if interactive and not outputs:
-        targets = questions.ask_files(usual_name(days, bbox), overwrite)
+    if interactive and not flags.outputs:
+        targets = questions.ask_files(usual_name(wish.days, wish.bbox), flags.overwrite)
     else:
-        targets = questions.may_replace(outputs, overwrite, asks)
-    agreed = None if targets is None else questions.may_replace(lines, overwrite, asks)
-    if targets is None or agreed is None:
-        tell("Nothing was written.")
-        return DONE
-    with compute.cluster(scheduler):
-        read_and_show(
-            archive, dataclasses.replace(wish, targets=targets, lines=agreed), not no_show
-        )
-    remember(folder, bbox=bbox)
-    return DONE
+        targets = questions.may_replace(flags.outputs, flags.overwrite, asks)
+    if targets is None:
+        return None
+    lines = questions.may_replace(flags.lines, flags.overwrite, asks)
+    return None if lines is None else (targets, lines)
 
 
 def judge_constants() -> None:
@@ -116,13 +139,12 @@ def judge_constants() -> None:
     retrieve.settings()
 
 
-def named_days(
-    day: dt.date | None, start: Period | None, end: Period | None, as_of: int | None
-) -> Period | None:
+def named_days(flags: RetrieveFlags) -> Period | None:
     """First and last day that the flags name; ValueError if they contradict each other."""
+    day, start, end = flags.day, flags.start, flags.end
     if day is not None and (start or end):
         raise ValueError("Name one --day, or --start and --end, not both.")
-    if as_of is not None and day is None:
+    if flags.as_of is not None and day is None:
         raise ValueError("--as-of needs the --day that it counts back from.")
     if end is not None and start is None:
         raise ValueError("--end needs a --start.")
@@ -134,7 +156,7 @@ def named_days(
     return start[0], (end or start)[1]
 
 
-def require_sense(wish: Wish, outputs: Sequence[str], lines: Sequence[str]) -> None:
+def require_several_days(wish: Wish, outputs: Sequence[str], lines: Sequence[str]) -> None:
     """ValueError for files that need several days when there is but one."""
     animations = [name for name in outputs if name.lower().endswith(".gif")]
     if not wish.is_series and (animations or lines):
@@ -147,9 +169,6 @@ def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
     import retrieve
     from cli.progress import working
 
-    bbox, days = wish.bbox, wish.days
-    assert bbox is not None
-    assert days is not None
     lazy = opened(archive, wish, chosen_spacing(wish))
     with working("reading and regridding"):
         grid = in_memory(lazy)
@@ -179,8 +198,6 @@ def opened(archive: Archive, wish: Wish, spacing: tuple[float, float]) -> xr.Dat
     """The lazy grid of what is wished for; of a single day without a time dimension."""
     import retrieve
 
-    assert wish.bbox is not None
-    assert wish.days is not None
     grid = retrieve.open(
         archive, wish.bbox, *wish.days, bands=wish.bands, dlat=spacing[0], dlon=spacing[1],
         method=wish.method, orbit=wish.orbit, as_of=wish.as_of,
@@ -193,7 +210,6 @@ def chosen_spacing(wish: Wish) -> tuple[float, float]:
     import convert
     import retrieve
 
-    assert wish.bbox is not None
     if wish.dlat is not None or wish.dlon is not None:
         return wish.dlat or convert.DLAT, wish.dlon or convert.DLON
     dlat, dlon = retrieve.spacing(wish.bbox)
@@ -217,7 +233,6 @@ def pictured(archive: Archive, wish: Wish, grid: xr.Dataset) -> xr.Dataset:
     """The grid to draw: the same, or a coarser one where that is enough for the picture."""
     import retrieve
 
-    assert wish.bbox is not None
     most = retrieve.SERIES_MAX if wish.is_series else retrieve.PICTURE_MAX
     if max(grid.sizes["lat"], grid.sizes["lon"]) < most or not grid.chunks:
         return grid
@@ -232,7 +247,6 @@ def require_pixels(archive: Archive, wish: Wish, grid: xr.Dataset, picture: xr.D
     """
     import retrieve
 
-    assert wish.bbox is not None
     written = any(not name.lower().endswith(PICTURES) for name in wish.targets) or wish.lines
     looked_at = grid if written else picture
     likely = retrieve.has_pixels(picture)

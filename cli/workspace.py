@@ -1,4 +1,4 @@
-"""The archive at a path and what is kept beside it: journal, raw files, last answers.
+"""An archive and what is kept beside it: journal, raw files, last answers; looked at once.
 
 They are in the folder `<archive>.downloads`, or for an archive at a URL in one of the user's,
 which appears with the first order: looking at an archive, or where there is none, creates
@@ -12,16 +12,18 @@ import datetime as dt
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.terminal import count, size
+from grid import Chunk, Tile
 from shared.files import local_path, replacing
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from grid import Chunk
     from jobs.journal import Journal
     from store import Archive
 
@@ -31,19 +33,118 @@ BESIDE = ".downloads"  # behind the name of the archive
 ANSWERS = "answers.json"
 
 
-def open_archive(path: str | Path) -> Archive:
-    """The archive at ``path``, which need not exist yet."""
-    from store import Archive
+class Workspace:
+    """The archive at a path, which need not exist yet.  What it holds is read once."""
 
-    return Archive(path)
+    def __init__(self, path: str) -> None:
+        self.path = path
 
+    @cached_property
+    def archive(self) -> Archive:
+        """The archive; ArchiveError where the path is neither one nor free for one."""
+        from store import Archive
 
-def existing_archive(path: str) -> Archive:
-    """The archive at ``path``; ValueError if there is none."""
-    archive = open_archive(path)
-    if archive.layout is None:
-        raise ValueError(f"There is no archive at {path}.  Make one with `download`.")
-    return archive
+        return Archive(self.path)
+
+    @property
+    def existing(self) -> Archive:
+        """The archive; ValueError if there is none."""
+        if self.archive.layout is None:
+            raise ValueError(f"There is no archive at {self.path}.  Make one with `download`.")
+        return self.archive
+
+    @property
+    def folder(self) -> Path:
+        """Where the journal, the answers and the raw files are."""
+        return downloads_folder(self.path)
+
+    @contextlib.contextmanager
+    def journal(self) -> Iterator[Journal]:
+        """The memory of the downloads into this archive."""
+        from jobs.journal import Journal
+
+        with contextlib.closing(Journal(self.folder)) as journal:
+            yield journal
+
+    # --- what it held when it was looked at ---
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """The records: `store.Archive.records`."""
+        return self.archive.records()
+
+    @cached_property
+    def _keys(self) -> set[Key]:
+        names = (self.records[name] for name in ("tile", "day", "orbit"))
+        return set(zip(*names, strict=True))
+
+    def has(self, chunk: Chunk) -> bool:
+        """Whether there was a record of this chunk; nothing is read for it."""
+        return (chunk.tile.name, chunk.day, chunk.orbit) in self._keys
+
+    @property
+    def kinds(self) -> set[bool]:
+        """Whether its records are synthetic: of measured ones False, of made up ones True."""
+        return set(self.records["synthetic"])
+
+    @property
+    def last_back_end(self) -> str | None:
+        """Where the last record that tells it came from."""
+        known = [str(name) for name in self.records["backend"].tolist() if name]
+        return known[-1] if known else None
+
+    @property
+    def partial(self) -> list[Chunk]:
+        """What there is less of than the catalogue promised."""
+        layout = self.archive.layout
+        if layout is None:
+            return []
+        rows = self.records[self.records["partial"].astype(bool)].to_dict("records")
+        return [
+            Chunk(Tile.from_name(row["tile"], layout.chunk_size), row["day"], row["orbit"])
+            for row in rows
+        ]
+
+    def describe(self) -> str:
+        """Records, tiles and bytes in a few words."""
+        if "://" not in self.path and not Path(self.path).exists():
+            return "new"
+        if not self.archive.is_folder and self.archive.layout is None:
+            return "new"
+        try:
+            records = self.records
+        except ValueError:
+            return "damaged: verify it"
+        if records.empty:
+            return "no records"
+        tiles = count(records["tile"].nunique(), "tile")
+        return f"{count(len(records), 'record')} in {tiles}, {size(records['bytes'].sum())}"
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether its records can be listed."""
+        try:
+            return self.records is not None
+        except ValueError:
+            return False
+
+    # --- the answers of the last time ---
+
+    def remembered(self) -> dict[str, str]:
+        """The answers of the last run that went well; none if they cannot be read."""
+        try:
+            found = json.loads((self.folder / ANSWERS).read_text(encoding="utf-8"))
+            return {str(name): str(value) for name, value in found.items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
+
+    def remember(self, **answers: object) -> None:
+        """Keep answers beside the journal, if there is one; what cannot be written is forgotten."""
+        if not self.folder.is_dir():
+            return
+        known = self.remembered() | {name: str(value) for name, value in answers.items()}
+        with contextlib.suppress(OSError), replacing(self.folder / ANSWERS) as temporary:
+            temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
 
 
 def downloads_folder(archive_path: str | Path) -> Path:
@@ -66,61 +167,3 @@ def downloads_folder(archive_path: str | Path) -> Path:
         return beside
     path = path.resolve()
     return path.with_name(path.name + BESIDE)
-
-
-def open_journal(archive_path: str | Path) -> Journal:
-    """The memory of the downloads into this archive."""
-    from jobs.journal import Journal
-
-    return Journal(downloads_folder(archive_path))
-
-
-def describe(archive_path: str) -> str:
-    """Records, tiles and bytes in a few words."""
-    return look(archive_path)[0]
-
-
-def look(archive_path: str) -> tuple[str, pd.DataFrame | None]:
-    """An archive in a few words, and its records; None where there are none to be read."""
-    if "://" not in archive_path and not Path(archive_path).exists():
-        return "new", None
-    archive = open_archive(archive_path)
-    if not archive.is_folder and archive.layout is None:
-        return "new", None
-    try:
-        records = archive.records()
-    except ValueError:
-        return "damaged: verify it", None
-    if records.empty:
-        return "no records", records
-    tiles = count(records["tile"].nunique(), "tile")
-    words = f"{count(len(records), 'record')} in {tiles}, {size(records['bytes'].sum())}"
-    return words, records
-
-
-def keys_of(records: pd.DataFrame) -> set[Key]:
-    """What tells the records of an archive apart."""
-    return set(zip(records["tile"], records["day"], records["orbit"], strict=True))
-
-
-def key_of(chunk: Chunk) -> Key:
-    """The same of a chunk."""
-    return chunk.tile.name, chunk.day, chunk.orbit
-
-
-def remembered(folder: Path) -> dict[str, str]:
-    """The answers of the last run that went well; none if they cannot be read."""
-    try:
-        found = json.loads((folder / ANSWERS).read_text(encoding="utf-8"))
-        return {str(name): str(value) for name, value in found.items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
-def remember(folder: Path, **answers: object) -> None:
-    """Keep answers beside the journal, where there is one; what cannot be written is forgotten."""
-    if not folder.is_dir():
-        return
-    text = json.dumps(remembered(folder) | {k: str(v) for k, v in answers.items()}, indent=1)
-    with contextlib.suppress(OSError), replacing(folder / ANSWERS) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 import retrieve  # noqa: E402
 import store  # noqa: E402
-from cli import commands, questions  # noqa: E402
+from cli import menu, questions  # noqa: E402
 from cli.exits import DONE  # noqa: E402
 from docs import constants  # noqa: E402
 from shared.files import replacing  # noqa: E402
@@ -42,10 +42,10 @@ RETRIEVE = [
 def make() -> int:
     """All of it; the exit code of the demo."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        code = commands.run_demo()
+        code = menu.run_demo()
         if code != DONE:
             return code
-        draw(store.Archive(Path(commands.DEMO_FOLDER) / "sentinel1.zarr"))
+        draw(store.Archive(Path(menu.DEMO_FOLDER) / "sentinel1.zarr"))
     with tempfile.TemporaryDirectory() as folder:
         screens = [session(Path(folder), answers) for answers in (DOWNLOAD, RETRIEVE)]
     put_into_readme("\n".join(f"$ python main.py\n{screen}\n" for screen in screens))

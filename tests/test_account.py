@@ -14,6 +14,7 @@ import download
 import main
 from cli import login_command
 from cli.exits import DONE, FAILED, LOGIN_NEEDED, USAGE
+from cli.workspace import Workspace
 from jobs import login
 from tests.test_download_login import by_secret, confirm, home, log_in, works
 
@@ -169,13 +170,13 @@ def test_the_built_in_back_end_needs_no_login(capsys):
 
 
 def test_where_to_log_in_is_where_the_archive_comes_from(folder, monkeypatch):
-    assert login_command.usual_back_end("a.zarr") == "cdse"
+    assert login_command.usual_back_end(Workspace("a.zarr")) == "cdse"
     monkeypatch.setattr(download, "BACKEND", "https://openeo.example.org")
-    assert login_command.usual_back_end("a.zarr") == "https://openeo.example.org"
+    assert login_command.usual_back_end(Workspace("a.zarr")) == "https://openeo.example.org"
     (folder / "a.zarr.downloads").mkdir()
     answers = folder / "a.zarr.downloads" / "answers.json"
     answers.write_text(json.dumps({"backend": "https://other.example.org"}))
-    assert login_command.usual_back_end("a.zarr") == "https://other.example.org"
+    assert login_command.usual_back_end(Workspace("a.zarr")) == "https://other.example.org"
 
 
 def test_two_processes_share_a_login_whose_refresh_tokens_are_used_up(sandbox, monkeypatch):

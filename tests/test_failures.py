@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import download
-from cli import commands, download_command, questions
+from cli import archive_commands, questions
+from cli.report import report
+from cli.workspace import Workspace
 from jobs import failures
 from jobs.failures import Cause, Failure, Mending
 from jobs.journal import State
@@ -322,14 +324,14 @@ def test_the_summary_and_the_list_of_jobs_say_what_was_tried_and_what_to_do(
     )  # fmt: skip
     made = plan(archive, 3, 1)
     summary = run(faulty.url, archive, columns=3, days=1)
-    assert download_command.report(summary, made, folder_of(archive)) == 1
+    assert report(summary, made, folder_of(archive)) == 1
     said = capsys.readouterr().out
     for words in (
         "archived, with a reservation", "may be missing", "spent on failures", "8 credits",
         "4 jobs", "No tiff for band VH", "leave this day and orbit out",
     ):  # fmt: skip
         assert words in said
-    assert commands.list_jobs(str(archive.path)) == 0
+    assert archive_commands.list_jobs(Workspace(str(archive.path))) == 0
     listed = capsys.readouterr().out
     assert "asked for" in listed
     assert "python-memory=8G" in listed

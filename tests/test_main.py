@@ -28,6 +28,7 @@ from archive.schema import ArchiveError
 from cli import download_command, exits
 from cli.exits import DISK_FULL, DONE, FAILED, INTERRUPTED, LOGIN_NEEDED, NO_DATA, USAGE
 from cli.terminal import InputEnded
+from cli.workspace import Workspace
 from grid import Provenance
 from jobs import journal, trouble
 from store import Archive
@@ -391,13 +392,15 @@ def test_an_account_without_credits_is_said_and_everything_is_kept(
     assert order(own) == DONE
 
 
-def test_a_measured_archive_takes_no_synthetic_result(folder, answer, sandbox, capsys):
+def test_a_measured_archive_takes_no_synthetic_result(folder, answer, faulty, capsys):
+    sandbox = faulty
     assert order(sandbox, "--archive", "other.zarr") == DONE
     made_up = Archive("other.zarr")
     [first, second] = made_up.chunks()
     about = Provenance("https://example.org", "SENTINEL1_GRD", "job", "2026-01-21", False)
     Archive(main.ZARR_PATH).write(first, made_up.read(first), about)
     created = sandbox.events()["counts"]["created"]
+    sandbox.fault("job-slow,seconds=2,skip=1")
     assert order(sandbox, "--bbox", "3.72,51.2,4.12,51.24") == USAGE, "the last --bbox counts"
     said = capsys.readouterr()
     assert "must not be mixed" in said.err
@@ -413,7 +416,7 @@ def test_that_loops_are_compiled_is_said_once(folder, answer, monkeypatch, capsy
         raise KeyboardInterrupt
 
     monkeypatch.setattr(healpix._announcement, "said", False)
-    monkeypatch.setattr("cli.commands.existing_archive", compiles)
+    monkeypatch.setattr(Workspace, "existing", property(compiles))
     assert main.main(["list"]) == INTERRUPTED
     assert capsys.readouterr().err.count("Compiling the loops for this computer") == 1
 
@@ -434,7 +437,7 @@ def test_a_bug_is_said_to_be_one_and_its_traceback_goes_to_a_file(
     bug, name, folder, answer, monkeypatch, capsys
 ):
     monkeypatch.setattr("platformdirs.user_log_path", lambda *_, **__: folder / "logs")
-    monkeypatch.setattr("cli.commands.existing_archive", bug)
+    monkeypatch.setattr(Workspace, "existing", property(bug))
     assert main.main(["list"]) == FAILED
     said = capsys.readouterr().err
     [log] = (folder / "logs").iterdir()

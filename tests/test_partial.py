@@ -14,8 +14,9 @@ import pytest
 
 import download
 import main
-from cli import commands, download_command
+from cli import archive_commands
 from cli.exits import DONE, FAILED
+from cli.workspace import Workspace
 from grid import BBox
 from jobs.journal import State
 from store import Archive
@@ -50,9 +51,9 @@ def order(sandbox, *more):
 def listed(capsys):
     """What `list` says of each tile, for people and for programs."""
     capsys.readouterr()
-    commands.run_list(main.ZARR_PATH)
+    archive_commands.run_list(Workspace(main.ZARR_PATH))
     words = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    commands.run_list(main.ZARR_PATH, as_json=True)
+    archive_commands.run_list(Workspace(main.ZARR_PATH), as_json=True)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     return words, {row["tile"]: row for row in rows}
 
@@ -146,7 +147,7 @@ def test_a_retry_that_was_interrupted_after_the_start_is_finished_without_the_fl
     assert order(own) == DONE
     own.clear_faults()
     covers = download.images(BBox.parse(BOX), DATE, DATE, f"{own.url}/stac", download.CHUNK_SIZE)
-    retry = download_command.partial_records(archive, archive.records())
+    retry = Workspace(str(archive.path)).partial
     plan = download.plan(
         BBox.parse(BOX), DATE, DATE, None, archive.has, journal_of(archive), own.url,
         chunk_size=download.CHUNK_SIZE, covers=covers, asked="", retry=retry,

@@ -1,105 +1,33 @@
-"""What each command does, in order: ask, plan, carry out, report.
+"""The commands that look after an archive: list, verify, claims, clean.
 
-There is no science here.  A function for each command asks for what no flag has said,
-calls the other rooms, prints, and returns the exit code.  The download has a room of
-its own, `ordering`.  The other rooms are imported when they are needed, so that the first
-question is on the screen at once.
+There is no science here.  The other rooms are imported when they are needed, so that the
+first question is on the screen at once.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import datetime as dt
 import json
 from collections.abc import Hashable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import leavings, questions
-from cli.download_command import run_download
 from cli.exits import DONE, FAILED, NO_DATA
-from cli.questions import EXAMPLE_AREA, EXAMPLE_DAY
-from cli.retrieve_command import run_retrieve
-from cli.terminal import begin, choose, confirm, count, duration, size, somebody_is_there, tell
-from cli.workspace import (
-    describe,
-    downloads_folder,
-    existing_archive,
-    key_of,
-    keys_of,
-    look,
-    open_archive,
-    open_journal,
-)
+from cli.terminal import confirm, count, duration, size, somebody_is_there, tell
+from cli.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from archive.claims import Standing
-    from jobs.journal import Request, Row
+    from jobs.journal import Row
     from store import Archive
-
-DEMO_FOLDER = "demo"
-
-
-def run_menu(archive_path: str) -> int:
-    """The menu."""
-    title = f"Sentinel-1 on HEALPix    archive: {archive_path}  "
-    begin(title)
-    try:
-        about, records = look(archive_path)
-    except BaseException:
-        tell()
-        raise
-    tell(f"({about})", title)
-    request = ask_to_continue(archive_path, records)
-    if request is not None:
-        return run_download(
-            archive_path, request.bbox, (request.first, request.first),
-            (request.last, request.last), request.orbit, request.backend, yes=True,
-            catalogue=request.catalogue or None, no_catalogue=request.catalogue is None,
-            max_credits=request.max_credits, records=records,
-        )  # fmt: skip
-    options = {"1": "download", "2": "retrieve", "3": "list", "4": "verify", "q": "quit"}
-    match choose("What do you want to do?", options, default="1"):
-        case "1":
-            return run_download(archive_path, records=records)
-        case "2":
-            return run_retrieve(archive_path)
-        case "3":
-            return run_list(archive_path)
-        case "4":
-            return run_verify(archive_path, ask_first=True)
-    return DONE
-
-
-def ask_to_continue(archive_path: str, records: pd.DataFrame | None) -> Request | None:
-    """The last request, if it stopped before its end and somebody wants it to go on."""
-    if not downloads_folder(archive_path).exists():
-        return None
-    with contextlib.closing(open_journal(archive_path)) as journal:
-        request = journal.unfinished_request()
-        if request is None:
-            return None
-        left, spent = journal.left_of(request), journal.spent(request.backend, request.asked)
-    there = set() if records is None else keys_of(records)
-    left = [chunk for chunk in left if key_of(chunk) not in there]
-    if not left:
-        return None
-    if request.max_credits is not None:
-        request = dataclasses.replace(request, max_credits=max(0, request.max_credits - spent))
-    total = request.done + max(request.chunks, len(left))
-    stopped = (
-        f"An earlier download stopped with {total - len(left)} of {count(total, 'chunk')} done.  "
-    )
-    return request if confirm("Continue it?", True, stopped) else None
 
 
 def run_list(
-    archive_path: str,
+    workspace: Workspace,
     as_json: bool = False,
     jobs: bool = False,
     map_path: str | None = None,
@@ -107,18 +35,18 @@ def run_list(
 ) -> int:
     """Print the records or the jobs, or draw a map of the tiles."""
     if jobs:
-        return list_jobs(archive_path)
-    archive = existing_archive(archive_path)
+        return list_jobs(workspace)
+    archive = workspace.existing
     if map_path is not None:
         return draw_map(archive, map_path, overwrite)
-    records = archive.records()
+    records = workspace.records
     if as_json:
         for row in records.to_dict("records"):
             known = {k: None if v != v else v for k, v in row.items()}  # pandas' NaN for None
             click.echo(json.dumps(known | {"orbit_state": row["orbit"]}, default=str))
         return DONE
     print_records(records)
-    tell(describe(archive_path))
+    tell(workspace.describe())
     return DONE
 
 
@@ -139,15 +67,15 @@ def draw_map(archive: Archive, path: str, overwrite: bool) -> int:
     return DONE
 
 
-def run_verify(archive_path: str, remove: bool = False, ask_first: bool = False) -> int:
+def run_verify(workspace: Workspace, remove: bool = False, ask_first: bool = False) -> int:
     """Read every record again, name the damaged ones, and remove them if that is wanted."""
     from cli.progress import working
 
-    archive = existing_archive(archive_path)
+    archive = workspace.existing
     with working("verifying") as progress:
         damaged = archive.verify(progress)
     if not damaged:
-        tell(f"{describe(archive_path)}, all whole.")
+        tell(f"{workspace.describe()}, all whole.")
         return DONE
     for damage in damaged:
         click.echo(str(damage))
@@ -173,12 +101,12 @@ def run_verify(archive_path: str, remove: bool = False, ask_first: bool = False)
     return FAILED
 
 
-def run_claims(archive_path: str, release: str | None = None) -> int:
+def run_claims(workspace: Workspace, release: str | None = None) -> int:
     """Print which machine orders which chunk, or end the claims of one that is gone."""
     import download
     from cli.progress import print_table
 
-    archive = open_archive(archive_path)
+    archive = workspace.archive
     claims = archive.claims("", download.settings().claim_lasts)
     if claims is None:
         tell(f"{archive.name} is not in an object store: one lock beside it is all it needs.")
@@ -204,15 +132,15 @@ def state_of(standing: Standing, is_over: bool) -> str:
     return "gone" if is_over else "claimed"
 
 
-def run_clean(archive_path: str, dry_run: bool = False) -> int:
+def run_clean(workspace: Workspace, dry_run: bool = False) -> int:
     """Remove what downloads have left and nothing needs; say what is kept, and why."""
     import download
 
     keep_raw = download.settings().keep_raw
-    found = leavings.leavings(archive_path, keep_raw)
+    found = leavings.leavings(workspace, keep_raw)
     gone = [each for each in found if not each.why]
     if not dry_run:
-        gone = leavings.remove(archive_path, keep_raw)
+        gone = leavings.remove(workspace, keep_raw)
     verb = "Would remove" if dry_run else "Removed"
     tell(f"{verb} {leavings.in_words(gone)}." if gone else "There is nothing to remove.")
     for line in leavings.reasons(found):
@@ -220,23 +148,7 @@ def run_clean(archive_path: str, dry_run: bool = False) -> int:
     return DONE
 
 
-def run_demo() -> int:
-    """Download two neighbouring tiles from the built-in back end and picture a box of both."""
-    folder = Path(DEMO_FOLDER)
-    folder.mkdir(exist_ok=True)
-    archive_path, picture = str(folder / "sentinel1.zarr"), str(folder / "sentinel1.png")
-    day = EXAMPLE_DAY, EXAMPLE_DAY
-    code = run_download(archive_path, EXAMPLE_AREA, day, day, backend="sandbox", yes=True)
-    if code != DONE:
-        return code
-    code = run_retrieve(
-        archive_path, EXAMPLE_AREA, EXAMPLE_DAY, outputs=[picture], overwrite=True, no_show=True
-    )
-    tell(f"The archive is in {archive_path}, the picture in {picture}.")
-    return code
-
-
-def list_jobs(archive_path: str) -> int:
+def list_jobs(workspace: Workspace) -> int:
     """Print the journal of the downloads, the last change first."""
     from cli.progress import print_table
     from jobs.failures import in_words
@@ -244,7 +156,7 @@ def list_jobs(archive_path: str) -> int:
     def when(seconds: float) -> str:
         return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M:%S}"
 
-    with contextlib.closing(open_journal(archive_path)) as journal:
+    with workspace.journal() as journal:
         found = journal.rows()
     rows = [
         [row.chunk.name, str(row.tries), str(row.state), when(row.changed), *used(row),

@@ -1,0 +1,95 @@
+"""From a result file to a record of the archive: converted, stored, read back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cli.workspace import Workspace
+from grid import Chunk
+
+if TYPE_CHECKING:
+    import convert
+    import download
+    import store
+    from download import Result
+    from store import Archive
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The constants that a download rests on, judged before anything else is done."""
+
+    download: download.Settings
+    convert: convert.Settings
+    store: store.Settings
+
+
+def archiver(
+    workspace: Workspace, made: Settings, step: Callable[[Chunk, str], None]
+) -> Callable[[Result], float]:
+    """The function that turns a result into a record, and returns what share of it is seen.
+
+    Where there is a record already, it is replaced if this one shows more.  Only for a damaged
+    file it raises `download.Spoiled`: nothing else is mended by fetching it again.  The
+    constants go along, as the workers of a cluster have their own.
+    """
+    import convert
+    import download
+    from shared import compute
+
+    archive, kinds = workspace.archive, workspace.kinds
+    nside, ellipsoid = made.convert.nside, made.convert.ellipsoid
+    chunk_size, bands = made.download.chunk_size, made.download.recipe.bands
+
+    def handle(result: Result) -> float:
+        step(result.chunk, "converting")
+        raster, tile = result.path.absolute(), result.chunk.tile
+        try:
+            archive.require(nside, ellipsoid, chunk_size, bands)
+        except ValueError as error:  # another process has made it since
+            raise download.Unwanted(str(error)) from error
+        try:
+            cells = compute.call(
+                convert.raster_to_cells, raster, tile, nside=nside, ellipsoid=ellipsoid, bands=bands
+            )
+        except convert.RasterError as error:
+            raise download.Spoiled(str(error)) from error
+        seen = float((cells["count"].values > 0).mean())
+        if not seen:
+            return False
+        if (not result.provenance.synthetic) in kinds:
+            raise download.Unwanted(mixed(archive, result.provenance.synthetic, "this back end"))
+        step(result.chunk, "writing")
+        partial = download.is_partial(result.provenance.covered, seen)
+        about = dataclasses.replace(result.provenance, partial=partial)
+        before = share_seen(archive, result.chunk)
+        is_new = archive.write(result.chunk, cells, about, replace=before < seen)
+        kinds.add(result.provenance.synthetic)
+        step(result.chunk, "reading back")
+        there = archive.read(result.chunk)
+        if is_new and not there["count"].equals(cells["count"]):
+            raise OSError(f"{result.chunk}: what was read back from {archive.name} differs.")
+        return max(seen, before)
+
+    return handle
+
+
+def share_seen(archive: Archive, chunk: Chunk) -> float:
+    """What share of its tile the record of a chunk shows; 0 if there is none."""
+    if not archive.has(chunk):
+        return 0.0
+    cells = archive.read(chunk, variables=["count"])
+    return float((cells["count"].values > 0).mean())
+
+
+def mixed(archive: Archive, synthetic: bool, source: str) -> str:
+    """Why measured and synthetic records are kept apart."""
+    kinds = ("measured", "synthetic")
+    return (
+        f"The archive {archive.name} holds {kinds[not synthetic]} data, {source} gives "
+        f"{kinds[synthetic]} data, and they must not be mixed.  Nothing was written.  "
+        "Name another archive with --archive."
+    )

@@ -1,0 +1,96 @@
+"""The menu, and the demo: the commands one after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.archive_commands import run_list, run_verify
+from cli.download_command import DownloadFlags, run_download
+from cli.exits import DONE
+from cli.questions import EXAMPLE_AREA, EXAMPLE_DAY
+from cli.retrieve_command import RetrieveFlags, run_retrieve
+from cli.terminal import begin, choose, confirm, count, tell
+from cli.workspace import Workspace
+
+if TYPE_CHECKING:
+    from jobs.journal import Request
+
+DEMO_FOLDER = "demo"
+
+
+def run_menu(workspace: Workspace) -> int:
+    """Ask what to do, and do it."""
+    title = f"Sentinel-1 on HEALPix    archive: {workspace.path}  "
+    begin(title)
+    try:
+        about = workspace.describe()
+    except BaseException:
+        tell()
+        raise
+    tell(f"({about})", title)
+    request = ask_to_continue(workspace)
+    if request is not None:
+        return run_download(workspace, flags_of(request))
+    options = {"1": "download", "2": "retrieve", "3": "list", "4": "verify", "q": "quit"}
+    match choose("What do you want to do?", options, default="1"):
+        case "1":
+            return run_download(workspace, DownloadFlags())
+        case "2":
+            return run_retrieve(workspace, RetrieveFlags())
+        case "3":
+            return run_list(workspace)
+        case "4":
+            return run_verify(workspace, ask_first=True)
+    return DONE
+
+
+def flags_of(request: Request) -> DownloadFlags:
+    """The flags that ask for the same again."""
+    return DownloadFlags(
+        request.bbox, (request.first, request.first), (request.last, request.last),
+        request.orbit, request.backend, yes=True, catalogue=request.catalogue or None,
+        no_catalogue=request.catalogue is None, max_credits=request.max_credits,
+    )  # fmt: skip
+
+
+def ask_to_continue(workspace: Workspace) -> Request | None:
+    """The last request, if it stopped before its end and somebody wants it to go on."""
+    if not workspace.folder.exists():
+        return None
+    with workspace.journal() as journal:
+        request = journal.unfinished_request()
+        if request is None:
+            return None
+        left, spent = journal.left_of(request), journal.spent(request.backend, request.asked)
+    if workspace.is_readable:
+        left = [chunk for chunk in left if not workspace.has(chunk)]
+    if not left:
+        return None
+    if request.max_credits is not None:
+        request = dataclasses.replace(request, max_credits=max(0, request.max_credits - spent))
+    total = request.done + max(request.chunks, len(left))
+    stopped = (
+        f"An earlier download stopped with {total - len(left)} of {count(total, 'chunk')} done.  "
+    )
+    return request if confirm("Continue it?", True, stopped) else None
+
+
+def run_demo() -> int:
+    """Download two neighbouring tiles from the built-in back end and picture a box of both."""
+    folder = Path(DEMO_FOLDER)
+    folder.mkdir(exist_ok=True)
+    workspace, picture = Workspace(str(folder / "sentinel1.zarr")), str(folder / "sentinel1.png")
+    day = EXAMPLE_DAY, EXAMPLE_DAY
+    code = run_download(
+        workspace, DownloadFlags(EXAMPLE_AREA, day, day, backend="sandbox", yes=True)
+    )
+    if code != DONE:
+        return code
+    code = run_retrieve(
+        workspace,
+        RetrieveFlags(EXAMPLE_AREA, EXAMPLE_DAY, outputs=[picture], overwrite=True, no_show=True),
+    )
+    tell(f"The archive is in {workspace.path}, the picture in {picture}.")
+    return code
