@@ -7,14 +7,9 @@ the room `cli`, and so are the questions, and how it ends.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -22,8 +17,10 @@ import click
 from cli import archive_commands, menu, questions
 from cli.download_command import DownloadFlags, run_download
 from cli.exits import DONE, INTERRUPTED, explain, explain_usage
+from cli.flags import Parsed, as_text, show_version
 from cli.login_command import run_login
 from cli.retrieve_command import RetrieveFlags, run_retrieve
+from cli.running import mend_streams, remarks, terminable
 from cli.terminal import hush, tell
 from cli.workspace import Workspace
 from grid import ORBITS, parse_area
@@ -33,33 +30,11 @@ METHODS = ("nearest", "bilinear")  # as of `retrieve.open`, which takes long to 
 ZARR_PATH = "sentinel1.zarr"  # the archive, a folder; --archive names another one
 
 
-class Parsed(click.ParamType[Any]):
-    """A flag whose value is read by the function that reads the typed answer."""
-
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
-        self.parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The parsed value; a ValueError becomes a usage error."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return self.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 def named_archive() -> str:
     """The archive that was named before the command, if one was."""
     context = click.get_current_context(silent=True)
     named = context and context.find_root().params.get("archive_path")
-    return str(named or judge.text("ZARR_PATH in main.py", str_of(ZARR_PATH)))
-
-
-def str_of(path: object) -> object:
-    """A path as text; what is none stays as it is, to be judged."""
-    return os.fspath(path) if isinstance(path, os.PathLike) else path
+    return str(named or judge.text("ZARR_PATH in main.py", as_text(ZARR_PATH)))
 
 
 area_type = Parsed("W,S,E,N", parse_area)
@@ -95,9 +70,16 @@ scheduler_option = click.option(
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 
 
+version_option = click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=show_version,
+    help="Show the version and end.",
+)  # fmt: skip
+
+
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @archive_option
 @debug_option
+@version_option
 @click.pass_context
 def cli(context: click.Context, archive_path: str) -> None:
     """Sentinel-1 images of a place, as a HEALPix archive of your own.
@@ -341,51 +323,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     except Exception as error:
         return explain(error, debug="--debug" in arguments)
-
-
-@contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM ends the program as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-class Remarks(logging.Handler):
-    """Shows what a room has to say while it works."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """A line on stderr."""
-        tell(self.format(record))
-
-
-@contextlib.contextmanager
-def remarks() -> Iterator[None]:
-    """Show the remarks of the conversion, as that it compiles its loops, once."""
-    log, handler = logging.getLogger("convert"), Remarks()
-    level = log.level
-    log.setLevel(logging.INFO)
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
-
-
-def mend_streams() -> None:
-    """Have the three streams, whatever the shell closed, and no character stop the program."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
-    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=errors)
 
 
 if __name__ == "__main__":

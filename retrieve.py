@@ -89,8 +89,8 @@ def open(  # the name that the house gives it
     The attributes say where the data came from.  Raises NoData, and ValueError for an
     unknown band or method or for a grid without a pixel.
     """
-    pixel = pixel_size(dlat, dlon)
-    return lazy.open_grid(archive, bbox, start, end, bands, *pixel, method, orbit, as_of)
+    on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
+    return lazy.open_grid(on, start, end, as_of)
 
 
 def retrieve(
@@ -108,8 +108,8 @@ def retrieve(
     Raises as `open`, NoData where no pixel has a value, and ValueError for a grid larger than
     `MEMORY_MAX`.
     """
-    pixel, most = pixel_size(dlat, dlon), settings().memory_max
-    return lazy.image_of_day(archive, bbox, day, bands, *pixel, method, orbit, most)
+    on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
+    return lazy.image_of_day(on, day, settings().memory_max)
 
 
 def days(archive: Archive, bbox: BBox) -> list[Coverage]:

@@ -10,6 +10,7 @@ import datetime as dt
 import math
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,25 +52,42 @@ def select(archive: Archive, bbox: BBox, day: dt.date, orbit: str | None) -> xr.
     return merge(list(read_all(readings)))
 
 
-def open_grid(
+@dataclass(frozen=True)
+class Canvas:
+    """What an archive is asked for: bands of a box on a regular grid.  `canvas` judges it."""
+
+    archive: Archive
+    layout: Layout
+    bands: tuple[str, ...]
+    frame: Frame
+    method: str
+    orbit: str | None
+
+
+def canvas(
     archive: Archive,
     bbox: BBox,
-    start: dt.date,
-    end: dt.date | None,
     bands: Sequence[str] | None,
     dlat: float,
     dlon: float,
     method: str,
     orbit: str | None,
-    as_of: int | None,
+) -> Canvas:
+    """A judged `Canvas`; raises ValueError and NoData as `retrieve.open` does."""
+    layout = layout_of(archive)
+    names = tuple(_bands(layout, bands))
+    _check(bbox, dlat, dlon, method)
+    return Canvas(archive, layout, names, Frame(bbox, dlat, dlon), method, orbit)
+
+
+def open_grid(
+    on: Canvas, start: dt.date, end: dt.date | None = None, as_of: int | None = None
 ) -> xr.Dataset:
     """The images of a box on a regular grid, lazy: as `retrieve.open` has it."""
     import dask.array
 
-    layout = layout_of(archive)
-    bands = _bands(layout, bands)
-    _check(bbox, dlat, dlon, method)
-    frame = Frame(bbox, dlat, dlon)
+    archive, layout, bands, frame = on.archive, on.layout, on.bands, on.frame
+    bbox, orbit = frame.bbox, on.orbit
     around = padded(bbox, layout.nside)
     views = views_of(archive, around)
     inside = [view for view in views if view.tile.bbox.intersects(bbox)]
@@ -79,7 +97,7 @@ def open_grid(
         images = [newest(archive, inside, bbox, start, as_of, orbit)]
     beside = [view for view in views if view not in inside]
     read = tuple(with_border(image, beside) for image in images)
-    cube = Cube(tuple(views), read, tuple(bands), frame, layout.nside, method)
+    cube = Cube(tuple(views), read, bands, frame, layout.nside, on.method)
     values = dask.array.map_blocks(
         Portable(partial(block_of, cube)), chunks=cube.chunks, dtype=np.float32,
         meta=np.empty((0,) * 4, np.float32), name=f"sentinel1-{uuid.uuid4().hex}",
@@ -96,9 +114,9 @@ def open_grid(
             "title": f"Sentinel-1 backscatter, {' and '.join(bands)}, {_when(images)}",
             **_origin(inside, images),
             "bbox": str(bbox),
-            "dlat": dlat,
-            "dlon": dlon,
-            "method": "mean" if cube.averages else method,
+            "dlat": frame.dlat,
+            "dlon": frame.dlon,
+            "method": "mean" if cube.averages else on.method,
             "healpix_nside": layout.nside,
             "healpix_ellipsoid": layout.ellipsoid,
             "healpix_ordering": "nested",
@@ -107,25 +125,13 @@ def open_grid(
     return georeferenced(grid)
 
 
-def image_of_day(
-    archive: Archive,
-    bbox: BBox,
-    day: dt.date,
-    bands: Sequence[str] | None,
-    dlat: float,
-    dlon: float,
-    method: str,
-    orbit: str | None,
-    memory_max: int,
-) -> xr.Dataset:
+def image_of_day(on: Canvas, day: dt.date, memory_max: int) -> xr.Dataset:
     """The image of a day in memory: as `retrieve.retrieve` has it."""
-    bands = _bands(layout_of(archive), bands)
-    _check(bbox, dlat, dlon, method)
-    _check_size(bbox, dlat, dlon, len(bands), memory_max)
-    lazy = open_grid(archive, bbox, day, None, bands, dlat, dlon, method, orbit, None)
-    image = lazy.isel(time=0).drop_vars("orbit").compute()
+    frame = on.frame
+    _check_size(frame.bbox, frame.dlat, frame.dlon, len(on.bands), memory_max)
+    image = open_grid(on, day).isel(time=0).drop_vars("orbit").compute()
     if not has_pixels(image):
-        raise nothing_seen(archive, bbox, image)
+        raise nothing_seen(on.archive, frame.bbox, image)
     return image
 
 

@@ -1,0 +1,59 @@
+"""What surrounds each command: signals, streams, and remarks of the rooms while they work."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+from cli.terminal import tell
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM ends the program as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Remarks(logging.Handler):
+    """Shows what a room has to say while it works."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A line on stderr."""
+        tell(self.format(record))
+
+
+@contextlib.contextmanager
+def remarks() -> Iterator[None]:
+    """Show the remarks of the conversion, as that it compiles its loops, once."""
+    log, handler = logging.getLogger("convert"), Remarks()
+    level = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+def mend_streams() -> None:
+    """Have the three streams, whatever the shell closed, and no character stop the program."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
