@@ -30,7 +30,7 @@ def cells_to_grid(cells: xr.Dataset, frame: Frame, method: str, workers: int) ->
     out = grid_values(
         cells, frame, slice(0, frame.lat.size), slice(0, frame.lon.size), method, workers
     )
-    names = grid_bands(cells)
+    names = band_names(cells)
     data = {band: (("lat", "lon"), out[i], cells[band].attrs) for i, band in enumerate(names)}
     return xr.Dataset(
         data,
@@ -64,7 +64,7 @@ class Frame:
         return pixel_centres(self.bbox.west, self.bbox.width, self.dlon, "dlon")
 
 
-def grid_bands(cells: xr.Dataset) -> list[str]:
+def band_names(cells: xr.Dataset) -> list[str]:
     """The variables of cells that are bands, not counts."""
     names = [str(key) for key in cells.data_vars if cells[key].dims == ("cells",)]
     return [name for name in names if name != "count" and not name.endswith("_count")]
@@ -85,7 +85,7 @@ def grid_values(
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}.")
-    names = grid_bands(cells)
+    names = band_names(cells)
     if method == "mean":
         means = Means(frame, rows, columns, names)
         means.add(cells)

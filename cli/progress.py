@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from download import Estimate, Event
     from grid import Chunk
 
-PATIENCE = 1.0  # s of work before anything is drawn about it
+SHOWN_AFTER = 1.0  # s of work before anything is drawn about it
 FRAMES = 2  # drawings a second
 USUAL_HEIGHT = 25  # rows of a window where the environment says 0
 NARROW = 60  # columns; in a window below that the lines of a download are cut short
@@ -265,7 +265,7 @@ def working(what: str) -> Iterator[Callable[[int, int], None]]:
     )  # fmt: skip
     bar = Progress(*columns, console=console, transient=True, refresh_per_second=5)
     task = bar.add_task(what, total=None)
-    timer = threading.Timer(PATIENCE, bar.start)
+    timer = threading.Timer(SHOWN_AFTER, bar.start)
     timer.daemon = True
     timer.start()
     try:

@@ -25,7 +25,7 @@ from tests.terminals import Terminal  # noqa: E402
 
 DPI = 110  # a page needs less than a paper
 COLUMNS = 100  # of the terminal
-PATIENCE = 600  # s for two tiles
+TWO_TILES = 600  # s for two tiles
 
 # What is waited for on the screen, and what is typed then.
 DOWNLOAD = [
@@ -68,7 +68,7 @@ def session(folder: Path, answers: list[tuple[str, str]]) -> str:
         for question, answer in answers:
             terminal.wait_for(question)
             terminal.answer(answer)
-        code = terminal.end(PATIENCE)
+        code = terminal.end(TWO_TILES)
     if code != DONE:
         raise RuntimeError(f"The session ended with exit code {code}:\n{terminal.screen}")
     return terminal.screen

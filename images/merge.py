@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 import healpix
-from cells.regrid import grid_bands
+from cells.regrid import band_names
 
 
 def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -98,7 +98,7 @@ def _average_shared(
     ]
     for name in [str(name) for name in merged.data_vars]:
         sums, weights = np.zeros((2, len(shared)))
-        is_band = name in grid_bands(merged)
+        is_band = name in band_names(merged)
         for part, there in zip(parts, places, strict=True):
             has, at = there >= 0, there[there >= 0]
             value = _of(part, name).values[at].astype(float)

@@ -181,7 +181,7 @@ def test_the_environment_is_respected(environ, draws, colours, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(progress, "SHOWN_AFTER", 0.0)
     stream = Stream(terminal=draws is not None)
     monkeypatch.setattr("sys.stderr", stream)
     with working("verifying") as step:
@@ -210,7 +210,7 @@ def test_quick_work_is_not_worth_a_bar(monkeypatch):
 def test_work_that_fails_leaves_the_terminal_as_it_was(monkeypatch):
     stream = Stream()
     monkeypatch.setattr("sys.stderr", stream)
-    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(progress, "SHOWN_AFTER", 0.0)
     monkeypatch.setenv("TERM", "xterm")
     with pytest.raises(KeyboardInterrupt), working("verifying"):
         time.sleep(0.05)
