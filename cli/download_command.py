@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import download
     import store
     from download import Cover, Pace, Plan, Result, Summary
-    from jobs.scheduler import Claims
+    from jobs.model import Claims
     from store import Archive
 
 EMBEDDED_POLL = 1.0  # s between two questions to a back end that is ours alone
@@ -201,7 +201,7 @@ def look_up(
 
         address = local_backend.catalogue()
     with working("asking the catalogue"), address as url:
-        where = named or catalogue.address(url)
+        where = named or catalogue.address(url, made.selection.address)
         return download.images(bbox, *days, where, made.chunk_size, made.recipe.bands)
 
 

@@ -21,21 +21,22 @@ import datetime as dt
 import functools
 import json
 import queue
-import random
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from grid import Chunk, Provenance
+from grid import Provenance
 from jobs import failures, transfer
-from jobs.failures import Failure, Mending
+from jobs.assets import Asset
+from jobs.failures import Failure
 from jobs.journal import ENDS, Journal, JournalError, Row, State
-from jobs.remote import Json, Remote, Status, digest
-from jobs.results import Asset
+from jobs.model import Destination, Event, Purse, Result, Summary
+from jobs.recipe import digest
+from jobs.remote import Remote, Status
+from jobs.settings import Settings, is_partial
 from jobs.trouble import (
     LONGEST_REASON,
     CreditsNeeded,
@@ -51,12 +52,9 @@ from jobs.trouble import (
 )
 from shared.files import is_disk_full
 
-POLL_SHARE = 0.02  # of the time without a change that may pass between two polls
-POLL_SLOWEST = 4  # times the usual wait
 LONGEST_REST = 60.0  # s
 BYTES_INTERVAL = 0.2  # s between two reports of a transfer's progress
 LOOK_AGAIN = 60.0  # s between two looks at a chunk that another machine orders
-CENT = 1e-6  # credits that are none
 UNANSWERED = 5  # times the usual lag that a start without an answer may take
 
 IN_PLACE = frozenset({State.STARTING, State.QUEUED, State.RUNNING})
@@ -67,128 +65,13 @@ EVERYTHING = frozenset(State) - ENDS
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How many at a time, how often, how long; times in seconds."""
+class Task:
+    """What a run is to do, and with what."""
 
-    max_inflight: int  # jobs queued or running at the back end
-    max_pending: int  # jobs ordered ahead, not started
-    max_trys: int  # jobs for a chunk, and transfers of a result that is refused
-    max_files: int  # results on disk: on their way, waiting, or being handled
-    poll: float  # between two questions how a job is doing
-    start_interval: float  # between two starts
-    backoff_first: float  # wait after a first passing trouble
-    backoff_longest: float
-    patience: float  # with one chunk's troubles, while the back end answers otherwise
-    stuck_after: float  # without a change of a job's status
-    start_lag: float  # that a status may lag behind a start
-    log_wait: float  # for a failed job's log to hold an error
-    empty_wait: float  # for a finished job to list a file
-    doubt: float  # since its end, while one without a file that was promised is asked for again
-    missing_wait: float  # for a file that is listed to be there
-    clock: Callable[[], float] = time.monotonic
-    dice: random.Random = field(default_factory=random.Random)
-
-    def poll_wait(self, unchanged: float) -> float:
-        """Seconds to the next poll of a job whose status has not changed for a while."""
-        return min(max(self.poll, POLL_SHARE * unchanged), POLL_SLOWEST * self.poll)
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something happened, for whoever watches.
-
-    ``kind``: "created", "started", "status", "finished", "bytes", "downloaded",
-    "archived", "empty", "doubtful", "failed", "retry", "left", "waiting", "stopping".
-    """
-
-    kind: str
-    chunk: Chunk | None = None
-    slot: int | None = None  # 1, 2, ...: the place of the job, also while its result is fetched
-    job_id: str | None = None
-    status: str = ""  # as the back end words it
-    bytes: int = 0
-    total: int | None = None
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Result:
-    """A checked result file, to be archived."""
-
-    chunk: Chunk
-    path: Path
-    provenance: Provenance
-
-
-@dataclass
-class Summary:
-    """What came of a run."""
-
-    archived: list[Chunk] = field(default_factory=list)
-    empty: list[Chunk] = field(default_factory=list)
-    failed: list[tuple[Chunk, str]] = field(default_factory=list)  # with the reason
-    doubtful: list[tuple[Chunk, str]] = field(default_factory=list)  # asked for again next time
-    marked: list[tuple[Chunk, str]] = field(default_factory=list)  # archived, with a reservation
-    lost_jobs: int = 0  # that were paid for and failed
-    lost_credits: float = 0.0  # as far as the back end has said what they cost
-    partial: list[Chunk] = field(default_factory=list)  # of the archived: see `download.is_partial`
-    already: list[Chunk] = field(default_factory=list)  # found done: another process was faster
-    left: list[Chunk] = field(default_factory=list)  # not at their end when the run stopped
-    elsewhere: list[tuple[Chunk, str]] = field(default_factory=list)  # with who orders it
-    at_server: int = 0  # jobs that go on at the back end
-    bytes: int = 0  # downloaded
-    seconds: float = 0.0
-    stopped: Exception | None = None  # why the run ended early; its text says what to do
-
-
-@dataclass
-class Purse:
-    """What the jobs that a run starts may cost together, and what they have cost so far.
-
-    A job takes the price until the back end says what it cost.  While no price is known,
-    there is one job at a time; once a job was dearer than the price, that is the price.
-    """
-
-    limit: float | None  # None: no limit
-    price: float  # of a job, in credits
-    known: bool  # whether the price is one that we have paid before
-    open: set[int] = field(default_factory=set)  # jobs that cost we do not know what
-    paid: dict[int, float] = field(default_factory=dict)
-
-    def allows(self, number: int = 1) -> bool:
-        """Whether so many more jobs may be started."""
-        if self.limit is None:
-            return True
-        if not self.known and (self.open or number > 1):
-            return False
-        return self.spent + (len(self.open) + number) * self.price <= self.limit + CENT
-
-    @property
-    def spent(self) -> float:
-        """Credits that were paid for sure."""
-        return sum(self.paid.values())
-
-    def pay(self, number: int, credits: float | None) -> None:
-        """Job ``number`` has ended; a back end that names no costs took the price."""
-        if number not in self.open:
-            return  # an earlier run started it
-        self.open.discard(number)
-        self.paid[number] = self.price if credits is None else credits
-        self.price = max(self.price, self.paid[number]) if self.known else self.paid[number]
-        self.known = True
-
-
-class Claims(Protocol):
-    """Who orders which chunk, where several machines fill one archive; see `claims`."""
-
-    def claim(self, chunk: Chunk, title: str) -> str:
-        """Claim a chunk for the job with this title, or renew the claim: "", or who has it."""
-
-    def inherited(self, chunk: Chunk) -> list[str]:
-        """Titles under which machines that are gone may have ordered this chunk."""
-
-    def release(self, chunk: Chunk) -> None:
-        """Let others have a chunk."""
+    backend: str  # the label
+    made: Settings
+    purse: Purse
+    tidy: bool  # remove at the back end what came to its end, with its result
 
 
 @dataclass
@@ -228,36 +111,26 @@ class Scheduler:
 
     def __init__(
         self,
+        task: Task,
         remote: Remote,
         journal: Journal,
-        order: Callable[[Chunk], Json],
-        handle: Callable[[Result], bool],
-        archive_has: Callable[[Chunk], bool],
+        destination: Destination,
         emit: Callable[[Event | None], None],
-        pace: Pace,
-        *,
-        label: str,
-        collection: str,
-        bands: tuple[str, ...],
-        folder: Path,
-        keep_raw: bool,
-        tidy: bool,  # remove at the back end what came to its end, with its result
-        purse: Purse,
-        job_options: failures.Options,
-        mending: Mending,
-        claims: Claims | None = None,
     ) -> None:
+        made = task.made
         self.summary = Summary()
         self.error: Exception | None = None  # what ended the deciding thread, if not its work
-        self._remote, self._journal, self._order = remote, journal, order
-        self._handle, self._archive_has, self._emit = handle, archive_has, emit
-        self._pace, self._label, self._collection = pace, label, collection
-        self._bands, self._folder, self._keep_raw, self._purse = bands, folder, keep_raw, purse
-        self._claims = claims
+        self._made, self._remote, self._journal = made, remote, journal
+        self._order = made.recipe.order
+        self._handle, self._archive_has, self._emit = destination.handle, destination.has, emit
+        self._pace, self._label, self._collection = made.pace, task.backend, made.recipe.collection
+        self._bands, self._folder = made.recipe.bands, journal.folder / "raw"
+        self._keep_raw, self._purse = made.keep_raw, task.purse
+        self._claims = destination.claims
         self._held: list[_Attempt] = []  # which other machines have claimed
-        self._job_options, self._mending = dict(job_options), mending
-        self._accepted = not job_options  # the back end has started a job with these options
-        self._tidy = tidy
+        self._job_options, self._mending = dict(made.job_options), made.mending
+        self._accepted = not made.job_options  # the back end has started a job with these options
+        self._tidy = task.tidy
         self._todo: collections.deque[_Attempt] = collections.deque()
         self._live: dict[int, _Attempt] = {}
         self._allowed = EVERYTHING
@@ -601,7 +474,7 @@ class Scheduler:
 
     def _archive(self, attempt: _Attempt) -> None:
         row, path = attempt.row, self._path(attempt.row)
-        outcome: bool | Exception
+        outcome: float | Exception
         try:
             when = row.finished or row.changed
             processed = dt.datetime.fromtimestamp(when, dt.UTC).isoformat(timespec="seconds")
@@ -647,12 +520,10 @@ class Scheduler:
         elif not isinstance(error, transfer.Stopped):
             self._broken(attempt, error)
 
-    def _handled(self, attempt: _Attempt, outcome: bool | Exception, mark: str) -> None:
+    def _handled(self, attempt: _Attempt, outcome: float | Exception, mark: str) -> None:
         attempt.busy = False
-        if outcome is True:
-            self._finish(attempt, State.ARCHIVED)
-        elif outcome is False:
-            self._finish(attempt, State.EMPTY, "the result holds no measured pixel")
+        if not isinstance(outcome, Exception):
+            self._seen(attempt, outcome)
         elif isinstance(outcome, Spoiled) and not is_disk_full(outcome):
             # A byte that was flipped on the way looks just like a bad file: fetch it once more.
             self._path(attempt.row).unlink(missing_ok=True)
@@ -660,6 +531,16 @@ class Scheduler:
             self._refused(attempt, str(outcome), mark)
         else:
             self._broken(attempt, outcome)
+
+    def _seen(self, attempt: _Attempt, share: float) -> None:
+        """The file was handled; this share of the tile is seen in the archive."""
+        if not share:
+            self._finish(attempt, State.EMPTY, "the result holds no measured pixel")
+            return
+        row = attempt.row
+        if is_partial(row.known.get("covered"), share, self._made):
+            self.summary.partial.append(row.chunk)
+        self._finish(attempt, State.ARCHIVED)
 
     # --- where other machines fill the same archive -----------------------------------
 

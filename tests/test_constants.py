@@ -25,7 +25,8 @@ from tests.conftest import ROOT
 from tests.test_main import BOX, DAY, answer, folder, order  # noqa: F401
 
 NAN, INF = math.nan, math.inf
-DOORS = ("main", "download", "catalogue", "convert", "store", "retrieve", "figure")
+DOORS = ("main", "download", "convert", "store", "retrieve", "images.figure")
+ROOMS = ("cli", "jobs", "cells", "archive", "images", "healpix", "shared")
 TILE = Tile(3.0, 51.0, 4.0, 51.5)
 
 # What no constant may be, and what each may not be besides.
@@ -68,10 +69,14 @@ WRONG = {
         "12", None, [1e-9, 1e-9], [360, 0.5], [True, 0.5],
     ),
     "download.BACKEND": ("cdes", "", 5, None, "http://openeo.example.org"),
-    "jobs.catalogue.CATALOGUE": (*NOT_A_TEXT, "ftp://stac.example.org"),
-    "jobs.catalogue.IMAGES": NOT_A_TEXT,
-    "jobs.catalogue.MODES": ("IW", (), None, (1,)),
-    "jobs.catalogue.LEAST_SHARE": (-0.1, 1.1, NAN, "0", None),
+    "download.CATALOGUE": (*NOT_A_TEXT, "ftp://stac.example.org"),
+    "download.IMAGES": NOT_A_TEXT,
+    "download.TYPES": ("IW_GRDH_1S", (), None, (1,)),
+    "download.MODES": ("IW", (), None, (1,)),
+    "download.PARTIAL": (-0.1, 1.1, NAN, "0", None),
+    "download.INEXACT": (-0.1, 1.1, NAN, "0", None),
+    "download.BACKENDS": (None, [], {1: "https://a.example"}, {"cdse": 5}, {"cdse": ""}),
+    "download.LEAST_SHARE": (-0.1, 1.1, NAN, "0", None),
     "convert.NSIDE": (1000, 0, -4, 262144.0, 2**30, NAN, "262144", None, True),
     "convert.ELLIPSOID": ("wgs84", "", None, 5),
     "convert.DLAT": (*NOT_POSITIVE, 91),
@@ -107,9 +112,13 @@ def each(table):
 
 
 def put(monkeypatch, name, value):
-    door, constant = name.split(".")
+    door, _, constant = name.rpartition(".")
     monkeypatch.setattr(importlib.import_module(door), constant, value)
-    return constant, f"{door}.py"
+    return constant, file_of(door)
+
+
+def file_of(room):
+    return f"{room.replace('.', '/')}.py"
 
 
 @pytest.mark.parametrize(("name", "value"), each(WRONG))
@@ -226,7 +235,14 @@ def public(tree):
 
 
 def trees():
-    return {p.stem: ast.parse(p.read_text(encoding="utf-8")) for p in ROOT.glob("*.py")}
+    """The doors and what is in the rooms behind them, by their names."""
+    inside = [path for room in ROOMS for path in (ROOT / room).glob("*.py")]
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): ast.parse(
+            path.read_text(encoding="utf-8")
+        )
+        for path in (*ROOT.glob("*.py"), *inside)
+    }
 
 
 def test_no_constant_is_a_default_argument():
@@ -270,7 +286,7 @@ def test_no_constant_of_a_door_is_made_of_another_one():
 # What shows that a constant is obeyed, and another value for it.
 PROBES = {
     "main.ZARR_PATH": ("other.zarr", "main.named_archive()"),
-    "download.BACKEND": ("cdse", "ordering.default_back_end()"),
+    "download.BACKEND": ("cdse", "download_command.default_back_end()"),
     "download.MAX_INFLIGHT": (1, "download.settings().pace.max_inflight"),
     "download.MAX_PENDING": (3, "download.settings().pace.max_pending"),
     "download.POLL_WAIT_TIME": (7, "download.settings().pace.poll"),
@@ -301,10 +317,23 @@ PROBES = {
     "download.TYPICAL_SECONDS": (5.0, "plan('cdse').estimate.seconds"),
     "download.TYPICAL_BYTES": (1.0, "plan().estimate.bytes"),
     "download.MIN_CREDITS": (9.0, "plan('cdse').estimate.credits"),
-    "jobs.catalogue.CATALOGUE": (
-        "https://stac.example.org",
-        "catalogue.address('https://openeo.dataspace.copernicus.eu')",
+    "download.BACKENDS": (
+        {"mine": "https://openeo.example.org"},
+        "download.settings().backends",
     ),
+    "download.PARTIAL": (0.4, "download.is_partial(1.0, 0.5)"),
+    "download.INEXACT": (0.5, "download.is_partial(1.0, 0.5)"),
+    "download.CATALOGUE": (
+        "https://stac.example.org",
+        "catalogue.address('https://openeo.dataspace.copernicus.eu', selection().address)",
+    ),
+    "download.IMAGES": ("other", "selection().collection"),
+    "download.TYPES": (("OTHER",), "selection().types"),
+    "download.MODES": (("EW",), "selection().modes"),
+    "download.LEAST_SHARE": (0.5, "selection().least_share"),
+    "download.HISTORY": (1, "download.settings().typical.history"),
+    "download.EMBEDDED_SECONDS": (1.0, "plan().estimate.seconds"),
+    "download.PIXEL": (20.0, "plan().estimate.bytes"),
     "convert.NSIDE": (1024, "len(convert.tile_runs(tile)[0])"),
     "convert.ELLIPSOID": ("WGS84", "convert.tile_runs(tile)[0][0].item()"),
     "convert.DLAT": (1e-4, "retrieve.spacing(box)[0]"),
@@ -317,9 +346,11 @@ PROBES = {
 PROBE = """
 import datetime as dt, json, sys
 from pathlib import Path
-import catalogue, convert, download, main, ordering, remote, retrieve, store
+import convert, download, main, retrieve, store
+from cli import download_command
 from grid import BBox, Chunk, Tile
-from journal import Journal
+from jobs import catalogue
+from jobs.journal import Journal
 
 tile, box, day = Tile(3.0, 51.0, 4.0, 51.5), BBox(3.0, 51.0, 3.2, 51.2), dt.date(2026, 1, 20)
 
@@ -329,6 +360,9 @@ def plan(backend="sandbox"):
 
 def graph():
     return download.settings().recipe.order(Chunk(tile, day))
+
+def selection():
+    return download.settings().selection
 
 def change(name, value):
     room, constant = name.split(".")
@@ -364,6 +398,8 @@ def test_each_constant_is_obeyed_when_it_is_set_and_when_it_is_edited(tmp_path):
     changes = [f"change({name!r}, {value!r})" for name, (value, _) in PROBES.items()]
     for path in ROOT.glob("*.py"):
         shutil.copy(path, tmp_path)
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     for name, (value, _) in PROBES.items():
         edit(tmp_path, name, value)
     assert run_probes(tmp_path, everything) == run_probes(ROOT, *changes, everything)
@@ -372,7 +408,7 @@ def test_each_constant_is_obeyed_when_it_is_set_and_when_it_is_edited(tmp_path):
 def edit(where, name, value):
     """Change a constant as a person would."""
     room, constant = name.split(".")
-    path = Path(where) / f"{room}.py"
+    path = Path(where) / file_of(room)
     source = path.read_text(encoding="utf-8")
     (node,) = (
         node
