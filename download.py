@@ -135,13 +135,13 @@ def plan(
     retry_empty: bool = False,
     retry: Collection[Chunk] = (),
     covers: Mapping[Chunk, Cover] | None = None,
-    asked: str | None = None,
+    catalogue: str | None = None,
     max_credits: float | None = None,
     pace: Pace | None = None,
 ) -> Plan:
     """What is missing of an area and its days (``end`` included), and what it will cost.
 
-    With the ``covers`` of the catalogue (which was named as ``asked`` says, see
+    With the ``covers`` of the catalogue (which was named as ``catalogue`` says, see
     `journal.Request`) only what an image touches is missing; ``orbit`` None then means a
     chunk for each orbit, otherwise one for the day.  Of a tile and day with a record of
     another kind, None orders nothing more.  ``archive_has`` is asked about every chunk.
@@ -151,7 +151,7 @@ def plan(
     made = settings()
     demand = Demand(
         backend=backend or BACKEND, bbox=bbox, first=start, last=end, orbit=orbit,
-        chunk_size=chunk_size or made.chunk_size, covers=covers, catalogue=asked,
+        chunk_size=chunk_size or made.chunk_size, covers=covers, catalogue=catalogue,
         retry_empty=retry_empty, retry=frozenset(retry), max_credits=max_credits,
     )  # fmt: skip
     return jobs.plan.make(demand, archive_has, journal, replace(made, pace=pace or made.pace))

@@ -229,7 +229,7 @@ def make_plan(
             bbox, *days, orbit, lambda chunk: key_of(chunk) in there, journal,
             backend, chunk_size=made.chunk_size, retry_empty=retry_empty, covers=covers,
             retry=partial_records(archive, records) if retry_partial else (),
-            asked=asked, max_credits=max_credits, pace=pace_of(backend, made.pace),
+            catalogue=asked, max_credits=max_credits, pace=pace_of(backend, made.pace),
         )  # fmt: skip
 
 

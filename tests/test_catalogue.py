@@ -67,7 +67,7 @@ def plan(archive, covers, bbox=BOX, first=FIRST, last=LAST, orbit=None, **more):
     asked = None if covers is None else ""
     return download.plan(
         bbox, first, last, orbit, archive.has, journal_of(archive), LABEL,
-        chunk_size=SIZE, covers=covers, asked=asked, **{"pace": QUICK, **more},
+        chunk_size=SIZE, covers=covers, catalogue=asked, **{"pace": QUICK, **more},
     )  # fmt: skip
 
 
