@@ -24,7 +24,7 @@ from shared import judge
 if TYPE_CHECKING:
     import download
     from download import Cover, Pace, Plan, Summary
-    from jobs.scheduler import Claims
+    from jobs.model import Claims
 
 EMBEDDED_POLL = 1.0  # s between two questions to a back end that is ours alone
 
@@ -156,7 +156,7 @@ def make_plan(
             wanted.bbox, *wanted.days, flags.orbit, workspace.has, journal, wanted.backend,
             chunk_size=made.download.chunk_size, retry_empty=flags.retry_empty, covers=covers,
             retry=workspace.partial if flags.retry_partial else (),
-            asked=None if covers is None else flags.catalogue or "",
+            catalogue=None if covers is None else flags.catalogue or "",
             max_credits=flags.max_credits, pace=pace_of(wanted.backend, made.download.pace),
         )  # fmt: skip
 
@@ -204,7 +204,7 @@ def look_up(wanted: Wanted, named: str | None, made: download.Settings) -> dict[
 
         address = local_backend.catalogue()
     with working("asking the catalogue"), address as url:
-        where = named or catalogue.address(url)
+        where = named or catalogue.address(url, made.selection.address)
         return download.images(wanted.bbox, *wanted.days, where, made.chunk_size, made.recipe.bands)
 
 

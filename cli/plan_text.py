@@ -19,7 +19,8 @@ from grid import ORBITS, Tile
 if TYPE_CHECKING:
     import pandas as pd
 
-    from download import Plan, Range
+    from download import Plan
+    from jobs.estimate import Range
 
 TILES_SHOWN = 4  # of which a plan shows each, with what is covered of it
 ROWS_SHOWN = 8  # days and orbits that a plan shows

@@ -1,4 +1,4 @@
-"""Writes docs/constants.md, the list of all constants at the tops of the rooms."""
+"""Writes docs/constants.md, the list of all constants at the tops of the files."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "constants.md"
+ROOMS = ("cli", "jobs", "cells", "archive", "images", "healpix", "shared")
 LONGEST = 60  # characters of a value that are worth a column
 
 HEAD = """# Constants
 
-Every constant at the top of a room, with its value and the comment behind it. Those that one may
-want to change are explained in the README; the others are listed so that none is hidden. Written
-by `python docs/constants.py`.
+Every constant at the top of a file, with its value and the comment behind it: first those of the
+doors, which one may want to change (the README explains most of them), then those of the rooms
+behind them, listed so that none is hidden. Written by `python docs/constants.py`.
 
-| room | constant | value | what it is |
+| file | constant | value | what it is |
 | --- | --- | --- | --- |
 """
 
@@ -25,16 +26,23 @@ by `python docs/constants.py`.
 def page() -> str:
     """The whole page."""
     rows = []
-    for room in sorted(ROOT.glob("*.py")):
-        source = room.read_text(encoding="utf-8")
+    for path in files():
+        name_of_file = path.relative_to(ROOT).as_posix()
+        source = path.read_text(encoding="utf-8")
         for name, value, comment in constants(source):
-            cells = (f"`{room.name}`", f"`{name}`", f"`{value}`" if value else "", comment)
+            cells = (f"`{name_of_file}`", f"`{name}`", f"`{value}`" if value else "", comment)
             rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
     return HEAD + "".join(rows)
 
 
+def files() -> list[Path]:
+    """The doors, then what is in the rooms."""
+    inside = (path for room in ROOMS for path in (ROOT / room).glob("*.py"))
+    return sorted(ROOT.glob("*.py")) + sorted(inside)
+
+
 def constants(source: str) -> Iterator[tuple[str, str, str]]:
-    """Name, value and comment of the public constants of a room, in the order of the room."""
+    """Name, value and comment of the public constants of a file, in its order."""
     lines = source.splitlines()
     for node in ast.parse(source).body:
         if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:

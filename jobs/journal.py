@@ -3,7 +3,7 @@
 The intent is committed before a step is taken and the outcome after it, with
 ``synchronous=FULL``, so that a program that was killed at any moment finds out by
 reading what it may have done: a row in `State.CREATING` means "there may be a job with
-this title", a row in `State.STARTING` means "this job may be running".  `scheduler.py`
+this title", a row in `State.STARTING` means "this job may be running".  `steps.py`
 turns each of these into a question to the back end before it orders anything.
 
 The journal lives in a folder beside its archive, with a log of every event for people

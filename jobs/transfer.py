@@ -31,7 +31,7 @@ from shared.files import require_space, sync_file, sync_folder
 if TYPE_CHECKING:
     from shared.lattice import Lattice
 
-BLOCK = 1 << 16  # bytes read at a time; as much is lost when a connection breaks
+READ_SIZE = 1 << 16  # bytes read at a time; as much is lost when a connection breaks
 SPACE_MARGIN = 50_000_000  # bytes that stay free beside the file
 UNTAGGED = "size "  # in place of a validator: what the whole file has by its description
 COVER_SLACK = 4.0  # pixels; the back end may leave out a last row or column
@@ -246,7 +246,7 @@ def _stream(
     on_bytes: Callable[[int, int | None], None],
     stopped: Callable[[], bool],
 ) -> int:
-    blocks = response.iter_content(BLOCK)
+    blocks = response.iter_content(READ_SIZE)
     while True:
         with _passing():
             block = next(blocks, b"")

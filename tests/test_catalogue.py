@@ -56,14 +56,18 @@ def covers(request):
 
 
 def look_up(sandbox, bbox, first=FIRST, last=LAST, size=SIZE):
-    return download.images(bbox, first, last, catalogue.address(sandbox.url), size)
+    return download.images(bbox, first, last, address_of(sandbox), size)
+
+
+def address_of(sandbox):
+    return catalogue.address(sandbox.url, download.CATALOGUE)
 
 
 def plan(archive, covers, bbox=BOX, first=FIRST, last=LAST, orbit=None, **more):
     asked = None if covers is None else ""
     return download.plan(
         bbox, first, last, orbit, archive.has, journal_of(archive), LABEL,
-        chunk_size=SIZE, covers=covers, asked=asked, **{"pace": QUICK, **more},
+        chunk_size=SIZE, covers=covers, catalogue=asked, **{"pace": QUICK, **more},
     )  # fmt: skip
 
 
@@ -109,21 +113,21 @@ def test_the_covers_are_what_the_passes_see(sandbox, bbox):
 
 
 def test_an_image_is_counted_once_however_many_products_there_are(sandbox):
-    found = catalogue.search(
-        catalogue.address(sandbox.url), BOX, FIRST, LAST, download.BANDS, tiles=4
-    ).images
+    usual = download.settings().selection
+    found = catalogue.search(address_of(sandbox), BOX, FIRST, LAST, 4, usual).images
     assert len({(i.begin, i.relative_orbit) for i in found}) == len(found) > 10
     assert found == sorted(found, key=lambda image: image.begin)
     day = dt.date(2026, 1, 20)
     place = BBox(3.0, 51.0, 5.0, 51.5)
-    here = catalogue.search(catalogue.address(sandbox.url), place, day, day, ("VV", "VH"), 1)
+    here = catalogue.search(address_of(sandbox), place, day, day, 1, usual)
     [image] = here.images
     assert (image.orbit, image.relative_orbit, image.platform) == (
         "descending",
         154,
         "synthetic-1a",
     )
-    none = catalogue.search(catalogue.address(sandbox.url), place, day, day, ("HH", "HV"), 1)
+    other = dataclasses.replace(usual, bands=("HH", "HV"))
+    none = catalogue.search(address_of(sandbox), place, day, day, 1, other)
     assert (none.images, none.aside) == ([], ("1 image without HH and HV",))
 
 
@@ -174,7 +178,7 @@ def test_a_footprint_across_180_degrees_is_cut_however_it_is_written(ring):
     ],
 )
 def test_a_catalogue_that_fails_is_said_with_the_ways_out(sandboxes, monkeypatch, fault, words):
-    monkeypatch.setattr(catalogue, "TRYS", 1)
+    monkeypatch.setattr(catalogue, "RETRIES", 1)
     own = sandboxes("--fault", fault)
     with pytest.raises(CatalogueError, match=f"{words}.*--catalogue.*--no-catalogue"):
         look_up(own, BOX)
@@ -246,9 +250,10 @@ def test_what_the_back_end_does_not_read_is_said_and_not_ordered(
 
 
 def test_the_catalogue_of_a_back_end_is_its_own_or_that_of_copernicus():
-    assert catalogue.address("https://openeo.dataspace.copernicus.eu") == catalogue.CATALOGUE
-    assert catalogue.address("https://openeofed.dataspace.copernicus.eu/x") == catalogue.CATALOGUE
-    assert catalogue.address("http://127.0.0.1:80/openeo/1.2") == "http://127.0.0.1:80/stac"
+    usual = download.CATALOGUE
+    assert catalogue.address("https://openeo.dataspace.copernicus.eu", usual) == usual
+    assert catalogue.address("https://openeofed.dataspace.copernicus.eu/x", usual) == usual
+    assert catalogue.address("http://127.0.0.1:80/openeo/1.2", usual) == "http://127.0.0.1:80/stac"
 
 
 # --- what is ordered --------------------------------------------------------------------
@@ -555,7 +560,7 @@ def test_what_was_ordered_is_listed_with_its_orbit_and_the_limit_is_kept(sandbox
 
 
 def test_without_a_catalogue_nothing_is_ordered_unless_told_to(sandboxes, program, monkeypatch):
-    monkeypatch.setattr(catalogue, "TRYS", 0)
+    monkeypatch.setattr(catalogue, "RETRIES", 0)
     own = sandboxes("--job-seconds", "0.05", "--slots", "6", "--fault", "500=1,path=/stac")
     for flags in (["--yes"], [], ["--dry-run"]):
         code, out, said = program("--backend", own.url, *flags)

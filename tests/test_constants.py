@@ -69,10 +69,14 @@ WRONG = {
         "12", None, [1e-9, 1e-9], [360, 0.5], [True, 0.5],
     ),
     "download.BACKEND": ("cdes", "", 5, None, "http://openeo.example.org"),
-    "jobs.catalogue.CATALOGUE": (*NOT_A_TEXT, "ftp://stac.example.org"),
-    "jobs.catalogue.IMAGES": NOT_A_TEXT,
-    "jobs.catalogue.MODES": ("IW", (), None, (1,)),
-    "jobs.catalogue.LEAST_SHARE": (-0.1, 1.1, NAN, "0", None),
+    "download.CATALOGUE": (*NOT_A_TEXT, "ftp://stac.example.org"),
+    "download.IMAGES": NOT_A_TEXT,
+    "download.TYPES": ("IW_GRDH_1S", (), None, (1,)),
+    "download.MODES": ("IW", (), None, (1,)),
+    "download.PARTIAL": (-0.1, 1.1, NAN, "0", None),
+    "download.INEXACT": (-0.1, 1.1, NAN, "0", None),
+    "download.BACKENDS": (None, [], {1: "https://a.example"}, {"cdse": 5}, {"cdse": ""}),
+    "download.LEAST_SHARE": (-0.1, 1.1, NAN, "0", None),
     "convert.NSIDE": (1000, 0, -4, 262144.0, 2**30, NAN, "262144", None, True),
     "convert.ELLIPSOID": ("wgs84", "", None, 5),
     "convert.DLAT": (*NOT_POSITIVE, 91),
@@ -110,7 +114,11 @@ def each(table):
 def put(monkeypatch, name, value):
     door, _, constant = name.rpartition(".")
     monkeypatch.setattr(importlib.import_module(door), constant, value)
-    return constant, f"{door.rpartition('.')[2]}.py"
+    return constant, file_of(door)
+
+
+def file_of(room):
+    return f"{room.replace('.', '/')}.py"
 
 
 @pytest.mark.parametrize(("name", "value"), each(WRONG))
@@ -227,7 +235,14 @@ def public(tree):
 
 
 def trees():
-    return {p.stem: ast.parse(p.read_text(encoding="utf-8")) for p in ROOT.glob("*.py")}
+    """The doors and what is in the rooms behind them, by their names."""
+    inside = [path for room in ROOMS for path in (ROOT / room).glob("*.py")]
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): ast.parse(
+            path.read_text(encoding="utf-8")
+        )
+        for path in (*ROOT.glob("*.py"), *inside)
+    }
 
 
 def test_no_constant_is_a_default_argument():
@@ -302,10 +317,23 @@ PROBES = {
     "download.TYPICAL_SECONDS": (5.0, "plan('cdse').estimate.seconds"),
     "download.TYPICAL_BYTES": (1.0, "plan().estimate.bytes"),
     "download.MIN_CREDITS": (9.0, "plan('cdse').estimate.credits"),
-    "jobs.catalogue.CATALOGUE": (
-        "https://stac.example.org",
-        "catalogue.address('https://openeo.dataspace.copernicus.eu')",
+    "download.BACKENDS": (
+        {"mine": "https://openeo.example.org"},
+        "download.settings().backends",
     ),
+    "download.PARTIAL": (0.4, "download.is_partial(1.0, 0.5)"),
+    "download.INEXACT": (0.5, "download.is_partial(1.0, 0.5)"),
+    "download.CATALOGUE": (
+        "https://stac.example.org",
+        "catalogue.address('https://openeo.dataspace.copernicus.eu', selection().address)",
+    ),
+    "download.IMAGES": ("other", "selection().collection"),
+    "download.TYPES": (("OTHER",), "selection().types"),
+    "download.MODES": (("EW",), "selection().modes"),
+    "download.LEAST_SHARE": (0.5, "selection().least_share"),
+    "download.HISTORY": (1, "download.settings().typical.history"),
+    "download.EMBEDDED_SECONDS": (1.0, "plan().estimate.seconds"),
+    "download.PIXEL": (20.0, "plan().estimate.bytes"),
     "convert.NSIDE": (1024, "len(convert.tile_runs(tile)[0])"),
     "convert.ELLIPSOID": ("WGS84", "convert.tile_runs(tile)[0][0].item()"),
     "convert.DLAT": (1e-4, "retrieve.spacing(box)[0]"),
@@ -320,8 +348,8 @@ import datetime as dt, json, sys
 from pathlib import Path
 import convert, download, main, retrieve, store
 from cli import download_command
-from jobs import catalogue
 from grid import BBox, Chunk, Tile
+from jobs import catalogue
 from jobs.journal import Journal
 
 tile, box, day = Tile(3.0, 51.0, 4.0, 51.5), BBox(3.0, 51.0, 3.2, 51.2), dt.date(2026, 1, 20)
@@ -332,6 +360,9 @@ def plan(backend="sandbox"):
 
 def graph():
     return download.settings().recipe.order(Chunk(tile, day))
+
+def selection():
+    return download.settings().selection
 
 def change(name, value):
     room, _, constant = name.rpartition(".")

@@ -25,7 +25,7 @@ import convert
 import download
 import healpix
 from grid import BBox, Chunk, Tile
-from jobs import remote, results
+from jobs import assets, recipe, remote
 from jobs.journal import Journal, State
 from jobs.trouble import Kind, Trouble
 from sandbox import graph
@@ -62,7 +62,7 @@ def archive(tmp_path):
 
 def ordered(tile, day=DAY, orbit="any"):
     """The cube that the sandbox reads from an order: its reader is not ours."""
-    order = remote.order(
+    order = recipe.order(
         Chunk(tile, day, orbit), download.COLLECTION, download.BANDS, 0.001, "MAPZEN"
     )
     return graph.read({"process_graph": order}).cube
@@ -113,13 +113,13 @@ def test_an_orbit_is_filtered_in_the_collections_own_words():
 def test_another_order_has_another_digest():
     tiles = (Tile(7, 50, 8, 50.5), Tile(7, 50, 7.5, 50.5))
     orders = [
-        remote.order(Chunk(tile, day, orbit), "SENTINEL1_GRD", bands, 0.001, "MAPZEN")
+        recipe.order(Chunk(tile, day, orbit), "SENTINEL1_GRD", bands, 0.001, "MAPZEN")
         for tile, day, orbit, bands in itertools.product(
             tiles, (DAY, DAY + dt.timedelta(days=1)), ("any", "ascending"), (("VV",), ("VV", "VH"))
         )
     ]
-    assert len({remote.digest(order) for order in orders}) == len(orders) == 16
-    assert remote.digest(orders[0]) == remote.digest(json.loads(json.dumps(orders[0])))
+    assert len({recipe.digest(order) for order in orders}) == len(orders) == 16
+    assert recipe.digest(orders[0]) == recipe.digest(json.loads(json.dumps(orders[0])))
 
 
 NC = {"href": "https://a/nc?x=1", "type": "application/x-netcdf", "roles": ["data"]}
@@ -127,13 +127,13 @@ JSON = {"href": "https://a/json", "type": "application/json", "roles": ["metadat
 
 
 def chosen(document, **items):
-    return results.choose(document, lambda href: {"assets": items[href]}, ("VV", "VH"))
+    return assets.choose(document, lambda href: {"assets": items[href]}, ("VV", "VH"))
 
 
 def test_the_result_is_found_by_its_media_type_under_any_key():
     for key in ("openEO.nc", "0b1c_openEO", "whatever"):
         found = chosen({"assets": {"other": JSON, key: {**NC, "file:size": 12}}})
-        assert found == results.Asset("https://a/nc?x=1", 12)
+        assert found == assets.Asset("https://a/nc?x=1", 12)
     assert chosen({"assets": {"a": NC}}).size is None
 
 
@@ -192,7 +192,7 @@ def test_what_is_known_to_be_empty_is_not_asked_for_until_told(tmp_path):
 
     chunk = Chunk(Tile(7, 50, 8, 50.5), DAY)
     order = download.settings().recipe.order(chunk)
-    (row,) = journal.plan("cdse", [(chunk, remote.digest(order))])
+    (row,) = journal.plan("cdse", [(chunk, recipe.digest(order))])
     assert planned() == (2, 0)
     journal.note(row, State.EMPTY)
     assert planned() == (1, 1)
@@ -457,7 +457,7 @@ def test_of_two_orders_with_one_title_one_is_used_and_the_other_removed(sandbox,
     journal, connection = journal_of(archive), connect(sandbox.url)
     (chunk,) = plan(archive, 1, 1).missing
     order = download.settings().recipe.order(chunk)
-    (row,) = journal.plan(LABEL, [(chunk, remote.digest(order))])
+    (row,) = journal.plan(LABEL, [(chunk, recipe.digest(order))])
     journal.note(row, State.CREATING)
     journal.close()
     both = {connection.create(order, row.title) for _ in range(2)}

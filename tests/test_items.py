@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import datetime as dt
 import math
 import re
@@ -13,12 +14,13 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import catalogue, footprint
-from jobs.catalogue import Found
+import download
+from jobs import footprint, items
+from jobs.items import Found
 from sandbox import orbit
 
 DAY = dt.date(2026, 1, 20)
-BANDS = ("VV", "VH")
+SELECTION = dataclasses.replace(download.settings().selection, bands=("VV", "VH"))
 RING = [[3.0, 50.0], [6.4, 50.4], [6.0, 52.0], [2.5, 51.6], [3.0, 50.0]]
 GOOD: dict[str, Any] = {
     "type": "Feature",
@@ -60,7 +62,7 @@ def changed(path, value, item=GOOD, **more):
 
 
 def alone(path, value) -> Found:
-    return catalogue._sorted_out({"it": changed(path, value)}, DAY, DAY, BANDS)
+    return items.sorted_out({"it": changed(path, value)}, DAY, DAY, SELECTION)
 
 
 def ring(*corners):
@@ -104,7 +106,7 @@ SKIPPED: dict[str, dict[str, list[object]]] = {
 )
 def test_a_malformed_item_is_skipped_and_the_others_are_not(path, value, why):
     bad = changed(path, value, id="S1A_bad")
-    result = catalogue._sorted_out({"S1A_bad": bad, "S1A_good": GOOD}, DAY, DAY, BANDS)
+    result = items.sorted_out({"S1A_bad": bad, "S1A_good": GOOD}, DAY, DAY, SELECTION)
     assert len(result.images) == 1
     [words] = result.skipped
     assert re.search(why, words)
@@ -169,8 +171,8 @@ ASIDE = [
 def test_what_the_back_end_does_not_read_is_left_aside_and_said(name, value, words):
     result = alone(f"properties/{name}", value)
     assert (result.images, result.skipped, result.aside) == ([], (), (words,))
-    twin = catalogue._sorted_out(
-        {"a": changed(f"properties/{name}", value), "b": GOOD}, DAY, DAY, BANDS
+    twin = items.sorted_out(
+        {"a": changed(f"properties/{name}", value), "b": GOOD}, DAY, DAY, SELECTION
     )
     assert (len(twin.images), twin.aside) == (1, ()), "another product of it is read"
 
@@ -178,7 +180,8 @@ def test_what_the_back_end_does_not_read_is_left_aside_and_said(name, value, wor
 @pytest.mark.parametrize(("bands", "number"), [(("VV",), 1), (("VH",), 0), (("HH",), 0)])
 def test_only_the_bands_that_are_ordered_are_needed(bands, number):
     item = changed("properties/sar:polarizations", ["VV"])
-    assert len(catalogue._sorted_out({"it": item}, DAY, DAY, bands).images) == number
+    selection = dataclasses.replace(SELECTION, bands=bands)
+    assert len(items.sorted_out({"it": item}, DAY, DAY, selection).images) == number
 
 
 paths = st.sampled_from(
@@ -189,16 +192,16 @@ paths = st.sampled_from(
 @given(path=paths, value=junk)
 def test_no_item_whatever_is_in_it_stops_the_others(path, value):
     bad = changed(path, value)
-    result = catalogue._sorted_out({"bad": bad, "good": GOOD}, DAY, DAY, BANDS)
+    result = items.sorted_out({"bad": bad, "good": GOOD}, DAY, DAY, SELECTION)
     assert [image.platform for image in result.images].count("sentinel-1a") >= 1
     assert len(result.images) + len(result.skipped) + len(result.aside) <= 2
 
 
 @given(junk)
 def test_an_item_may_be_anything_at_all(item):
-    result = catalogue._sorted_out({catalogue._name(item): item, "g": GOOD}, DAY, DAY, BANDS)
+    result = items.sorted_out({items.name_of(item): item, "g": GOOD}, DAY, DAY, SELECTION)
     assert (len(result.images), len(result.skipped)) == (1, 1)
-    assert catalogue._lacks_something(item)
+    assert items.lacks_something(item)
 
 
 def test_every_footprint_of_the_sandbox_is_believed():

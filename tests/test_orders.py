@@ -14,7 +14,7 @@ import pytest
 
 import download
 from grid import BBox, Chunk, Provenance, Tile
-from jobs import remote
+from jobs import recipe
 from jobs.journal import DATABASE, State
 from sandbox import elevation, errors, graph, orbit
 from store import Archive
@@ -40,7 +40,7 @@ def archive(tmp_path):
 def ordered(bands=("VV", "VH"), collection="SENTINEL1_GRD", orbit_state="any"):
     """What the sandbox reads from an order: its reader is not ours."""
     chunk = Chunk(TILE, DAY, orbit_state)
-    order = remote.order(chunk, collection, bands, 0.001, download.ELEVATION_MODEL)
+    order = recipe.order(chunk, collection, bands, 0.001, download.ELEVATION_MODEL)
     return graph.read({"process_graph": order}).cube
 
 
@@ -69,7 +69,7 @@ def test_the_elevation_model_is_the_constant_when_it_is_used(monkeypatch, value)
     monkeypatch.setattr(download, "ELEVATION_MODEL", value)
     chunk = Chunk(TILE, DAY)
     assert graph.read({"process_graph": todays(chunk)}).cube.elevation_model == value
-    assert remote.digest(todays(chunk)) == remote.digest(todays(chunk))
+    assert recipe.digest(todays(chunk)) == recipe.digest(todays(chunk))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_products_are_filtered_by_the_bands_in_the_catalogues_order(bands, wante
 def test_a_product_without_vh_ends_no_job(sandboxes, archive, monkeypatch):
     own = sandboxes("--job-seconds", "0.05", "--fault", "no-vh,path=_")
     day = imaged(7.0, 50.0)
-    monkeypatch.setattr(remote, "PAIRS", ())  # as before: without a filter
+    monkeypatch.setattr(recipe, "PAIRS", ())  # as before: without a filter
     summary = download_at(own, archive, 7.0, 50.0, day)
     [(_, reason)] = summary.failed
     assert "No tiff for band VH in /eodata/Sentinel-1/SAR/SYN" in reason
@@ -157,14 +157,14 @@ def test_a_product_without_vh_ends_no_job(sandboxes, archive, monkeypatch):
 
 
 def test_another_collection_is_ordered_without_what_is_for_radar():
-    order = remote.order(Chunk(TILE, DAY), "SENTINEL2_L2A", ("B04", "B08"), 0.001, "COPERNICUS_30")
+    order = recipe.order(Chunk(TILE, DAY), "SENTINEL2_L2A", ("B04", "B08"), 0.001, "COPERNICUS_30")
     assert [node["process_id"] for node in order.values()] == [
         "load_collection", "reduce_dimension", "save_result",
     ]  # fmt: skip
     assert "properties" not in order["load"]["arguments"]
     with pytest.raises(errors.ApiError, match="Collection 'SENTINEL2_L2A' does not exist"):
         graph.read({"process_graph": order})  # all of it could be read
-    before = remote.of_before(order)
+    before = recipe.of_before(order)
     with pytest.raises(errors.ApiError, match=r"not applicable for collection SENTINEL2_L2A"):
         graph.read({"process_graph": before})
 
@@ -184,9 +184,9 @@ def test_an_order_of_before_is_known_by_its_digest():
         for *edges, day, digest in rows.fetchall():
             chunk = Chunk(Tile(*edges), dt.date.fromisoformat(day))
             assert (
-                remote.digest(remote.of_before(todays(chunk)))
+                recipe.digest(recipe.of_before(todays(chunk)))
                 == digest
-                != remote.digest(todays(chunk))
+                != recipe.digest(todays(chunk))
             )
 
 
@@ -208,7 +208,7 @@ class World:
                 self.make(row)
 
     def make(self, row):
-        job = self.connection.create(remote.of_before(todays(row.chunk)), row.title)
+        job = self.connection.create(recipe.of_before(todays(row.chunk)), row.title)
         with sqlite3.connect(self.folder / DATABASE) as database:
             database.execute("UPDATE attempts SET job_id = ? WHERE id = ? AND job_id NOT NULL",
                              (job, row.id))  # fmt: skip
@@ -260,7 +260,7 @@ def test_what_an_older_version_left_is_adopted_and_finished(sandboxes, archive):
     assert sorted(title.split()[0] for title in again) == sorted(chunk.name for chunk in anew)
     for title in again:
         chunk = next(chunk for chunk in anew if chunk.name == title.split()[0])
-        assert title.split()[1].startswith(remote.digest(todays(chunk))), "by today's order"
+        assert title.split()[1].startswith(recipe.digest(todays(chunk))), "by today's order"
     states = {row.state for row in journal_of(archive).rows()}
     assert states == {State.ARCHIVED, State.EMPTY, State.FAILED}, "nothing waits for ever"
     assert journal_of(archive).unfinished_request() is None

@@ -150,7 +150,7 @@ def test_a_retry_that_was_interrupted_after_the_start_is_finished_without_the_fl
     retry = Workspace(str(archive.path)).partial
     plan = download.plan(
         BBox.parse(BOX), DATE, DATE, None, archive.has, journal_of(archive), own.url,
-        chunk_size=download.CHUNK_SIZE, covers=covers, asked="", retry=retry,
+        chunk_size=download.CHUNK_SIZE, covers=covers, catalogue="", retry=retry,
     )  # fmt: skip
     assert (plan.missing, plan.again) == (retry, frozenset(retry))
 

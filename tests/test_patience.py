@@ -14,7 +14,7 @@ import time
 import pytest
 
 import download
-from jobs import remote
+from jobs import recipe, remote
 from jobs.journal import State
 from jobs.trouble import Kind, Trouble
 from store import Archive
@@ -59,7 +59,7 @@ def prepared(archive, state, images="", **fields):
     """A row of an earlier run for the one chunk."""
     journal = journal_of(archive)
     (chunk,) = plan(archive, 1, 1).missing
-    (row,) = journal.plan(LABEL, [(chunk, remote.digest(ordered(chunk)))], images=lambda _: images)
+    (row,) = journal.plan(LABEL, [(chunk, recipe.digest(ordered(chunk)))], images=lambda _: images)
     row = journal.note(row, state, **fields)
     journal.close()
     return row

@@ -189,7 +189,7 @@ def typed(folder, monkeypatch):
     """Start `main.py` on a pseudo-terminal, in the folder of archives."""
     terminals = pytest.importorskip("tests.terminals", reason="needs a pseudo-terminal")
     settings = {"convert.NSIDE": NSIDE, "jobs.login.CONNECT_TRIES": 1, "retrieve.DPI": 40}
-    settings["jobs.catalogue.TRYS"] = 0
+    settings["jobs.catalogue.RETRIES"] = 0
     settings["cli.progress.SHOWN_AFTER"] = 60
     environ = dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND"), "")
 
