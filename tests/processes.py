@@ -7,13 +7,14 @@ so what it imports is listed here for all of them.
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import sys
 from multiprocessing.context import ForkServerContext, SpawnContext
 
 PRELOADED = [
-    "__main__", "tests.terminals", "tests.torture", "main", "download", "login", "convert",
-    "store", "retrieve", "export", "progress", "journal", "figure",
+    "__main__", "tests.terminals", "tests.torture", "main", "download", "jobs.login", "convert",
+    "store", "retrieve", "images.export", "images.figure", "cli.progress", "jobs.journal",
 ]  # fmt: skip
 
 
@@ -21,6 +22,8 @@ def context() -> ForkServerContext | SpawnContext:
     """Where the tests get their processes."""
     if sys.platform == "win32":
         return multiprocessing.get_context("spawn")
+    for name in PRELOADED[1:]:
+        assert importlib.util.find_spec(name), f"{name} has moved; the server would not say so"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
