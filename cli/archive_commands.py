@@ -15,6 +15,7 @@ import click
 
 from cli import leavings, questions
 from cli.exits import DONE, FAILED, NO_DATA
+from cli.table import print_table
 from cli.terminal import confirm, count, duration, size, somebody_is_there, tell
 from cli.workspace import Workspace
 
@@ -104,7 +105,6 @@ def run_verify(workspace: Workspace, remove: bool = False, ask_first: bool = Fal
 def run_claims(workspace: Workspace, release: str | None = None) -> int:
     """Print which machine orders which chunk, or end the claims of one that is gone."""
     import download
-    from cli.progress import print_table
 
     archive = workspace.archive
     claims = archive.claims("", download.settings().claim_lasts)
@@ -150,7 +150,6 @@ def run_clean(workspace: Workspace, dry_run: bool = False) -> int:
 
 def list_jobs(workspace: Workspace) -> int:
     """Print the journal of the downloads, the last change first."""
-    from cli.progress import print_table
     from jobs.failures import in_words
 
     def when(seconds: float) -> str:
@@ -191,8 +190,6 @@ def seen_of(row: Mapping[Hashable, Any]) -> str:
 
 def print_records(records: pd.DataFrame) -> None:
     """One row per record."""
-    from cli.progress import print_table
-
     columns = ["tile", "day", "orbit", "bands", "seen", "size", "from"]
     rows = [
         [

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
-
 from cli.terminal import count, size
 from cli.workspace import Workspace
 from jobs.journal import ENDS, Journal, Row, State
@@ -57,6 +55,8 @@ def remove(workspace: Workspace, keep_raw: bool) -> list[Leaving]:
     folder = workspace.folder
     if not folder.is_dir():
         return []
+    import filelock
+
     try:
         with filelock.FileLock(folder / "lock", timeout=0):
             gone = [found for found in leavings(workspace, keep_raw) if not found.why]

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cli.exits import DONE
+from cli.table import print_table
 from cli.terminal import InputEnded, ask, duration, size, somebody_is_there, tell
 from cli.workspace import Workspace
 from jobs.trouble import Kind, LoginNeeded, Trouble
@@ -27,7 +28,6 @@ UNKNOWN = "the back end does not say"
 def run_login(workspace: Workspace, backend: str | None = None, check: bool = False) -> int:
     """Log in, or with ``check`` only look, and say what the back end knows of the user."""
     import download
-    from cli.progress import print_table
     from jobs import login
 
     backend = backend or usual_back_end(workspace)

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -274,27 +273,3 @@ def working(what: str) -> Iterator[Callable[[int, int], None]]:
         timer.cancel()
         timer.join()
         bar.stop()
-
-
-def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console | None = None
-) -> None:
-    """A table on stdout; cells below each other where the window is too narrow for it.
-
-    It is never cut or folded when it goes to a file.
-    """
-    console = console or Quiet(sys.stdout)
-    if not console.is_terminal:
-        console.width = 10_000
-    widths = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
-    if sum(widths) + 2 * (len(widths) - 1) <= console.width:
-        for style, row in (("bold", columns), *(("", row) for row in rows)):
-            cells = (set_cell_size(cell, n) for cell, n in zip(row, widths, strict=True))
-            console.print(Text("  ".join(cells).rstrip(), style), soft_wrap=True)
-        return
-    indent = max(len(column) for column in columns[1:]) + 2
-    for row in rows:
-        console.print(Text(row[0], "bold"), soft_wrap=True)
-        for column, cell in zip(columns[1:], row[1:], strict=True):
-            if cell:
-                console.print(Text(f" {column:{indent}}{cell}"), soft_wrap=True)

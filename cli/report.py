@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.exits import DONE, FAILED, NO_DATA
+from cli.table import print_table
 from cli.terminal import count, duration, size, tell
 from jobs.trouble import LimitReached
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 def report(summary: Summary, plan: Plan, folder: Path) -> int:
     """Print what came of a download and what to do about it; the exit code."""
-    from cli.progress import print_table
-
     rows = [
         ["archived", str(len(summary.archived)), ""],
         ["archived by another process", str(len(summary.already)), ""],

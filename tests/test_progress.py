@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from cli import progress
-from cli.progress import DownloadProgress, Quiet, print_table, working
+from cli.progress import DownloadProgress, Quiet, working
+from cli.table import print_table
 from download import Estimate, Event
 from grid import Chunk
 from tests.sphere import tile_at
@@ -218,14 +219,13 @@ def test_work_that_fails_leaves_the_terminal_as_it_was(monkeypatch):
     assert stream.getvalue().count("\x1b[?25l") == stream.getvalue().count("\x1b[?25h") == 1
 
 
-def test_a_table_is_cut_nowhere():
+def test_a_table_is_cut_nowhere(monkeypatch):
     rows = [["E007.0_N50.0", "", "a" * 50], ["Köln", "3 MB", "b"]]
     texts = {}
     for columns, terminal in ((80, True), (20, True), (20, False)):
         stream = Stream(terminal)
-        console = Quiet(stream)
-        console.width = columns
-        print_table(["tile", "size", "reason"], rows, console)
+        monkeypatch.setenv("COLUMNS", str(columns))
+        print_table(["tile", "size", "reason"], rows, stream=stream)
         texts[columns, terminal] = stream.getvalue()
         assert "a" * 50 in texts[columns, terminal]
     assert texts[20, False] == (
@@ -245,4 +245,4 @@ def test_a_closed_pipe_is_quiet(tmp_path):
             return handle.fileno()
 
     with (tmp_path / "x").open("w") as handle:
-        print_table(["a"], [["b"]], Quiet(Closed()))
+        print_table(["a"], [["b"]], stream=Closed())
