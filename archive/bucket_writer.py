@@ -35,15 +35,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from archive import record, schema, shards
+from archive import arrays, record, schema
+from archive.packing import DamageError, read_texts, read_values
 from archive.schema import ArchiveError, Layout
-from archive.shards import NO_TIME, NOTHING, DamageError, Group
 from archive.storage import Bucket, Tag
+from archive.tile import NO_TIME, NOTHING, Group, key_of
+from archive.tile_writer import NEXT_SLOT, TileWriter, ids_of, runs_of
 from grid import Chunk, Provenance, Tile
 from healpix import Runs
 
 CLAIMS = ".slots"  # the folder, in a tile, of the slots that were given away
-NEXT_SLOT = ".next-slot"  # remembers it when a damaged tile is removed
 TURNS = 200  # attempts at a change that others keep getting in before
 STALE = dt.timedelta(days=1)  # after which a claim without a record is that of a dead writer
 GIVE_UP = 12 * 3600  # seconds; a writer that took longer takes itself for dead
@@ -53,13 +54,14 @@ class _TakenError(Exception):
     """Another writer was faster with the same chunk; the slot that it used."""
 
 
-class ObjectWriter:
+class BucketWriter(TileWriter):
     """What is done to a tile in an object store, while others may do so, too."""
 
     def __init__(
         self, bucket: Bucket, layout: Layout, tile: Tile, load: Callable[[], Group | None]
     ) -> None:
-        self._bucket, self._layout, self._tile, self._load = bucket, layout, tile, load
+        super().__init__(bucket, layout, tile, load)
+        self._bucket = bucket
 
     def write(
         self, chunk: Chunk, cells: xr.Dataset, provenance: Provenance | None, replace: bool
@@ -69,19 +71,12 @@ class ObjectWriter:
         group = self._load()
         if group and group.slots(chunk) and not replace:
             return False
-        runs = (cells["start_ipix"].values, cells["run_len"].values)
-        if group is None:
-            group = self._new(runs)
-            self._put_index(group, runs)
-        else:
-            record.require_same_cells(group, runs)
-            if record.add_overviews(group, self._layout, runs) or not group.index_is_whole():
-                self._put_index(group, runs)
+        group = self._prepare(group, runs_of(cells))
         slot = self._claim(len(group.times))
         try:
             text = self._put_shards(group, slot, chunk, cells, provenance)
             self._set_row(group, "provenance", slot, text, missing="")
-            self._set_row(group, "orbit", slot, shards.key(chunk)[1], missing=NOTHING)
+            self._set_row(group, "orbit", slot, key_of(chunk)[1], missing=NOTHING)
             if time.time() - began > GIVE_UP:
                 raise TimeoutError(f"{chunk}: writing took more than {GIVE_UP // 3600} hours.")
         except BaseException:
@@ -127,23 +122,12 @@ class ObjectWriter:
 
     # --- steps of a write ---
 
-    def _new(self, runs: Runs) -> Group:
-        """A tile without a record, which is nowhere yet.
-
-        It goes on after the last slot of one that was removed.
-        """
-        metadata = schema.new_metadata(self._tile, self._layout, runs)
-        before = self._bucket.get(f"{self._tile.name}/{NEXT_SLOT}")
-        slots = 0 if before is None else int(before)
-        rows = np.full(slots, NO_TIME, np.int64), np.full(slots, NOTHING, np.int8)
-        return Group(self._tile, self._bucket, metadata, *rows)
-
     def _put_index(self, group: Group, runs: Runs) -> None:
         """The cells, the same whoever puts them."""
-        files = record.packed(group, "start_ipix", slice(None), runs[0])
-        files |= record.packed(group, "run_len", slice(None), runs[1])
-        for name, ids in record.ids_of(group, runs):
-            files |= record.packed(group, name, slice(None), ids)
+        files = arrays.packed(group, "start_ipix", slice(None), runs[0])
+        files |= arrays.packed(group, "run_len", slice(None), runs[1])
+        for name, ids in ids_of(group, runs):
+            files |= arrays.packed(group, name, slice(None), ids)
         self._bucket.put_all(files.items())
 
     def _claim(self, slot: int) -> int:
@@ -187,7 +171,7 @@ class ObjectWriter:
 
     def _set_time(self, group: Group, slot: int, chunk: Chunk, replace: bool) -> None:
         """Have a slot's record count.  Raises _TakenError if there is one of its chunk."""
-        seconds, orbit = shards.key(chunk)
+        seconds, orbit = key_of(chunk)
         rows = group.rows("time")
 
         def change(values: list[Any], place: int) -> bool:
@@ -218,12 +202,12 @@ class ObjectWriter:
             metadata = copy.deepcopy(group.metadata)
             if found is not None:
                 tag, there = found[1], json.loads(found[0].tobytes())
-                arrays = there["consolidated_metadata"]["metadata"]
-                has = int(arrays["time"]["shape"][0])
-                if has >= length and len(arrays) >= len(group.arrays):
+                known = there["consolidated_metadata"]["metadata"]
+                has = int(known["time"]["shape"][0])
+                if has >= length and len(known) >= len(group.arrays):
                     return
                 length = max(has, length)
-                if len(arrays) >= len(group.arrays):
+                if len(known) >= len(group.arrays):
                     metadata = there
             rows = np.full(length, NO_TIME, np.int64), np.zeros(length, np.int8)
             longer = Group(self._tile, self._bucket, metadata, *rows)
@@ -238,7 +222,7 @@ class ObjectWriter:
         group = self._load()
         if group is None:
             return
-        self._bucket.put_all(record.own_metadata(group).items())
+        self._bucket.put_all(arrays.own_metadata(group).items())
         if replace:
             self._forget(group, [old for old in group.slots(chunk) if old < slot])
         self._sweep(group, slot)
@@ -281,7 +265,7 @@ class ObjectWriter:
             values, tag = self._read_rows(group, name, number)
             if not change(values, place) and tag is not None:
                 return
-            data = record.packed_rows(group, name, number, values)
+            data = arrays.packed_rows(group, name, number, values)
             if self._bucket.put_if(self._rows_key(name, number), data, tag):
                 return
             _pause(turn)
@@ -295,8 +279,8 @@ class ObjectWriter:
             return [array["fill_value"]] * rows, None
         try:
             if name == "provenance":
-                return shards.read_texts(found[0], rows), found[1]
-            return shards.read_values(found[0], array["data_type"], rows).tolist(), found[1]
+                return read_texts(found[0], rows), found[1]
+            return read_values(found[0], array["data_type"], rows).tolist(), found[1]
         except DamageError as error:
             raise ArchiveError(
                 f"Tile {self._tile.name} of {self._bucket.name} is damaged ({name}: {error}).  "

@@ -27,15 +27,15 @@ import xarray as xr
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
-from archive import record, schema, shards
+from archive import arrays, record, schema
 from archive.schema import LOCK, ArchiveError, Layout
-from archive.shards import NO_TIME, Group
 from archive.storage import Folder
+from archive.tile import NO_TIME, Group, key_of
+from archive.tile_writer import NEXT_SLOT, TileWriter, ids_of, runs_of
 from grid import Chunk, Provenance, Tile
 from healpix import Runs
 from shared.files import is_disk_full, replacing, sync_folder
 
-NEXT_SLOT = ".next-slot"  # the file that remembers it when a tile is removed
 PATIENCE = 40  # turns of 0.05 s to wait for a reader, where open files cannot be replaced
 
 
@@ -111,14 +111,14 @@ def make_folder(path: Path) -> None:
         sync_folder(path.parent)
 
 
-class Writer:
-    """What is done to a tile while its lock is held."""
+class FolderWriter(TileWriter):
+    """What is done to a tile in a folder while its lock is held."""
 
     def __init__(
         self, disk: Disk, layout: Layout, tile: Tile, load: Callable[[], Group | None]
     ) -> None:
-        self._disk, self._layout, self._tile, self._load = disk, layout, tile, load
-        self._folder = disk.root / tile.name
+        super().__init__(Folder(disk.root), layout, tile, load)
+        self._disk, self._folder = disk, disk.root / tile.name
 
     def write(
         self, chunk: Chunk, cells: xr.Dataset, provenance: Provenance | None, replace: bool
@@ -131,15 +131,12 @@ class Writer:
                 self._sweep(group)
                 self._put_array_metadata(group)
             return False
-        runs = (cells["start_ipix"].values, cells["run_len"].values)
         try:
             if group is None:
-                group = self._begin(runs)
+                group = self._begin(runs_of(cells))
             else:
                 self._sweep(group)
-                record.require_same_cells(group, runs)
-                if record.add_overviews(group, self._layout, runs) or not group.index_is_whole():
-                    self._put_index(group, runs)
+                group = self._prepare(group, runs_of(cells))
             self._append(group, chunk, cells, provenance)
         except BaseException:
             with contextlib.suppress(OSError, ArchiveError):
@@ -185,19 +182,10 @@ class Writer:
         return max((int(slot) + 1 for slot in slots if slot.isdecimal()), default=0)
 
     def _begin(self, runs: Runs) -> Group:
-        """A new tile: its index is on disk, its metadata is not.
-
-        It goes on after the last slot of a tile that was removed, whose readers may still
-        be about.
-        """
+        """A new tile: its index is on disk, its metadata is not."""
         self.clear()  # what a killed writer may have left
-        metadata = schema.new_metadata(self._tile, self._layout, runs)
-        before = self._folder / NEXT_SLOT
-        slots = int(before.read_text()) if before.exists() else 0
-        rows = np.full(slots, NO_TIME, np.int64), np.zeros(slots, np.int8)
-        group = Group(self._tile, Folder(self._disk.root), metadata, *rows)
-        group.lengthen()
-        self._put_index(group, runs)
+        group = self._prepare(None, runs)
+        slots = len(group.times)
         for slot in range(0, slots, schema.ROWS):
             self._put_row(group, "provenance", [""] * slots, slot)
             self._put_row(group, "orbit", group.orbits, slot)
@@ -209,7 +197,7 @@ class Writer:
     ) -> None:
         """Fill the next slot and commit it."""
         slot, texts = len(group.times), group.texts()
-        seconds, orbit = shards.key(chunk)
+        seconds, orbit = key_of(chunk)
         group.times = np.append(group.times, seconds)
         group.orbits = np.append(group.orbits, np.int8(orbit))
         group.lengthen()
@@ -260,15 +248,15 @@ class Writer:
             self._sweep(group)
 
     def _put_index(self, group: Group, runs: Runs) -> None:
-        record.zarr_array(self._disk, group, "start_ipix")[:] = runs[0]
-        record.zarr_array(self._disk, group, "run_len")[:] = runs[1]
-        for name, ids in record.ids_of(group, runs):
+        arrays.zarr_array(self._disk, group, "start_ipix")[:] = runs[0]
+        arrays.zarr_array(self._disk, group, "run_len")[:] = runs[1]
+        for name, ids in ids_of(group, runs):
             self._discard(f"{name}/c/0")  # else zarr would read it, and it may be damaged
-            record.zarr_array(self._disk, group, name)[:] = ids
+            arrays.zarr_array(self._disk, group, name)[:] = ids
 
     def _put_row(self, group: Group, name: str, values: Any, slot: int) -> None:
         """Rewrite the chunk that this slot is in; as a whole, so that nothing is read."""
-        array = record.zarr_array(self._disk, group, name)
+        array = arrays.zarr_array(self._disk, group, name)
         first = slot // array.chunks[0] * array.chunks[0]
         part = np.asarray(
             values[first : first + array.chunks[0]], object if name == "provenance" else None
@@ -277,7 +265,7 @@ class Writer:
 
     def _put_array_metadata(self, group: Group) -> None:
         """Have each array's own metadata follow, for readers that go by it alone."""
-        for key, data in record.own_metadata(group).items():
+        for key, data in arrays.own_metadata(group).items():
             path = self._disk.root / key
             if not path.exists() or path.read_bytes() != data:
                 self._disk.put(key, data)

@@ -20,10 +20,13 @@ import numpy as np
 import xarray as xr
 
 import healpix
+from archive import record, recovery
 from archive.overviews import STEP
+from archive.packing import DamageError
 from archive.schema import ArchiveError, Layout
-from archive.shards import DamageError, Group, Spans
+from archive.spans import Spans
 from archive.storage import Storage
+from archive.tile import Group
 from grid import BBox, Chunk, Tile
 from healpix import Runs
 
@@ -53,7 +56,7 @@ class View:
     @classmethod
     def open(cls, storage: Storage, layout: Layout, tile: Tile) -> View | None:
         """The tile as it is now; None if there is none.  Raises DamageError."""
-        group = Group.load(storage, tile, also=SHARED)
+        group = recovery.load(storage, tile, also=SHARED)
         return None if group is None else cls(layout, group)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -117,7 +120,7 @@ class View:
         try:
             runs, spans = self._select(bbox, level)
             if level == self._layout.level:
-                values = self._group.read(names, slot, spans, about)
+                values = record.read(self._group, names, slot, spans, about)
             else:
                 values = self._read_overview(names, slot, level, spans)
         except DamageError as error:
@@ -142,7 +145,7 @@ class View:
         wanted |= {f"{n}_count": f"{level}/{n}_missing" for n in partial}
         if partial:
             wanted["count"] = f"{level}/n"
-        found = self._group.read(tuple(wanted.values()), slot, spans, about)
+        found = record.read(self._group, tuple(wanted.values()), slot, spans, about)
         values = {name: found[wanted[name]] for name in names}
         for name in partial:
             missing = found[wanted[f"{name}_count"]]
@@ -189,7 +192,7 @@ class View:
     def _runs_at(self, level: int) -> Runs:
         """The cells that the tile has at a level."""
         if level not in self._runs:
-            runs = self._group.runs()
+            runs = recovery.runs(self._group)
             for coarser in (self._layout.level, *self._group.coarser):
                 self._runs[coarser] = runs
                 runs = healpix.parent_runs(*runs, STEP)
@@ -197,7 +200,7 @@ class View:
 
     def _explained(self, chunk: Chunk, slot: int, error: DamageError) -> ArchiveError:
         """What to say of a damaged record, or of one that is no longer there."""
-        now = Group.load(self._group.storage, self.tile)
+        now = recovery.load(self._group.storage, self.tile)
         if now is None or now.slots(chunk)[-1:] != [slot]:
             return NoRecordError(f"{chunk}: the record was removed or replaced in the meantime.")
         return ArchiveError(

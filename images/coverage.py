@@ -15,9 +15,9 @@ from images.blocks import read_all
 from images.records import layout_of, views_of
 
 if TYPE_CHECKING:
+    from archive.contents import Contents
     from archive.schema import Layout
     from archive.snapshot import View
-    from store import Archive
 
 CELLS_COUNTED = 5000  # cells of a box, at least, of which the share that was seen is counted
 CELLS_READ = 1_000_000  # cells of a box, at most, that are read for that where there is no overview
@@ -32,7 +32,7 @@ class Coverage:
     share: float | None  # of the area of the box, above 0 and up to 1; None: not known
 
 
-def days(archive: Archive, bbox: BBox) -> list[Coverage]:
+def days(archive: Contents, bbox: BBox) -> list[Coverage]:
     """The days of which the archive has something of the box, newest first.
 
     The share is counted in the overviews, whose cells have equal areas: those seen in the

@@ -27,9 +27,9 @@ from images.records import Image, NoData, layout_of, newest, on_days, views_of, 
 from shared.compute import Portable
 
 if TYPE_CHECKING:
+    from archive.contents import Contents
     from archive.schema import Layout
     from archive.snapshot import View
-    from store import Archive
 
 METHODS = ("nearest", "bilinear")
 ORBIT_FLAGS = {
@@ -42,7 +42,7 @@ MEASURED = "contains modified Copernicus Sentinel data {year}"
 SYNTHETIC = "synthetic data (sandbox), not a measurement"
 
 
-def select(archive: Archive, bbox: BBox, day: dt.date, orbit: str | None) -> xr.Dataset:
+def select(archive: Contents, bbox: BBox, day: dt.date, orbit: str | None) -> xr.Dataset:
     """The cells of a day whose centres are in a box: as `retrieve.select` has it."""
     layout = layout_of(archive)
     views = {view.tile: view for view in views_of(archive, bbox)}
@@ -56,7 +56,7 @@ def select(archive: Archive, bbox: BBox, day: dt.date, orbit: str | None) -> xr.
 class Canvas:
     """What an archive is asked for: bands of a box on a regular grid.  `canvas` judges it."""
 
-    archive: Archive
+    archive: Contents
     layout: Layout
     bands: tuple[str, ...]
     frame: Frame
@@ -65,7 +65,7 @@ class Canvas:
 
 
 def canvas(
-    archive: Archive,
+    archive: Contents,
     bbox: BBox,
     bands: Sequence[str] | None,
     dlat: float,
@@ -135,7 +135,7 @@ def image_of_day(on: Canvas, day: dt.date, memory_max: int) -> xr.Dataset:
     return image
 
 
-def nothing_seen(archive: Archive, bbox: BBox, grid: xr.Dataset) -> NoData:
+def nothing_seen(archive: Contents, bbox: BBox, grid: xr.Dataset) -> NoData:
     """The error for a grid of records that have not seen anything of the box."""
     passes = "" if grid.attrs["orbit"] == "any" else f" ({grid.attrs['orbit']})"
     return NoData(

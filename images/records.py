@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from grid import BBox, Chunk
 
 if TYPE_CHECKING:
+    from archive.contents import Contents
     from archive.schema import Layout
     from archive.snapshot import View
-    from store import Archive
 
 DAYS_NAMED = 5  # of the days there are, when the one asked for is not there
 
@@ -39,7 +39,7 @@ class Image:
         return "+".join(sorted({chunk.orbit for chunk in self.chunks}))
 
 
-def layout_of(archive: Archive) -> Layout:
+def layout_of(archive: Contents) -> Layout:
     """What an archive is made of; NoData where there is none."""
     if archive.layout is None:
         raise NoData(
@@ -49,13 +49,13 @@ def layout_of(archive: Archive) -> Layout:
     return archive.layout
 
 
-def views_of(archive: Archive, bbox: BBox) -> list[View]:
+def views_of(archive: Contents, bbox: BBox) -> list[View]:
     """The tiles of the box that have records, as they are now."""
     return archive.views([tile for tile in archive.tiles() if tile.bbox.intersects(bbox)])
 
 
 def on_days(
-    archive: Archive,
+    archive: Contents,
     views: Sequence[View],
     bbox: BBox,
     start: dt.date,
@@ -84,7 +84,7 @@ def on_days(
 
 
 def newest(
-    archive: Archive,
+    archive: Contents,
     views: Sequence[View],
     bbox: BBox,
     day: dt.date,
@@ -147,7 +147,7 @@ def _require_one_direction(image: Image, bbox: BBox, orbit: str | None) -> None:
 
 
 def _no_data(
-    archive: Archive, bbox: BBox, orbit: str | None, when: str, there: Sequence[Chunk]
+    archive: Contents, bbox: BBox, orbit: str | None, when: str, there: Sequence[Chunk]
 ) -> NoData:
     what = f"no record ({orbit})" if orbit not in (None, "any") else "nothing"
     return NoData(f"The archive {archive.name} has {what} of {bbox} {when}.  {_listed(there)}")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from store import Archive
+    from archive.contents import Contents
 
 MAP_SIZE = (7.0, 5.0)  # inch, the most that the map itself takes
 MAP_MARGIN = 0.3  # of the extent of the tiles, left free on every side
@@ -39,7 +39,7 @@ _LEFT, _RIGHT, _BOTTOM, _TOP = 0.8, 1.0, 0.6, 0.6  # inch, around the map
 _TEXT = 8.0  # points
 
 
-def coverage_map(archive: Archive) -> Figure:
+def coverage_map(archive: Contents) -> Figure:
     """Draw the tiles of an archive, coloured by their number of records.
 
     Save it with `export.save_figure`.  Raises ValueError for an archive without records.

@@ -85,6 +85,7 @@ WRONG = {
     "store.RUNS_MAX": (*NOT_WHOLE, 2**40),
     "store.KEEP_BITS": (0, 24, -1, 9.0, "9", True),
     "store.LOCK_WAIT": NOT_A_NUMBER,
+    "store.TILES": NOT_WHOLE,
     "main.ZARR_PATH": NOT_A_TEXT,
 }  # fmt: skip
 WRONG_TO_RETRIEVE = {
@@ -341,6 +342,8 @@ PROBES = {
     "store.PIX_MAX": (7_000_001, "store.settings().pix_max"),
     "store.RUNS_MAX": (7001, "store.settings().runs_max"),
     "store.KEEP_BITS": (9, "store.settings().keep_bits"),
+    "store.LOCK_WAIT": (7.0, "store.settings().lock_wait"),
+    "store.TILES": (3, "store.settings().tiles"),
     "retrieve.PICTURE_MAX": (50, "retrieve.spacing(box)[0]"),
 }
 PROBE = """

@@ -14,7 +14,7 @@ import zarr
 import healpix
 import store
 from archive import schema
-from archive.record import packed
+from archive.arrays import packed
 from archive.storage import Bucket
 from grid import BBox, Chunk, Tile
 from store import Archive, ArchiveError
@@ -270,7 +270,7 @@ def test_shards_are_those_that_zarr_python_writes(tmp_path, monkeypatch, keep_bi
     for name, fill in (("VV", np.nan), ("VH", np.nan), ("count", 0)):
         cells[name].values[900:3100] = fill
     archive.write(CHUNK, cells)
-    group = archive._load(TILE)
+    group = archive.load(TILE)
     assert group is not None
     for name in group.cell_arrays:
         values = zarr.open_group(archive.path / TILE.name, mode="r")[name][0]  # type: ignore[index]
@@ -377,13 +377,13 @@ def test_overviews_of_before_get_metadata_of_their_own_with_the_next_write(far, 
     own = [f"{TILE.name}/{level}/zarr.json" for level in (16, 14, 12)]
     own += [f"{TILE.name}/14/{name}/zarr.json" for name in ("VV", "n", "cell_ids", "crs")]
     for key in own:
-        if isinstance(archive._files, Bucket):
-            archive._files.discard([key])
+        if isinstance(archive.files, Bucket):
+            archive.files.discard([key])
         else:
             (archive.path / key).unlink()
     archive.write(days(2)[1], cells_of(seed=1), ORIGIN)
     for key in own:
-        data = archive._files.get(key)
+        data = archive.files.get(key)
         assert data is not None
         about = json.loads(bytes(data))
         if "time" in about.get("dimension_names", ()):

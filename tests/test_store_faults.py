@@ -29,7 +29,8 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archive import folder_writer, schema
+from archive import folder_writer, schema, tile_writer
+from archive.changes import writer_of
 from archive.folder_writer import Disk
 from archive.schema import LOCK
 from grid import Chunk
@@ -41,7 +42,7 @@ from tests.test_store import CHUNK, ORIGIN, TILE, cells_of, days, tree
 ROOT = Path(__file__).parent.parent
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 ROWS = {f"{TILE.name}/{name}/c/0" for name in ("time", "orbit", "provenance")}
-NEXT = f"{TILE.name}/{folder_writer.NEXT_SLOT}"
+NEXT = f"{TILE.name}/{tile_writer.NEXT_SLOT}"
 OLD, NEW = 2, 3  # records before, and which day comes next
 
 
@@ -757,7 +758,10 @@ def test_the_lock_of_a_dead_process_is_no_lock(tmp_path):
 def test_who_waits_too_long_for_another_writer_is_told(tmp_path, monkeypatch):
     archive = begin(tmp_path / "a", 1)
     monkeypatch.setattr("store.LOCK_WAIT", 0.1)
-    with archive._writer(TILE), pytest.raises(ArchiveError, match="Another process .* 0.1 seconds"):
+    with (
+        writer_of(archive, Disk, TILE),
+        pytest.raises(ArchiveError, match="Another process .* 0.1 seconds"),
+    ):
         archive.write(days(2)[1], cells_of(seed=1))
     assert archive.write(days(2)[1], cells_of(seed=1))
 

@@ -82,7 +82,7 @@ def begin(url: Any, records: int = 2) -> Archive:
 
 def copy_of(archive: Archive) -> Archive:
     """The same once more, in memory."""
-    files, copy = archive._files, Bucket(f"memory://{next(NUMBER)}")
+    files, copy = archive.files, Bucket(f"memory://{next(NUMBER)}")
     assert isinstance(files, Bucket)
     for key in files.below(""):
         obstore.put(copy._store, key, files.get(key) or b"")
@@ -149,7 +149,7 @@ def test_it_is_as_in_a_folder(kind, request, tmp_path):
             )
     assert_whole(url, days(2), [0, 1])
     assert not there.write(CHUNK, cells_of(seed=5), ORIGIN)
-    files, copies = there._files, tree(tmp_path / "a")
+    files, copies = there.files, tree(tmp_path / "a")
     assert isinstance(files, Bucket)
     same = {key for key in copies if "provenance/c" not in key}
     assert {key: files.get(key) for key in same} == {key: copies[key] for key in same}
@@ -169,7 +169,7 @@ def test_records_are_replaced_and_removed_and_slots_go_on(memory):
         with pytest.raises(NoRecordError):
             view.read(gone)
     xr.testing.assert_identical(view.read(days(3)[2]), cells_of(seed=2))
-    files = archive._files
+    files = archive.files
     assert isinstance(files, Bucket)
     shards = {key for key in files.below(TILE.name) if key.startswith(f"{TILE.name}/VV/c/")}
     assert shards == {f"{TILE.name}/VV/c/{slot}/0" for slot in (2, 3, 4)}
@@ -182,7 +182,7 @@ def test_records_are_replaced_and_removed_and_slots_go_on(memory):
 
 def test_a_damaged_tile_is_removed_and_comes_again(memory):
     archive = begin(memory)
-    files = archive._files
+    files = archive.files
     assert isinstance(files, Bucket)
     files.put(f"{TILE.name}/zarr.json", b"{")
     with pytest.raises(ArchiveError, match="is damaged"):
@@ -197,7 +197,7 @@ def test_a_damaged_tile_is_removed_and_comes_again(memory):
 def test_rows_go_on_in_a_second_file(memory, monkeypatch):
     monkeypatch.setattr("archive.schema.ROWS", 2)
     archive = begin(memory, 3)
-    files = archive._files
+    files = archive.files
     assert isinstance(files, Bucket)
     for slot in (3, 4, 5):  # of killed writers; more than a file of rows is theirs
         files.put(f"{TILE.name}/{bucket_writer.CLAIMS}/{slot}", b"dead")
@@ -380,7 +380,7 @@ def test_what_a_killed_writer_left_is_swept_a_day_later(at_change, monkeypatch):
         if archive.chunks() != days(2):
             break
         archive.write(days(4)[3], cells_of(seed=3), ORIGIN)
-        files = archive._files
+        files = archive.files
         assert isinstance(files, Bucket)
         before = {key for key in files.below(TILE.name) if "/c/2/0" in key}
         with monkeypatch.context() as later:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from archive.shards import Spans
 from archive.snapshot import View
+from archive.spans import Spans
 from archive.storage import Folder, Part
 from grid import BBox, Chunk
 from store import Archive, ArchiveError, NoRecordError
@@ -79,9 +79,9 @@ def test_what_was_read_once_is_not_read_again(archive, asked, monkeypatch):
     asked.clear()
     for name in (
         "healpix.box_runs",
-        "archive.shards.Group.texts",
-        "archive.shards.Group.runs",
-        "archive.shards._cut",
+        "archive.tile.Group.texts",
+        "archive.recovery.runs",
+        "archive.spans._cut",
     ):
         monkeypatch.setattr(name, None)  # would not even be callable
     for seed, chunk in enumerate(days(3)):

@@ -1,0 +1,62 @@
+"""An array of a tile as zarr-python writes it, straight to a store or as files by key."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.abc.store import Store
+from zarr.core.buffer import Buffer
+from zarr.core.metadata.v3 import ArrayV3Metadata
+from zarr.storage import MemoryStore, StorePath
+
+from archive import schema
+from archive.tile import Group
+
+
+def zarr_array(store: Store, group: Group, name: str, whole: bool = False) -> zarr.Array[Any]:
+    """The array by the group's metadata, whatever its own metadata in the store says.
+
+    Chunks of nothing but the fill value are written only where ``whole`` says so.
+    """
+    place = StorePath(store, f"{group.tile.name}/{name}")
+    metadata = ArrayV3Metadata.from_dict(copy.copy(group.arrays[name]))
+    return zarr.Array(zarr.AsyncArray(metadata, place, {"write_empty_chunks": whole}))
+
+
+def packed(
+    group: Group, name: str, where: Any, values: Any, whole: bool = False
+) -> dict[str, memoryview]:
+    """The files, by key, that hold these values of an array."""
+    files: dict[str, Buffer] = {}
+    zarr_array(MemoryStore(files), group, name, whole)[where] = values
+    return {key: memoryview(value.as_buffer_like()) for key, value in files.items()}
+
+
+def packed_rows(group: Group, name: str, number: int, values: Any) -> memoryview:
+    """A file of an array with a value per record: the one with this number, all its values."""
+    rows = len(values)
+    longer = copy.copy(group)
+    array = group.arrays[name] | {"shape": [(number + 1) * rows]}
+    longer.metadata = {"consolidated_metadata": {"metadata": {name: array}}}
+    where = slice(number * rows, (number + 1) * rows)
+    values = np.asarray(values, object if array["data_type"] == "string" else None)
+    [data] = packed(longer, name, where, values, whole=True).values()
+    return data
+
+
+def own_metadata(group: Group) -> dict[str, bytes]:
+    """The ``zarr.json`` of each array and overview by key, for readers that go by it alone.
+
+    That of an overview comes after those of its arrays, of which it has a copy.
+    """
+    name = group.tile.name
+    found = {f"{name}/{of}/zarr.json": about for of, about in group.arrays.items()}
+    for level in group.coarser:
+        inside = {of: a for of, a in group.arrays.items() if of.startswith(f"{level}/")}
+        arrays = {of.removeprefix(f"{level}/"): about for of, about in inside.items()}
+        about = found.pop(f"{name}/{level}/zarr.json")
+        found[f"{name}/{level}/zarr.json"] = about | schema.consolidated(arrays)
+    return {key: schema.encode_json(about) for key, about in found.items()}

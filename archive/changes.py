@@ -1,0 +1,161 @@
+"""What changes an archive: records added and removed, a tile at a time, by whoever may.
+
+A folder is changed under a lock of the tile, an object store without one.  Each function
+takes ``disk``, what changes a folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace as changed
+
+import xarray as xr
+from filelock import FileLock, Timeout
+
+from archive import fit
+from archive.bucket_writer import BucketWriter
+from archive.contents import Contents
+from archive.folder_writer import Disk, FolderWriter, make_folder
+from archive.schema import (
+    FORMAT_VERSION,
+    LOCK,
+    ArchiveError,
+    Layout,
+    encode_json,
+    read_layout,
+    root_metadata,
+)
+from archive.storage import Bucket
+from archive.tile_writer import TileWriter
+from grid import Chunk, Provenance, Tile
+from shared.files import is_disk_full, reason
+
+
+def write(
+    archive: Contents,
+    disk: type[Disk],
+    chunk: Chunk,
+    cells: xr.Dataset,
+    provenance: Provenance | None,
+    replace: bool,
+) -> bool:
+    """Add a record; False if there is one of this chunk already (and ``replace`` is not)."""
+    archive.require_writable()
+    layout = fit.layout_of(chunk, cells, archive.settings())
+    fit.require_fit(archive, chunk, layout, cells)
+    with _explained(archive, str(chunk)):
+        if archive.layout is None:
+            _create(archive, disk, layout)
+            fit.require_fit(archive, chunk, layout, cells)
+        _raise_version(archive, disk)
+        with writer_of(archive, disk, chunk.tile) as writer:
+            return writer.write(chunk, cells, provenance, replace)
+
+
+def remove(archive: Contents, disk: type[Disk], chunk: Chunk) -> bool:
+    """Remove a record; False if there is none."""
+    archive.require_writable()
+    if archive.slot(chunk) is None:
+        return False
+    with _explained(archive, str(chunk)), writer_of(archive, disk, chunk.tile) as writer:
+        return writer.remove(chunk)
+
+
+def remove_tile(archive: Contents, disk: type[Disk], tile: Tile) -> bool:
+    """Remove all records of a tile, readable or not; False if there are none."""
+    archive.require_writable()
+    if archive.layout is None or archive.files.get(f"{tile.name}/zarr.json") is None:
+        return False
+    with _explained(archive, tile.name), writer_of(archive, disk, tile) as writer:
+        writer.clear()
+    return True
+
+
+@contextlib.contextmanager
+def writer_of(archive: Contents, disk: type[Disk], tile: Tile) -> Iterator[TileWriter]:
+    """Who may change a tile, for as long as the context lasts."""
+    layout = archive.layout
+    assert layout is not None
+    if isinstance(archive.files, Bucket):
+        yield BucketWriter(archive.files, layout, tile, lambda: archive.load(tile))
+        return
+    with _locked(archive, tile):
+        opened = disk(archive.path)
+        try:
+            yield FolderWriter(opened, layout, tile, lambda: archive.load(tile))
+        finally:
+            opened.retire()
+
+
+@contextlib.contextmanager
+def _locked(archive: Contents, tile: Tile) -> Iterator[None]:
+    """The lock of a tile in a folder.  Raises ArchiveError if others keep it for too long."""
+    folder, patience = archive.path / tile.name, archive.settings().lock_wait
+    make_folder(folder)
+    lock = FileLock(folder / LOCK, timeout=patience)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ArchiveError(
+            f"Another process has been writing to tile {tile.name} of {archive.name} for "
+            f"{patience:g} seconds.  Nothing was written.  Wait for it, or stop it."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _create(archive: Contents, disk: type[Disk], layout: Layout) -> None:
+    """Make the archive, unless another process just did."""
+    data = encode_json(root_metadata(layout))
+    if isinstance(archive.files, Bucket):
+        if archive.files.put_if("zarr.json", data, None):
+            archive.files.require_conditions("zarr.json", data)
+        return
+    make_folder(archive.path)
+    with _root_locked(archive):
+        if read_layout(archive.files) is None:
+            opened = disk(archive.path)
+            for stray in archive.path.glob("*.partial*"):
+                opened.discard(stray.name)
+            opened.put("zarr.json", data)
+    with contextlib.suppress(OSError):  # Windows: the other process still has it open
+        (archive.path / LOCK).unlink()
+
+
+def _raise_version(archive: Contents, disk: type[Disk]) -> None:
+    """Let no older program open an archive of an older version once this one writes to it."""
+    layout = archive.layout
+    if layout is None or layout.version == FORMAT_VERSION:
+        return
+    data = encode_json(root_metadata(changed(layout, version=FORMAT_VERSION)))
+    if isinstance(archive.files, Bucket):
+        archive.files.put("zarr.json", data)  # the same, whoever puts it
+    else:
+        with _root_locked(archive):
+            disk(archive.path).put("zarr.json", data)
+    archive.look_again()
+
+
+def _root_locked(archive: Contents) -> FileLock:
+    """The lock of a folder's root, to be entered."""
+    return FileLock(archive.path / LOCK, timeout=archive.settings().lock_wait)
+
+
+@contextlib.contextmanager
+def _explained(archive: Contents, what: str) -> Iterator[None]:
+    """Have an OSError say what was to be written, what was kept and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if not archive.is_folder:
+            raise  # its errors are whole sentences
+        what_is = "is full" if is_disk_full(error) else f"cannot be written ({reason(error)})"
+        raise OSError(
+            error.errno,
+            f"{what}: the disk of the archive {archive.name} {what_is}.  Nothing half done was "
+            "kept, all records in it are whole.  Mend that, then run the same command to "
+            "go on.",
+        ) from error

@@ -1,0 +1,48 @@
+"""The records of an archive as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import repeat
+from typing import Any
+
+import pandas as pd
+
+from archive.contents import Contents
+from archive.tile import Group
+from grid import Chunk, Tile
+
+RECORD_COLUMNS = (
+    "tile", "day", "orbit", "bands", "seen", "bytes",
+    "backend", "collection", "job_id", "processed", "synthetic",
+    "relative_orbits", "platforms", "acquired", "job_options", "soft_errors", "covered", "partial",
+)  # fmt: skip
+
+
+def records(archive: Contents, tiles: Iterable[Tile] | None = None) -> pd.DataFrame:
+    """One row per record, of all tiles or of some: `RECORD_COLUMNS`.  Reads no pixel."""
+    rows: list[dict[str, Any]] = []
+    for group in archive.groups(archive.named_tiles() if tiles is None else tiles, "provenance"):
+        found = group.records()
+        about = group.about(found.values())
+        rows += map(_row, repeat(group), found, found.values(), about)
+    return pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
+
+
+def _row(group: Group, chunk: Chunk, slot: int, about: dict[str, Any]) -> dict[str, Any]:
+    """What there is to say of a record."""
+    sizes = about.get("bytes") or group.shard_sizes(slot)
+    bands = [name for name in sizes if name != "count" and "/" not in name and sizes[name]]
+    source = about.get("source", "unknown").lower()
+    made_up = None if source.startswith("unknown") else source.startswith("synthetic")
+    return {
+        "tile": chunk.tile.name,
+        "day": chunk.day,
+        "orbit": chunk.orbit,
+        "bands": ",".join(bands),
+        "seen": about["seen"] / group.pix_len if "seen" in about else None,
+        "bytes": sum(sizes.values()),
+        **{name: about.get(name) for name in RECORD_COLUMNS[6:]},
+        "synthetic": about.get("synthetic", made_up),
+        "partial": about.get("partial", False),
+    }

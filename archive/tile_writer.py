@@ -1,0 +1,112 @@
+"""What writers of both kinds, of folders and of object stores, begin a change of a tile with."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+import healpix
+from archive import recovery, schema
+from archive.overviews import STEP
+from archive.packing import DamageError
+from archive.schema import ArchiveError, Layout
+from archive.storage import Storage
+from archive.tile import NO_TIME, Group
+from grid import Chunk, Provenance, Tile
+from healpix import Runs
+
+NEXT_SLOT = ".next-slot"  # the file that remembers it when a tile is removed
+
+
+class TileWriter(abc.ABC):
+    """Who may change a tile."""
+
+    def __init__(
+        self, storage: Storage, layout: Layout, tile: Tile, load: Callable[[], Group | None]
+    ) -> None:
+        self._storage, self._layout, self._tile, self._load = storage, layout, tile, load
+
+    @abc.abstractmethod
+    def write(
+        self, chunk: Chunk, cells: xr.Dataset, provenance: Provenance | None, replace: bool
+    ) -> bool:
+        """Add a record; False if there is one of this chunk already (and ``replace`` is not)."""
+
+    @abc.abstractmethod
+    def remove(self, chunk: Chunk) -> bool:
+        """Remove a record; False if there is none."""
+
+    @abc.abstractmethod
+    def clear(self) -> None:
+        """Remove all records, readable or not."""
+
+    @abc.abstractmethod
+    def _put_index(self, group: Group, runs: Runs) -> None:
+        """Put the files that spell the tile's cells."""
+
+    def _prepare(self, group: Group | None, runs: Runs) -> Group:
+        """The tile, ready for a record of these cells; a new one, which is nowhere yet, for None.
+
+        Raises ArchiveError unless the cells are those of the tile.
+        """
+        if group is None:
+            group = self._new(runs)
+        else:
+            _require_same_cells(group, runs)
+            if not _add_overviews(group, self._layout, runs) and recovery.index_is_whole(group):
+                return group
+        self._put_index(group, runs)
+        return group
+
+    def _new(self, runs: Runs) -> Group:
+        """A tile without a record.
+
+        It goes on after the last slot of one that was removed, whose readers may still be about.
+        """
+        metadata = schema.new_metadata(self._tile, self._layout, runs)
+        slots = int(self._storage.get(f"{self._tile.name}/{NEXT_SLOT}") or 0)
+        rows = np.full(slots, NO_TIME, np.int64), np.zeros(slots, np.int8)
+        group = Group(self._tile, self._storage, metadata, *rows)
+        group.lengthen()
+        return group
+
+
+def ids_of(group: Group, runs: Runs) -> Iterator[tuple[str, npt.NDArray[np.uint64]]]:
+    """The ids of the tile's cells and of its overviews', by the array that holds them."""
+    for name in group.id_arrays:
+        yield name, healpix.runs_to_ids(*runs)
+        runs = healpix.parent_runs(*runs, STEP)
+
+
+def runs_of(cells: xr.Dataset) -> Runs:
+    """The runs that spell the ids of a record's cells."""
+    return cells["start_ipix"].values, cells["run_len"].values
+
+
+def _require_same_cells(group: Group, runs: Runs) -> None:
+    """Raise ArchiveError unless these are the cells that the tile has."""
+    try:
+        has = recovery.runs(group)
+        same = np.array_equal(has[0], runs[0]) and np.array_equal(has[1], runs[1])
+    except DamageError:  # both copies: their numbers are still known
+        same = (group.pix_len, group.runs_len) == (int(runs[1].sum()), len(runs[0]))
+    if not same:
+        raise ArchiveError(
+            f"{group.tile.name}: the record has {int(runs[1].sum())} cells in {len(runs[0])} "
+            f"runs, the archive has {group.pix_len} in {group.runs_len} for this tile, and "
+            "they must be the same.  Nothing was written."
+        )
+
+
+def _add_overviews(group: Group, layout: Layout, runs: Runs) -> bool:
+    """Have arrays for them in a tile that was made before there were any; False if it has."""
+    if group.coarser or not layout.coarser:
+        return False
+    metadata = schema.new_metadata(group.tile, layout, runs)
+    arrays = metadata["consolidated_metadata"]["metadata"]
+    group.arrays.update({n: a for n, a in arrays.items() if n not in group.arrays})
+    return True
