@@ -57,7 +57,7 @@ FEW = 16  # different negative values; so few stand for no data
 NSIDE_MAX = 2**29  # ids of finer cells do not fit into 64 bits
 WORKERS = min(4, os.cpu_count() or 1)
 
-log = logging.getLogger("convert")
+log = logging.getLogger("cells")
 
 
 @dataclass(frozen=True)

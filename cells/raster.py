@@ -38,7 +38,7 @@ DECIBELS = ("db", "decibel", "decibels")
 # The rows [first, stop) of a band, until the same thread reads the next ones.
 Rows = Callable[[int, int], NDArray[Any]]
 
-log = logging.getLogger("convert")
+log = logging.getLogger("cells")
 
 
 @dataclass(frozen=True)

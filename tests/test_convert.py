@@ -506,7 +506,7 @@ def test_a_raster_that_reaches_beyond_the_earth_is_used_where_it_is_on_it():
 
 
 def test_a_raster_coarser_than_the_cells_is_said_to_leave_holes(caplog):
-    with caplog.at_level(logging.WARNING, "convert"):
+    with caplog.at_level(logging.WARNING, "cells"):
         cells = raster_to_cells(make_raster(HERE, pixel=40.0), HERE)
     assert "cells between pixel centres stay empty" in caplog.text
     assert "40" not in cells.attrs["holes"]

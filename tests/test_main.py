@@ -25,6 +25,7 @@ import healpix
 import main
 import retrieve
 from archive.schema import ArchiveError
+from cells.raster import open_raster
 from cli import download_command, exits
 from cli.exits import DISK_FULL, DONE, FAILED, INTERRUPTED, LOGIN_NEEDED, NO_DATA, USAGE
 from cli.terminal import InputEnded
@@ -417,6 +418,14 @@ def test_that_loops_are_compiled_is_said_once(folder, answer, monkeypatch, capsy
     monkeypatch.setattr("cli.commands.existing_archive", compiles)
     assert main.main(["list"]) == INTERRUPTED
     assert capsys.readouterr().err.count("Compiling the loops for this computer") == 1
+
+
+def test_what_a_raster_gives_rise_to_say_is_shown(capsys):
+    values = xr.DataArray(np.ones((2, 3, 3), np.float32), dims=("t", "lat", "lon"))
+    axes = {"t": [1, 2], "lat": [50.2, 50.1, 50.0], "lon": [7.0, 7.1, 7.2]}
+    with main.remarks(), open_raster(values.to_dataset(name="VV").assign_coords(axes), None):
+        pass
+    assert capsys.readouterr().err.count("2 time steps; the earliest is used") == 1
 
 
 # --- errors ------------------------------------------------------------------------------
