@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 import xarray as xr
 
-import healpix
 from cells import average, regrid
 from cells.regrid import Frame
 from cells.settings import Settings as Settings
 from cells.settings import judged
 from grid import BBox, Tile
-from healpix import Runs
+from healpix.arrays import Runs
+from healpix.boxes import box_runs
 from shared.lattice import RasterError as RasterError  # part of what this door offers
 
 NSIDE = 262144  # HEALPix resolution: level 18, cells of 25 m
@@ -36,7 +36,7 @@ def tile_runs(tile: Tile, nside: int | None = None, ellipsoid: str | None = None
     """The cells of a tile, those whose centre lies in it: start_ipix uint64, run_len uint32."""
     made = settings()
     nside = made.nside if nside is None else nside
-    return healpix.box_runs(tile.bbox, nside, ellipsoid or made.ellipsoid)
+    return box_runs(tile.bbox, nside, ellipsoid or made.ellipsoid)
 
 
 def raster_to_cells(

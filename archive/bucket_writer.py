@@ -42,7 +42,7 @@ from archive.storage import Bucket, Tag
 from archive.tile import NO_TIME, NOTHING, Group, key_of
 from archive.tile_writer import NEXT_SLOT, TileWriter, ids_of, runs_of
 from grid import Chunk, Provenance, Tile
-from healpix import Runs
+from healpix.arrays import Runs
 
 CLAIMS = ".slots"  # the folder, in a tile, of the slots that were given away
 TURNS = 200  # attempts at a change that others keep getting in before

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 import numpy as np
 import xarray as xr
 
-import healpix
 from archive.contents import Contents
 from archive.schema import ArchiveError, Layout, exact_size
 from archive.settings import Settings
 from grid import Chunk, Tile
+from healpix.boxes import box_runs
+from healpix.latitudes import ELLIPSOIDS
 
 COUNTED = 10**8  # cells of a tile; of more the area says enough
 
@@ -85,7 +86,7 @@ def layout_of(chunk: Chunk, cells: xr.Dataset, made: Settings) -> Layout:
     for is_so, problem in (
         (not bands, "there is no band"),
         (nside < 1 or nside & (nside - 1), f"nside is {nside}, which is no power of 2"),
-        (ellipsoid not in healpix.ELLIPSOIDS, f"the ellipsoid is {ellipsoid}"),
+        (ellipsoid not in ELLIPSOIDS, f"the ellipsoid is {ellipsoid}"),
         (cells.attrs.get("ordering") != "nested", "the ordering is not nested"),
         (size == 0, "there is no cell"),
         ((length < 1).any(), "a run is empty"),
@@ -129,5 +130,5 @@ def _extent(tile: Tile, nside: int, ellipsoid: str, limit: int) -> tuple[int, in
     cells = round(12 * nside**2 * share)
     if cells > max(2 * limit, COUNTED):
         return cells, 1
-    _, length = healpix.box_runs(tile.bbox, nside, ellipsoid)
+    _, length = box_runs(tile.bbox, nside, ellipsoid)
     return int(length.sum()), len(length)

@@ -33,7 +33,7 @@ from archive.storage import Folder
 from archive.tile import NO_TIME, Group, key_of
 from archive.tile_writer import NEXT_SLOT, TileWriter, ids_of, runs_of
 from grid import Chunk, Provenance, Tile
-from healpix import Runs
+from healpix.arrays import Runs
 from shared.files import is_disk_full, replacing, sync_folder
 
 PATIENCE = 40  # turns of 0.05 s to wait for a reader, where open files cannot be replaced

@@ -20,7 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-import healpix
+from healpix.arrays import Runs
+from healpix.ids import parent_runs
+from healpix.parents import sum_cells, sum_values
 
 STEP = 2  # levels from each overview to the next coarser one: 4**2 cells become one
 
@@ -36,7 +38,7 @@ def make_overviews(cells: xr.Dataset, levels: Iterable[int]) -> dict[str, npt.ND
     sums: dict[str, npt.NDArray[Any]] = {}
     found: dict[str, npt.NDArray[Any]] = {}
     for level in levels:
-        parents = healpix.parent_runs(*runs, STEP)
+        parents = parent_runs(*runs, STEP)
         sums = _sum_up(cells, bands, runs, parents) if not sums else _add_up(sums, runs, parents)
         found |= {f"{level}/{name}": array for name, array in _as_stored(sums, bands).items()}
         runs = parents
@@ -44,7 +46,7 @@ def make_overviews(cells: xr.Dataset, levels: Iterable[int]) -> dict[str, npt.ND
 
 
 def _sum_up(
-    cells: xr.Dataset, bands: list[str], runs: healpix.Runs, parents: healpix.Runs
+    cells: xr.Dataset, bands: list[str], runs: Runs, parents: Runs
 ) -> dict[str, npt.NDArray[Any]]:
     """Sums over the cells of a record: of value x count and of count, by band, and of count."""
     size = int(parents[1].sum())
@@ -55,23 +57,23 @@ def _sum_up(
     count = cells["count"].values
 
     def add(band: str) -> None:
-        healpix.sum_values(*where, cells[band].values, count, sums[band], sums[f"{band} weight"])
+        sum_values(*where, cells[band].values, count, sums[band], sums[f"{band} weight"])
 
     with ThreadPoolExecutor(len(bands) + 1) as pool:
         done = [pool.submit(add, band) for band in bands]
-        done.append(pool.submit(healpix.sum_cells, *where, count, sums["n"]))
+        done.append(pool.submit(sum_cells, *where, count, sums["n"]))
     for future in done:
         future.result()
     return sums
 
 
 def _add_up(
-    sums: dict[str, npt.NDArray[Any]], runs: healpix.Runs, parents: healpix.Runs
+    sums: dict[str, npt.NDArray[Any]], runs: Runs, parents: Runs
 ) -> dict[str, npt.NDArray[Any]]:
     """The sums of the next coarser level."""
     coarser = {name: np.zeros(int(parents[1].sum()), values.dtype) for name, values in sums.items()}
     for name, values in sums.items():
-        healpix.sum_cells(*_as_int64(runs), 2 * STEP, values, coarser[name])
+        sum_cells(*_as_int64(runs), 2 * STEP, values, coarser[name])
     return coarser
 
 
@@ -85,5 +87,5 @@ def _as_stored(sums: dict[str, npt.NDArray[Any]], bands: list[str]) -> dict[str,
     return found
 
 
-def _as_int64(runs: healpix.Runs) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _as_int64(runs: Runs) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     return runs[0].astype(np.int64), runs[1].astype(np.int64)

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import healpix
 from archive.packing import DamageError
 from archive.shards import Shard, check_shard, read_shards
 from archive.spans import Spans
 from archive.storage import Storage
 from archive.tile import NO_TIME, NOTHING, Group, key_of
 from grid import Chunk, Tile
-from healpix import Runs
+from healpix.arrays import Runs
+from healpix.ids import ids_to_runs
 
 Slots = tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]  # times and orbits
 
@@ -50,7 +50,7 @@ def runs(group: Group) -> Runs:
     try:
         return _stored_runs(group)
     except DamageError:
-        return healpix.ids_to_runs(_cell_ids(group))
+        return ids_to_runs(_cell_ids(group))
 
 
 def check(group: Group) -> Iterator[DamageError]:

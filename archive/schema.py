@@ -24,7 +24,8 @@ from zarr.storage import MemoryStore
 from archive.overviews import STEP
 from archive.storage import Storage
 from grid import Tile
-from healpix import Runs, parent_runs
+from healpix.arrays import Runs
+from healpix.ids import parent_runs
 
 FORMAT = "sentinel1-healpix archive"
 FORMAT_VERSION = 2  # to be raised when older programs could not read what is written

@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-import healpix
 from archive.packing import DamageError, pack, sealed, unpack, unsealed
 from archive.schema import EMPTY
 from archive.spans import Piece, Spans
 from archive.storage import Bytes, Part, Storage
+from healpix.copies import gather
 
 Array = Mapping[str, Any]  # the metadata of an array
 
@@ -244,7 +244,7 @@ def _place(task: tuple[npt.NDArray[Any], int, Piece, Bytes]) -> DamageError | No
             unpack(data, out)
         else:
             values = np.frombuffer(unpack(data), out.dtype)
-            healpix.gather(values, piece.starts, piece.sizes, out)
+            gather(values, piece.starts, piece.sizes, out)
     except DamageError as error:
         return error
     return None

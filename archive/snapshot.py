@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
-import healpix
 from archive import record, recovery
 from archive.overviews import STEP
 from archive.packing import DamageError
@@ -28,7 +27,9 @@ from archive.spans import Spans
 from archive.storage import Storage
 from archive.tile import Group
 from grid import BBox, Chunk, Tile
-from healpix import Runs
+from healpix.arrays import Runs
+from healpix.boxes import box_runs
+from healpix.ids import parent_runs
 
 SHARED = ("provenance", "start_ipix", "run_len")  # what reading needs besides the days
 BOXES = 64  # that a view remembers
@@ -195,7 +196,7 @@ class View:
             runs = recovery.runs(self._group)
             for coarser in (self._layout.level, *self._group.coarser):
                 self._runs[coarser] = runs
-                runs = healpix.parent_runs(*runs, STEP)
+                runs = parent_runs(*runs, STEP)
         return self._runs[level]
 
     def _explained(self, chunk: Chunk, slot: int, error: DamageError) -> ArchiveError:
@@ -260,7 +261,7 @@ def _cut_to(bbox: BBox, tile: Tile, level: int, layout: Layout) -> list[BBox]:
 
 def _box_runs(boxes: list[BBox], nside: int, ellipsoid: str) -> Runs:
     """Sorted runs of the cells in boxes that do not overlap."""
-    parts = [healpix.box_runs(box, nside, ellipsoid) for box in boxes]
+    parts = [box_runs(box, nside, ellipsoid) for box in boxes]
     start = np.concatenate([np.empty(0, np.uint64), *(part[0] for part in parts)])
     length = np.concatenate([np.empty(0, np.uint32), *(part[1] for part in parts)])
     order = np.argsort(start)

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-import healpix
 from archive import recovery, schema
 from archive.overviews import STEP
 from archive.packing import DamageError
@@ -17,7 +16,8 @@ from archive.schema import ArchiveError, Layout
 from archive.storage import Storage
 from archive.tile import NO_TIME, Group
 from grid import Chunk, Provenance, Tile
-from healpix import Runs
+from healpix.arrays import Runs
+from healpix.ids import parent_runs, runs_to_ids
 
 NEXT_SLOT = ".next-slot"  # the file that remembers it when a tile is removed
 
@@ -78,8 +78,8 @@ class TileWriter(abc.ABC):
 def ids_of(group: Group, runs: Runs) -> Iterator[tuple[str, npt.NDArray[np.uint64]]]:
     """The ids of the tile's cells and of its overviews', by the array that holds them."""
     for name in group.id_arrays:
-        yield name, healpix.runs_to_ids(*runs)
-        runs = healpix.parent_runs(*runs, STEP)
+        yield name, runs_to_ids(*runs)
+        runs = parent_runs(*runs, STEP)
 
 
 def runs_of(cells: xr.Dataset) -> Runs:

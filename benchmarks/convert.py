@@ -30,8 +30,8 @@ from rasterio.transform import from_bounds, from_origin
 from scipy.interpolate import griddata
 
 import convert
-import healpix
 from grid import BBox, Tile
+from healpix.ids import ids_to_runs, runs_to_ids
 
 TILE = Tile(7.0, 50.0, 8.0, 50.5)
 TILES = (
@@ -164,7 +164,7 @@ def peer(raster: xr.Dataset, our_work: float) -> str:
 def grids() -> Iterator[Row]:
     """Cells to the default grid, against griddata."""
     start, length = convert.tile_runs(TILE)
-    ids = healpix.runs_to_ids(start, length)
+    ids = runs_to_ids(start, length)
     random = np.random.default_rng(2)
     data: dict[str, Any] = {
         band: ("cells", random.standard_gamma(LOOKS, ids.size, np.float32)) for band in BANDS
@@ -205,7 +205,7 @@ def enumerate_centres(box: BBox) -> Any:
     lon, lat = healpy.pix2ang(convert.NSIDE, ids, nest=True, lonlat=True)
     lon = np.where(lon >= 180, lon - 360, lon)
     inside = (lon >= box.west) & (lon < box.east) & (lat >= box.south) & (lat < box.north)
-    return healpix.ids_to_runs(np.sort(ids[inside]))
+    return ids_to_runs(np.sort(ids[inside]))
 
 
 def best(work: Callable[[], Any], turns: int) -> float:

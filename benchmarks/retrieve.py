@@ -23,11 +23,11 @@ import numpy as np
 import xarray as xr
 
 import convert
-import healpix
 import retrieve
 import store
 from benchmarks.store import Row, Unsynced, bytes_read, ratio, taking_turns
 from grid import BBox, Chunk, Tile, tiles_covering
+from healpix.ids import ids_to_runs, runs_to_ids
 from retrieve import export
 from shared import compute
 
@@ -123,7 +123,7 @@ def overview(archive: store.Archive) -> Iterator[Row]:
     def plain() -> xr.Dataset:
         """Every cell, averaged down to the cells of the overview, then to pixels."""
         cells = archive.read(Chunk(HOME, DAY))
-        parent = healpix.runs_to_ids(cells["start_ipix"].values, cells["run_len"].values) >> 8
+        parent = runs_to_ids(cells["start_ipix"].values, cells["run_len"].values) >> 8
         ids, place = np.unique(parent, return_inverse=True)
         count = cells["count"].values.astype(float)
         total = np.bincount(place, count)
@@ -131,7 +131,7 @@ def overview(archive: store.Archive) -> Iterator[Row]:
             band: ("cells", np.bincount(place, cells[band].values * count) / total)
             for band in ("VV", "VH")
         }
-        start, length = healpix.ids_to_runs(ids)
+        start, length = ids_to_runs(ids)
         values |= {"count": ("cells", total)}
         values |= {"start_ipix": ("runs", start), "run_len": ("runs", length)}
         attrs = cells.attrs | {"nside": convert.NSIDE >> 4}

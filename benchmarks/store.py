@@ -25,11 +25,11 @@ import psutil
 import xarray as xr
 
 import convert
-import healpix
 import store
 from archive.folder_writer import Disk
 from benchmarks.convert import TILE, peak, speckle
 from grid import BBox, Chunk, tiles_covering
+from healpix.boxes import box_runs
 
 BOX = BBox(7.5, 50.2, 7.55, 50.25)
 FIRST = Chunk(TILE, dt.date(2026, 1, 1))
@@ -63,7 +63,7 @@ def run() -> Iterator[Row]:
 def records(folder: Path, cells: xr.Dataset) -> Iterator[Row]:
     """Size, writing and reading of whole records and of a small box."""
     plain, ours, synced = folder / "plain", folder / "ours", folder / "synced"
-    padded, box_ids = pad(cells), healpix.box_runs(BOX, convert.NSIDE, convert.ELLIPSOID)
+    padded, box_ids = pad(cells), box_runs(BOX, convert.NSIDE, convert.ELLIPSOID)
     some = slice(3_000_000, 3_000_000 + int(box_ids[1].sum()))  # as many cells, in one piece
     taken = taking_turns(
         {
@@ -103,7 +103,7 @@ def records(folder: Path, cells: xr.Dataset) -> Iterator[Row]:
 def look_ups(folder: Path) -> Iterator[Row]:
     """Finding one record among one and among many."""
     (tile,) = tiles_covering(BBox(7.001, 50.001, 7.019, 50.019), (0.02, 0.02))
-    start, length = healpix.box_runs(tile.bbox, convert.NSIDE, convert.ELLIPSOID)
+    start, length = box_runs(tile.bbox, convert.NSIDE, convert.ELLIPSOID)
     size = int(length.sum())
     cells = xr.Dataset(
         {band: ("cells", np.ones(size, np.float32)) for band in ("VV", "VH")}

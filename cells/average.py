@@ -26,17 +26,20 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-import healpix
 from cells.projection import BLOCKS, STRIP, Fits, Projection, fits_of, projection_of
 from cells.raster import Raster, open_raster
 from grid import Tile
-from healpix import Floats, Ints, Runs, Slots
+from healpix.arrays import Floats, Ints, Runs
+from healpix.boxes import box_runs
+from healpix.means import take_means
+from healpix.slots import Slots, box_slots, cut_slots
+from healpix.sums import add_blocks, add_points
 from shared.lattice import RasterError
 
 SAMPLED_ROWS = 16  # of a raster of which little is seen: are they decibels?
 FEW = 16  # different negative values; so few stand for no data
 
-log = logging.getLogger("convert")
+log = logging.getLogger("cells")
 
 
 def raster_to_cells(
@@ -50,8 +53,8 @@ def raster_to_cells(
     """The cells of a tile from a raster, as `convert.raster_to_cells` has it."""
     with open_raster(raster, bands) as source:
         projection = projection_of(source, ellipsoid)
-        slots = healpix.box_slots(tile.bbox, nside, ellipsoid)
-        runs = healpix.box_runs(tile.bbox, nside, ellipsoid)
+        slots = box_slots(tile.bbox, nside, ellipsoid)
+        runs = box_runs(tile.bbox, nside, ellipsoid)
         work = _Work(source, projection, fits_of(projection, tile, slots), slots, runs, workers)
         means, count = _average(work)
         if 2 * np.count_nonzero(count) < count.size:
@@ -104,7 +107,7 @@ def _average(work: _Work) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
     count = np.empty(place[-1], np.uint16)
 
     def take(first: int, stop: int) -> None:
-        healpix.take_means(
+        take_means(
             run_start[first:stop], run_len[first:stop], slots, sums, gaps,
             means[:, place[first] : place[stop]], count[place[first] : place[stop]],
         )  # fmt: skip
@@ -148,7 +151,7 @@ def _add_rings(
     blocks, polynomials, origins = fits.blocks[mine], fits.polynomials[mine], fits.origins[mine]
     mine = (fits.single_rings[:, 0] < rings[1]) & (fits.single_rings[:, 1] >= rings[0])
     single = fits.single[mine]
-    slots = healpix.cut_slots(work.slots, *rings)
+    slots = cut_slots(work.slots, *rings)
     for first in range(0, height, STRIP):
         here = np.flatnonzero(blocks[:, 0] // STRIP == first // STRIP)
         alone = single[single[:, 0] // STRIP == first // STRIP]
@@ -157,13 +160,13 @@ def _add_rings(
         values = work.raster.read(first, min(first + STRIP, height))
         # In the order of the raster, so that sums do not depend on how blocks were cut.
         here = here[np.lexsort((blocks[here, 2], blocks[here, 0]))]
-        more, doubtful = healpix.add_blocks(
+        more, doubtful = add_blocks(
             values, first, blocks[here], polynomials[here], origins[here], slots, sums, missing
         )
         partly += more
         for rows, columns in ((doubtful[:, 0], doubtful[:, 1]), *_pixels(alone)):
             lon, lat = work.projection.lonlat(rows, columns)
-            partly += healpix.add_points(
+            partly += add_points(
                 values, rows - first, columns.copy(), lon, lat, slots, sums, missing
             )
     return partly

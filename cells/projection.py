@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
-import healpix
 from cells.raster import Raster
 from grid import Tile
-from healpix import Floats, Ints, Slots
+from healpix.arrays import Floats, Ints
+from healpix.latitudes import rings_at, to_authalic
+from healpix.slots import BELT, MIXED, NORTH, SOUTH, Slots
 from shared.lattice import RasterError
 
 TOLERANCE = 1e-8  # of an interpolated pixel position, in cells
@@ -46,7 +47,7 @@ class Projection:
         lon, lat = self.transformer.transform(x.ravel(), y.ravel())
         if self.authalic:
             with np.errstate(invalid="ignore"):
-                lat = healpix.to_authalic(lat)
+                lat = to_authalic(lat)
         return lon.reshape(x.shape), lat.reshape(x.shape)
 
     @property
@@ -115,7 +116,7 @@ def fits_of(grid: Projection, tile: Tile, slots: Slots) -> Fits:
         kind, quarter, polynomials, origins, error = _fit(lon, lat, tile, (1 << slots.level))
         good = error <= TOLERANCE * max(1.0, (1 << slots.level) / 2**20)
         if size in BLOCKS[:2]:
-            good &= kind != healpix.MIXED
+            good &= kind != MIXED
         near, fine = _near(lon, lat, tile, slots, 0.05)
         keep = good & near
         blocks = np.column_stack([corners, kind, quarter])
@@ -164,7 +165,7 @@ def _near(
     """
     known = np.all(np.isfinite(lon) & np.isfinite(lat), axis=1)
     nside = 1 << slots.level
-    ring = healpix.rings_at(np.where(np.isfinite(lat), lat, 0), nside)
+    ring = rings_at(np.where(np.isfinite(lat), lat, 0), nside)
     low, high = _range(ring, margin, 2.0)
     low, high = np.where(known, low, 0), np.where(known, high, 4 * nside)
     bottom = slots.top + slots.first.size - 1
@@ -196,13 +197,13 @@ def _fit(lon: Floats, lat: Floats, tile: Tile, nside: int) -> tuple[NDArray[Any]
         whole = (np.floor(t0) == quarter) & (np.floor(t1) == quarter)
         # Only the loop for MIXED blocks counts round the ring.
         narrow = (t1 - t0 < 1) & (tile.size[0] <= 90)
-        kind = np.full(len(lon), healpix.MIXED)
-        kind[(z0 > -2 / 3) & (z1 < 2 / 3) & narrow] = healpix.BELT
-        kind[(z0 > 2 / 3) & whole & narrow] = healpix.NORTH
-        kind[(z1 < -2 / 3) & whole & narrow] = healpix.SOUTH
+        kind = np.full(len(lon), MIXED)
+        kind[(z0 > -2 / 3) & (z1 < 2 / 3) & narrow] = BELT
+        kind[(z0 > 2 / 3) & whole & narrow] = NORTH
+        kind[(z1 < -2 / 3) & whole & narrow] = SOUTH
         cap = nside * math.sqrt(6) * np.sin(np.radians(90 - np.abs(lat)) / 2)
         u = t - quarter[:, None]
-        kinds = [(kind == k)[:, None] for k in (healpix.BELT, healpix.MIXED)]
+        kinds = [(kind == k)[:, None] for k in (BELT, MIXED)]
         up = np.select(kinds, [nside * (0.5 + t - 0.75 * z), lon], u * cap)
         down = np.select(kinds, [nside * (0.5 + t + 0.75 * z), lat], (1 - u) * cap)
         values = np.stack([up, down], axis=1)
@@ -213,5 +214,5 @@ def _fit(lon: Floats, lat: Floats, tile: Tile, nside: int) -> tuple[NDArray[Any]
         check = np.einsum("pi,bkij,pj->bkp", _CHECK_S, polynomials, _CHECK_T)
         error = np.abs(check - values[:, :, 25:]).max(axis=(1, 2))
         # A degree is at most this many cells.
-        error = np.where(kind == healpix.MIXED, error * nside / 45, error)
+        error = np.where(kind == MIXED, error * nside / 45, error)
     return kind, quarter.astype(np.int64), polynomials, origins, np.nan_to_num(error, nan=np.inf)

@@ -27,7 +27,8 @@ import xarray as xr
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from healpix import Floats, loop
+from healpix.arrays import Floats
+from healpix.loops import loop
 from shared.attributes import DEFAULT_FILLS, as_unsigned, fill_values, text
 from shared.lattice import RasterError, find_axes, locate, with_plain_attributes
 
@@ -38,7 +39,7 @@ DECIBELS = ("db", "decibel", "decibels")
 # The rows [first, stop) of a band, until the same thread reads the next ones.
 Rows = Callable[[int, int], NDArray[Any]]
 
-log = logging.getLogger("convert")
+log = logging.getLogger("cells")
 
 
 @dataclass(frozen=True)

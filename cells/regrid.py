@@ -18,9 +18,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-import healpix
 from grid import BBox
-from healpix import Floats
+from healpix.arrays import Floats
+from healpix.ids import level_of
+from healpix.latitudes import to_authalic
+from healpix.pixels import add_to_pixels, ring_rows
+from healpix.places import index_runs
+from healpix.sample import interpolate, look_up
 
 METHODS = ("nearest", "bilinear", "mean")
 
@@ -105,11 +109,11 @@ def _at_centres(
 ) -> NDArray[np.float32]:
     """Values (n, cell) at the pixel centres, (n, row, column)."""
     lat, lon = frame.lat[rows], frame.lon[columns]
-    index = healpix.index_runs(cells["start_ipix"].values, cells["run_len"].values)
-    level = healpix.level_of(cells.attrs["nside"])
-    lat = healpix.to_authalic(lat) if cells.attrs["ellipsoid"] == "WGS84" else lat
+    index = index_runs(cells["start_ipix"].values, cells["run_len"].values)
+    level = level_of(cells.attrs["nside"])
+    lat = to_authalic(lat) if cells.attrs["ellipsoid"] == "WGS84" else lat
     out = np.empty((len(values), lat.size, lon.size), np.float32)
-    fill = healpix.interpolate if method == "bilinear" else healpix.look_up
+    fill = interpolate if method == "bilinear" else look_up
 
     def work(first: int, stop: int) -> None:
         fill(lat[first:stop], lon, level, index, values, out[:, first:stop])
@@ -144,12 +148,12 @@ class Means:
         """Take a part into account."""
         nside, frame = cells.attrs["nside"], self.frame
         values, weights = self._values(cells)
-        top, row_of = healpix.ring_rows(
+        top, row_of = ring_rows(
             frame.bbox.south, frame.dlat, self.rows, nside, cells.attrs["ellipsoid"]
         )
-        healpix.add_to_pixels(
+        add_to_pixels(
             cells["start_ipix"].values.astype(np.int64), cells["run_len"].values.astype(np.int64),
-            healpix.level_of(nside), top, row_of,
+            level_of(nside), top, row_of,
             frame.bbox.west, frame.dlon, self.columns.start,
             values, weights, self._sums,
         )  # fmt: skip

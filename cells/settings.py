@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import healpix
+from healpix.latitudes import ELLIPSOIDS
 from shared import judge
 
 NSIDE_MAX = 2**29  # ids of finer cells do not fit into 64 bits
@@ -30,7 +30,7 @@ def judged(constants: Mapping[str, Any]) -> Settings:
         raise ValueError(judge.wrong("NSIDE in convert.py", nside, "a power of 2, as 262144"))
     return Settings(
         nside,
-        judge.choice("ELLIPSOID in convert.py", constants["ELLIPSOID"], healpix.ELLIPSOIDS),
+        judge.choice("ELLIPSOID in convert.py", constants["ELLIPSOID"], ELLIPSOIDS),
         judge.positive("DLAT in convert.py", constants["DLAT"], 90),
         judge.positive("DLON in convert.py", constants["DLON"], 180),
         judge.whole("WORKERS in convert.py", constants["WORKERS"], 1),

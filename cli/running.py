@@ -37,16 +37,18 @@ class Remarks(logging.Handler):
 
 @contextlib.contextmanager
 def remarks() -> Iterator[None]:
-    """Show the remarks of the conversion, as that it compiles its loops, once."""
-    log, handler = logging.getLogger("convert"), Remarks()
-    level = log.level
-    log.setLevel(logging.INFO)
-    log.addHandler(handler)
+    """Show what rasters and loops have to say, as that they are being compiled, once."""
+    logs, handler = [logging.getLogger(name) for name in ("cells", "healpix")], Remarks()
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.INFO)
+        log.addHandler(handler)
     try:
         yield
     finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.removeHandler(handler)
+            log.setLevel(level)
 
 
 def mend_streams() -> None:

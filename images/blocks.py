@@ -22,10 +22,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-import healpix
 from archive.shards import one_of_many
 from cells.regrid import Frame, Means, grid_values
 from grid import BBox, Chunk, wrap
+from healpix.ids import level_of
 from images.merge import merge
 from images.records import Image
 
@@ -90,7 +90,7 @@ class Cube:
         south, north = box.south + rows.start * dlat, box.south + rows.stop * dlat
         spacing = min(dlat, self.frame.dlon * _narrowing(south, north, widest=False))
         level = math.ceil(math.log2(cell_width(1) / (spacing / 2))) if spacing > 0 else 99
-        return min(max(level, 0), healpix.level_of(self.nside))
+        return min(max(level, 0), level_of(self.nside))
 
     def read(self, time: int, rows: slice, columns: slice) -> Block:
         """One block of one image."""
@@ -111,7 +111,7 @@ class Cube:
         near = list(self._near(image, reach))
         mixed = len({view.tile for view, _ in near}) < len(near)
         names = (*self.bands, "count") if mixed else self.bands
-        level = healpix.level_of(self.nside)
+        level = level_of(self.nside)
         parts = list(read_all([(view, chunk, reach, level, names) for view, chunk in near]))
         if not parts:
             shape = self.frame.lat[rows].size, self.frame.lon[columns].size

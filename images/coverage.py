@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import healpix
 from grid import BBox, Chunk, Tile
+from healpix.boxes import box_runs
+from healpix.ids import runs_to_ids
 from images.blocks import read_all
 from images.records import layout_of, views_of
 
@@ -60,7 +61,7 @@ def _share(
     levels = set.intersection(*(set(views[chunk.tile].levels(chunk)) for chunk in chunks))
     for level in sorted(levels):
         if level not in cells:
-            runs = healpix.box_runs(bbox, 2**level, layout.ellipsoid)
+            runs = box_runs(bbox, 2**level, layout.ellipsoid)
             cells[level] = int(runs[1].sum(dtype=np.int64))
         if cells[level] >= CELLS_COUNTED or level == layout.level:
             break
@@ -68,7 +69,7 @@ def _share(
         return None
     wishes = [(views[chunk.tile], chunk, bbox, level, ("count",)) for chunk in chunks]
     seen = [
-        healpix.runs_to_ids(part["start_ipix"].values, part["run_len"].values)[part["count"] > 0]
+        runs_to_ids(part["start_ipix"].values, part["run_len"].values)[part["count"] > 0]
         for part in read_all(wishes)
     ]
     return len(np.unique(np.concatenate(seen))) / cells[level]  # two tiles may share a cell

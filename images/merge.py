@@ -15,8 +15,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-import healpix
 from cells.regrid import band_names
+from healpix.copies import copy_runs
+from healpix.ids import runs_to_ids
+from healpix.places import RunIndex, find_places, index_runs
 
 
 def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -38,11 +40,11 @@ def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     for name in _cell_variables(parts):
         out = np.empty(total, _of(parts[0], name).dtype)
         for part, low, high in zip(parts, runs[:-1], runs[1:], strict=True):
-            healpix.copy_runs(_of(part, name).values, length[low:high], place[low:high], out)
+            copy_runs(_of(part, name).values, length[low:high], place[low:high], out)
         values[name] = ("cells", out)
     merged = xr.Dataset(values)
     if shared.size:
-        _average_shared(merged, parts, shared, healpix.index_runs(*joined))
+        _average_shared(merged, parts, shared, index_runs(*joined))
     merged["start_ipix"] = ("runs", joined[0].astype(np.uint64))
     merged["run_len"] = ("runs", joined[1].astype(np.uint32))
     sources = dict.fromkeys(part.attrs["source"] for part in parts)
@@ -78,7 +80,7 @@ def _united(
     low = first[1:]
     high = np.minimum(last[1:], reached[:-1])
     twice = high > low
-    shared = healpix.runs_to_ids(low[twice], (high - low)[twice])
+    shared = runs_to_ids(low[twice], (high - low)[twice])
     return (begins, ends - begins), place, np.unique(shared)
 
 
@@ -86,14 +88,12 @@ def _average_shared(
     merged: xr.Dataset,
     parts: Sequence[xr.Dataset],
     shared: NDArray[np.uint64],
-    index: healpix.RunIndex,
+    index: RunIndex,
 ) -> None:
     """Have the cells that several parts hold be the means of these, by their counts."""
-    here = healpix.find_places(shared, index)
+    here = find_places(shared, index)
     places = [
-        healpix.find_places(
-            shared, healpix.index_runs(part["start_ipix"].values, part["run_len"].values)
-        )
+        find_places(shared, index_runs(part["start_ipix"].values, part["run_len"].values))
         for part in parts
     ]
     for name in [str(name) for name in merged.data_vars]:

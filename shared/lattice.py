@@ -40,7 +40,7 @@ ANGLES = {  # in radians
     1.0: "rad radian radians",
 }
 
-log = logging.getLogger("convert")
+log = logging.getLogger("cells")
 
 
 class RasterError(ValueError):

@@ -27,7 +27,7 @@ import store
 from cli import plan_text
 from cli.exits import DONE, FAILED, NO_DATA
 from grid import ORBITS, BBox, Chunk, Provenance, days, tiles_covering
-from healpix import runs_to_ids
+from healpix.ids import runs_to_ids
 from jobs import catalogue, footprint
 from jobs.catalogue import CatalogueError
 from jobs.journal import State

@@ -17,9 +17,10 @@ from hypothesis.extra import numpy as arrays
 from pyproj import CRS, Transformer
 
 import convert
-import healpix
 from convert import RasterError, cells_to_grid, raster_to_cells, tile_runs
 from grid import BBox, Tile
+from healpix.ids import ids_to_runs, runs_to_ids
+from healpix.latitudes import ELLIPSOIDS
 from tests.sphere import tile_at
 from tests.test_attributes import FORMS
 
@@ -80,7 +81,7 @@ def pixel_cells(raster, ellipsoid="sphere", nside=NSIDE):
 
 def expected_cells(raster, tile, ellipsoid="sphere", nside=NSIDE, bands=("VV", "VH")):
     """Means and counts by the words of the definitions, one array operation each."""
-    ids = healpix.runs_to_ids(*tile_runs(tile, nside, ellipsoid)).astype(np.int64)
+    ids = runs_to_ids(*tile_runs(tile, nside, ellipsoid)).astype(np.int64)
     pixels = pixel_cells(raster, ellipsoid, nside).ravel()
     place = np.searchsorted(ids, pixels).clip(max=ids.size - 1)
     inside = ids[place] == pixels
@@ -224,12 +225,12 @@ def test_a_zero_beside_a_seen_band_is_a_measurement():
     assert np.isnan(cells["VH"]).all()
 
 
-@pytest.mark.parametrize("ellipsoid", healpix.ELLIPSOIDS)
+@pytest.mark.parametrize("ellipsoid", ELLIPSOIDS)
 def test_value_times_count_sums_to_the_pixels_in_the_tile(ellipsoid):
     raster = make_raster(HERE)
     cells = raster_to_cells(raster, HERE, ellipsoid=ellipsoid)
     inside = np.isin(
-        pixel_cells(raster, ellipsoid), healpix.runs_to_ids(*tile_runs(HERE, NSIDE, ellipsoid))
+        pixel_cells(raster, ellipsoid), runs_to_ids(*tile_runs(HERE, NSIDE, ellipsoid))
     )
     for band in ("VV", "VH"):
         total = np.sum(cells[band].values.astype(float) * cells["count"].values)
@@ -260,9 +261,7 @@ def test_neighbouring_tiles_share_no_pixel_and_lose_none():
     raster = make_raster(both)
     parts = [raster_to_cells(raster, tile) for tile in (west, east)]
     whole = raster_to_cells(raster, both)
-    ids = [
-        healpix.runs_to_ids(c["start_ipix"].values, c["run_len"].values) for c in (*parts, whole)
-    ]
+    ids = [runs_to_ids(c["start_ipix"].values, c["run_len"].values) for c in (*parts, whole)]
     order = np.argsort(np.concatenate(ids[:2]))
     np.testing.assert_array_equal(np.concatenate(ids[:2])[order], ids[2])
     for name in ("VV", "VH", "count"):
@@ -506,7 +505,7 @@ def test_a_raster_that_reaches_beyond_the_earth_is_used_where_it_is_on_it():
 
 
 def test_a_raster_coarser_than_the_cells_is_said_to_leave_holes(caplog):
-    with caplog.at_level(logging.WARNING, "convert"):
+    with caplog.at_level(logging.WARNING, "cells"):
         cells = raster_to_cells(make_raster(HERE, pixel=40.0), HERE)
     assert "cells between pixel centres stay empty" in caplog.text
     assert "40" not in cells.attrs["holes"]
@@ -617,7 +616,7 @@ def test_html_is_no_raster_and_a_file_must_exist(tmp_path):
 
 def make_cells(ids, nside, ellipsoid="sphere", seed=0, bands=("VV", "VH")):
     """Cells of any ids, with random values."""
-    start, length = healpix.ids_to_runs(ids)
+    start, length = ids_to_runs(ids)
     random = np.random.default_rng(seed)
     data = {band: ("cells", random.gamma(4.4, 0.02, ids.size).astype("f4")) for band in bands}
     data |= {"count": ("cells", np.ones(ids.size, "u2"))}
@@ -632,7 +631,7 @@ def whole_earth(nside, seed=0):
 
 def check_nearest(cells, box, dlat, dlon):
     grid = cells_to_grid(cells, box, dlat, dlon)
-    ids = healpix.runs_to_ids(cells["start_ipix"].values, cells["run_len"].values).astype(np.int64)
+    ids = runs_to_ids(cells["start_ipix"].values, cells["run_len"].values).astype(np.int64)
     lon, lat = np.meshgrid(grid["lon"], grid["lat"])
     found = healpy.ang2pix(cells.attrs["nside"], lon, lat, nest=True, lonlat=True)
     place = np.searchsorted(ids, found).clip(max=ids.size - 1)
@@ -647,7 +646,7 @@ def check_nearest(cells, box, dlat, dlon):
 @pytest.mark.parametrize("place", ["50 N", "corner of base faces", "66 N, 180 W", "north pole"])
 def test_nearest_is_the_value_of_the_cell_around_each_pixel(place):
     tile = tile_of(place)
-    cells = make_cells(healpix.runs_to_ids(*tile_runs(tile)), NSIDE)
+    cells = make_cells(runs_to_ids(*tile_runs(tile)), NSIDE)
     beyond = BBox(tile.west, tile.south - 0.005, tile.east, tile.north)
     grid = check_nearest(cells, beyond, 0.0002, tile.size[0] / 300)
     assert 0 < np.isnan(grid["VV"]).mean() < 0.5
@@ -692,7 +691,7 @@ def test_bilinear_at_full_resolution_is_healpys_interpolation():
     for place in ("50 N", "corner of base faces", "66 N, 180 W", "85 N"):
         tile = tile_of(place)
         width, height = tile.size
-        ids = healpix.runs_to_ids(*tile_runs(tile)).astype(np.int64)
+        ids = runs_to_ids(*tile_runs(tile)).astype(np.int64)
         cells = make_cells(ids, NSIDE)
         grid = cells_to_grid(cells, tile.bbox, height / 90, width / 110, "bilinear")
         lon, lat = np.meshgrid(grid["lon"], grid["lat"])
@@ -724,7 +723,7 @@ def test_bilinear_keeps_the_gaps_that_nearest_has_and_no_others():
 
 def test_a_grid_on_wgs84_looks_up_authalic_cells():
     nested = pytest.importorskip("healpix_geo").nested
-    ids = healpix.runs_to_ids(*tile_runs(HERE, NSIDE, "WGS84"))
+    ids = runs_to_ids(*tile_runs(HERE, NSIDE, "WGS84"))
     cells = make_cells(ids, NSIDE, "WGS84")
     grid = cells_to_grid(cells, HERE.bbox)
     lon, lat = (v.ravel() for v in np.meshgrid(grid["lon"], grid["lat"]))

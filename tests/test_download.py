@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 import convert
 import download
-import healpix
 from grid import BBox, Chunk, Tile
+from healpix.ids import runs_to_ids
 from jobs import assets, recipe, remote
 from jobs.journal import Journal, State
 from jobs.trouble import Kind, Trouble
@@ -91,7 +91,7 @@ def test_orders_at_180_degrees_and_at_the_poles_are_clipped():
 def test_an_order_holds_the_border_cells_of_its_tile_as_a_whole(south):
     healpy = pytest.importorskip("healpy", reason="has no wheel for this system")
     tile = Tile(7, south, 8, south + 0.5)
-    ids = healpix.runs_to_ids(*convert.tile_runs(tile))
+    ids = runs_to_ids(*convert.tile_runs(tile))
     lon, lat = centres_of(ids, convert.NSIDE, convert.ELLIPSOID)
     inside = np.minimum(np.abs(lon - 7.5) < 0.498, np.abs(lat - south - 0.25) < 0.249)
     corners = healpy.boundaries(convert.NSIDE, ids[~inside].astype(int), step=1, nest=True)

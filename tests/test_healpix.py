@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import healpix
 from grid import BBox, tiles_covering
+from healpix.boxes import box_runs
+from healpix.ids import ids_to_runs, runs_to_ids
 from tests.sphere import cells_at, centres_of
 
 healpy = pytest.importorskip("healpy", reason="healpy, the oracle, has no Windows wheel")
@@ -49,7 +50,7 @@ def cells_of_box(box, nside):
 def test_authalic_cells_of_a_box_are_those_of_healpix_geo(west, south, level):
     size = 20 / 2**level
     box = BBox(west, south, west + size / np.cos(np.radians(south)), south + size)
-    ids = healpix.runs_to_ids(*healpix.box_runs(box, 2**level, "WGS84"))
+    ids = runs_to_ids(*box_runs(box, 2**level, "WGS84"))
     lon, lat = centres_of(ids, 2**level, "WGS84")
     slack = 1e-10
     assert ((lon >= box.west - slack) & (lon < box.east + slack)).all()
@@ -68,22 +69,22 @@ def test_authalic_cells_of_a_box_are_those_of_healpix_geo(west, south, level):
 def test_runs_and_ids_are_two_spellings_of_the_same(starts, length):
     ids = np.unique([v + i for v in starts for i in range(length) if v + i < 12 * 4**29])
     ids = ids.astype(np.uint64)
-    start, run_len = healpix.ids_to_runs(ids)
+    start, run_len = ids_to_runs(ids)
     assert start.dtype == np.uint64
     assert run_len.dtype == np.uint32
     assert np.all(np.diff(start.astype(np.int64)) > run_len[:-1])
-    np.testing.assert_array_equal(healpix.runs_to_ids(start, run_len), ids)
+    np.testing.assert_array_equal(runs_to_ids(start, run_len), ids)
 
 
 def test_the_runs_of_the_design_are_these():
-    start, run_len = healpix.ids_to_runs(np.array([7, 8, 9, 10, 11, 12, 34, 35, 36, 37]))
+    start, run_len = ids_to_runs(np.array([7, 8, 9, 10, 11, 12, 34, 35, 36, 37]))
     assert (start.tolist(), run_len.tolist()) == ([7, 34], [6, 4])
 
 
 @pytest.mark.parametrize("ids", [[3, 2], [5, 5]])
 def test_ids_out_of_order_make_no_runs(ids):
     with pytest.raises(ValueError, match="ascending"):
-        healpix.ids_to_runs(np.array(ids))
+        ids_to_runs(np.array(ids))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_ids_out_of_order_make_no_runs(ids):
 def test_the_tiles_of_the_earth_hold_each_cell_once(level, size, ellipsoid):
     seen = np.zeros(12 * 4**level, int)
     for tile in tiles_covering(EARTH, size):
-        seen[healpix.runs_to_ids(*healpix.box_runs(tile.bbox, 2**level, ellipsoid))] += 1
+        seen[runs_to_ids(*box_runs(tile.bbox, 2**level, ellipsoid))] += 1
     assert np.all(seen == 1)
 
 
@@ -126,7 +127,7 @@ def test_the_cells_of_a_box_are_those_whose_centre_healpy_puts_there(place):
         box = BBox(
             west if west < 180 else -180, south, west + wide - (west >= 180) * 360, south + 0.008
         )
-        ids = healpix.runs_to_ids(*healpix.box_runs(box, NSIDE, "sphere"))
+        ids = runs_to_ids(*box_runs(box, NSIDE, "sphere"))
         np.testing.assert_array_equal(ids, cells_of_box(box, NSIDE))
 
 
@@ -143,7 +144,7 @@ def test_the_cells_of_a_box_are_those_whose_centre_healpy_puts_there(place):
     ids=str,
 )
 def test_boxes_at_the_poles_and_across_180_degrees_are_no_exception(box):
-    ids = healpix.runs_to_ids(*healpix.box_runs(box, NSIDE, "sphere"))
+    ids = runs_to_ids(*box_runs(box, NSIDE, "sphere"))
     np.testing.assert_array_equal(ids, cells_of_box(box, NSIDE))
 
 
@@ -155,10 +156,10 @@ def test_a_centre_on_an_edge_belongs_to_one_side_of_it(data):
     nside = 2**level
     cell = data.draw(st.integers(0, 12 * nside**2 - 1))
     lon, lat = (v[0] for v in centres([cell], nside))
-    whole = healpix.runs_to_ids(*healpix.box_runs(EARTH, nside, "sphere"))
+    whole = runs_to_ids(*box_runs(EARTH, nside, "sphere"))
     west = BBox(-180, -90, lon, 90) if lon > -180 else None
     parts = [west, BBox(lon, -90, 180, lat) if lat > -90 else None, BBox(lon, lat, 180, 90)]
-    ids = [healpix.runs_to_ids(*healpix.box_runs(part, nside, "sphere")) for part in parts if part]
+    ids = [runs_to_ids(*box_runs(part, nside, "sphere")) for part in parts if part]
     assert cell in ids[-1]
     np.testing.assert_array_equal(np.sort(np.concatenate(ids)), whole)
 
@@ -168,7 +169,7 @@ def test_a_centre_on_an_edge_belongs_to_one_side_of_it(data):
 def test_a_box_cut_in_four_loses_and_doubles_nothing(west, south, u, v):
     east, north = west + 1, south + 1
     lon, lat = west + u, south + v
-    whole = healpix.runs_to_ids(*healpix.box_runs(BBox(west, south, east, north), 4096, "WGS84"))
+    whole = runs_to_ids(*box_runs(BBox(west, south, east, north), 4096, "WGS84"))
     boxes = [
         BBox(*w, *e)
         for w, e in (
@@ -178,21 +179,21 @@ def test_a_box_cut_in_four_loses_and_doubles_nothing(west, south, u, v):
             ((lon, lat), (east, north)),
         )
     ]
-    parts = [healpix.runs_to_ids(*healpix.box_runs(box, 4096, "WGS84")) for box in boxes]
+    parts = [runs_to_ids(*box_runs(box, 4096, "WGS84")) for box in boxes]
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), whole)
 
 
 def test_no_tile_has_more_cells_or_runs_than_the_archive_has_room_for():
     for west, south in itertools.product((0, 7, 44, 90, 179, -180), np.arange(-90, 90, 7.5)):
-        start, length = healpix.box_runs(BBox(west, south, west + 1, south + 0.5), NSIDE, "sphere")
+        start, length = box_runs(BBox(west, south, west + 1, south + 0.5), NSIDE, "sphere")
         assert start.size <= 8192
         assert length.sum() <= 10_485_760
-    assert healpix.box_runs(BBox(7, 0, 8, 0.5), NSIDE, "sphere")[1].sum() == 9_997_416
-    assert healpix.box_runs(BBox(7, 50, 8, 50.5), NSIDE, "sphere")[1].sum() == 6_391_339
+    assert box_runs(BBox(7, 0, 8, 0.5), NSIDE, "sphere")[1].sum() == 9_997_416
+    assert box_runs(BBox(7, 50, 8, 50.5), NSIDE, "sphere")[1].sum() == 6_391_339
 
 
 def test_the_earth_is_a_handful_of_runs():
-    start, length = healpix.box_runs(EARTH, NSIDE, "sphere")
+    start, length = box_runs(EARTH, NSIDE, "sphere")
     assert start.size < 1000
     assert start[0] == 0
     assert length.astype(np.int64).sum() == 12 * NSIDE**2
@@ -201,9 +202,9 @@ def test_the_earth_is_a_handful_of_runs():
 @pytest.mark.parametrize("nside", [0, 3, -4, 2**30])
 def test_nside_must_be_a_power_of_two(nside):
     with pytest.raises(ValueError, match=f"NSIDE is {nside}"):
-        healpix.box_runs(EARTH, nside, "sphere")
+        box_runs(EARTH, nside, "sphere")
 
 
 def test_an_unknown_ellipsoid_is_refused():
     with pytest.raises(ValueError, match="'GRS80'"):
-        healpix.box_runs(EARTH, 4, "GRS80")
+        box_runs(EARTH, 4, "GRS80")

@@ -21,15 +21,17 @@ import pytest
 import xarray as xr
 
 import download
-import healpix
 import main
 import retrieve
 from archive.schema import ArchiveError
+from cells.raster import open_raster
 from cli import download_command, exits
 from cli.exits import DISK_FULL, DONE, FAILED, INTERRUPTED, LOGIN_NEEDED, NO_DATA, USAGE
+from cli.running import remarks
 from cli.terminal import InputEnded
 from cli.workspace import Workspace
 from grid import Provenance
+from healpix.loops import announcement
 from jobs import journal, trouble
 from store import Archive
 from tests.conftest import ROOT
@@ -415,10 +417,18 @@ def test_that_loops_are_compiled_is_said_once(folder, answer, monkeypatch, capsy
             numba.njit(lambda x: x + 1)(number)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(healpix._announcement, "said", False)
+    monkeypatch.setattr(announcement, "said", False)
     monkeypatch.setattr(Workspace, "existing", property(compiles))
     assert main.main(["list"]) == INTERRUPTED
     assert capsys.readouterr().err.count("Compiling the loops for this computer") == 1
+
+
+def test_what_a_raster_gives_rise_to_say_is_shown(capsys):
+    values = xr.DataArray(np.ones((2, 3, 3), np.float32), dims=("t", "lat", "lon"))
+    axes = {"t": [1, 2], "lat": [50.2, 50.1, 50.0], "lon": [7.0, 7.1, 7.2]}
+    with remarks(), open_raster(values.to_dataset(name="VV").assign_coords(axes), None):
+        pass
+    assert capsys.readouterr().err.count("2 time steps; the earliest is used") == 1
 
 
 # --- errors ------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import retrieve as room
 from cells.regrid import Frame
 from convert import cells_to_grid, tile_runs
 from grid import BBox, Chunk, Tile, tiles_covering
-from healpix import ids_to_runs, runs_to_ids
+from healpix.ids import ids_to_runs, runs_to_ids
 from images import blocks
 from images.merge import merge
 from retrieve import NoData, retrieve, select, spacing

@@ -11,12 +11,12 @@ import pytest
 import xarray as xr
 import zarr
 
-import healpix
 import store
 from archive import schema
 from archive.arrays import packed
 from archive.storage import Bucket
 from grid import BBox, Chunk, Tile
+from healpix.ids import runs_to_ids
 from store import Archive, ArchiveError
 from tests.sphere import tile_at
 from tests.test_store import CHUNK, DAY, ORIGIN, TILE, cells_of, days, tree
@@ -35,7 +35,7 @@ def cells_with_gaps(tile: Tile, seed: int) -> xr.Dataset:
 
 
 def ids_of(cells: xr.Dataset) -> np.ndarray:
-    return healpix.runs_to_ids(cells.start_ipix.values, cells.run_len.values).astype(np.int64)
+    return runs_to_ids(cells.start_ipix.values, cells.run_len.values).astype(np.int64)
 
 
 def by_parent(parts: list[xr.Dataset], band: str, steps: int) -> dict[int, tuple[float, int, int]]:

@@ -21,7 +21,7 @@ import retrieve as room
 from archive import schema
 from convert import raster_to_cells, tile_runs
 from grid import BBox, Chunk, Provenance, Tile, tiles_covering, wrap
-from healpix import ids_to_runs, runs_to_ids
+from healpix.ids import ids_to_runs, runs_to_ids
 from images import blocks, coverage
 from retrieve import NoData, days, export, merge, padded, plot, retrieve, select
 from store import Archive

@@ -15,11 +15,12 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import healpix
 import store
 from archive import schema
 from archive.storage import Folder
 from grid import BBox, Chunk, Provenance, Tile
+from healpix.boxes import box_runs
+from healpix.ids import runs_to_ids
 from store import Archive, ArchiveError, NoRecordError
 from tests.sphere import centres_of, tile_at
 
@@ -44,7 +45,7 @@ def cells_of(
 @cache
 def _made_up(tile, seed, nside, ellipsoid, bands, seen) -> xr.Dataset:
     rng = np.random.default_rng(seed)
-    start, length = healpix.box_runs(tile.bbox, nside, ellipsoid)
+    start, length = box_runs(tile.bbox, nside, ellipsoid)
     size = int(length.sum())
     count = np.where(rng.random(size) < seen, rng.integers(1, 9, size), 0).astype(np.uint16)
     values: dict[str, Any] = {
@@ -185,7 +186,7 @@ def boxes(tmp_path_factory):
             archive = Archive(tmp_path_factory.mktemp("boxes") / name)
             cells = cells_of(tile, nside=nside, ellipsoid=ellipsoid)
             archive.write(Chunk(tile, DAY), cells)
-            ids = healpix.runs_to_ids(cells.start_ipix.values, cells.run_len.values)
+            ids = runs_to_ids(cells.start_ipix.values, cells.run_len.values)
             lon, lat = centres_of(ids, nside, ellipsoid)
             found[name, ellipsoid] = archive, tile, cells, ids, lon, lat
     return found
@@ -211,7 +212,7 @@ def test_a_box_gives_exactly_the_cells_whose_centre_is_in_it(boxes, name, ellips
     inside = (lon >= west) & (lon < east) if west < east else (lon >= west) | (lon < east)
     inside &= (lat >= south) & (lat < north)
     found = archive.read(Chunk(tile, DAY), BBox(west, south, east, north))
-    ids_found = healpix.runs_to_ids(found.start_ipix.values, found.run_len.values)
+    ids_found = runs_to_ids(found.start_ipix.values, found.run_len.values)
     np.testing.assert_array_equal(ids_found, ids[inside])
     for variable in ("VV", "VH", "count"):
         np.testing.assert_array_equal(found[variable].values, cells[variable].values[inside])

@@ -17,9 +17,9 @@ import werkzeug.serving
 import xarray as xr
 import zarr
 
-import healpix
 from archive.schema import ArchiveError
 from grid import BBox, Chunk
+from healpix.ids import runs_to_ids
 from store import Archive
 from tests.sphere import centres_of, tile_at
 from tests.test_store import CHUNK, DAY, ORIGIN, TILE, cells_of, days
@@ -154,7 +154,7 @@ def test_the_provenance_of_a_record_is_in_the_tile(tile):
 
 
 def test_the_ids_are_those_that_the_runs_spell(tile):
-    ids = healpix.runs_to_ids(tile.start_ipix.values, tile.run_len.values)
+    ids = runs_to_ids(tile.start_ipix.values, tile.run_len.values)
     np.testing.assert_array_equal(tile.cell_ids.values, ids)
 
 
@@ -201,7 +201,7 @@ def test_a_second_implementation_of_zarr_reads_the_same(archives, ellipsoid):
                 np.testing.assert_array_equal(array[seed, 77:99], wanted[77:99])
         ids = zarr.open_array(path / "cell_ids", mode="r")[:]
         cells = cells_of(ellipsoid=ellipsoid)
-    wanted = healpix.runs_to_ids(cells.start_ipix.values, cells.run_len.values)
+    wanted = runs_to_ids(cells.start_ipix.values, cells.run_len.values)
     np.testing.assert_array_equal(ids, wanted)
 
 

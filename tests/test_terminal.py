@@ -25,7 +25,7 @@ import retrieve
 from cli import questions, terminal
 from cli.exits import DONE, FAILED, INTERRUPTED, USAGE
 from grid import BBox, Chunk, Provenance, tiles_covering
-from healpix import runs_to_ids
+from healpix.ids import runs_to_ids
 from jobs import login
 from jobs.journal import Journal, Request
 from store import Archive

@@ -78,7 +78,7 @@ def test_what_was_read_once_is_not_read_again(archive, asked, monkeypatch):
     view.read(CHUNK, BOX)
     asked.clear()
     for name in (
-        "healpix.box_runs",
+        "archive.snapshot.box_runs",
         "archive.tile.Group.texts",
         "archive.recovery.runs",
         "archive.spans._cut",

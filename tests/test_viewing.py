@@ -17,7 +17,7 @@ import main
 import retrieve
 from cli.exits import DONE, FAILED, NO_DATA, USAGE
 from grid import BBox, Chunk, Tile
-from healpix import runs_to_ids
+from healpix.ids import runs_to_ids
 from images import blocks, lazy
 from shared import compute
 from store import Archive

@@ -1,0 +1,108 @@
+"""Cells to pixels of a grid that are larger than they are: sums over the cells in each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from healpix.arrays import Floats, Ints
+from healpix.cells import FACE_EAST, FACE_SOUTH, cell_lon, decode, ring_lat, ring_size
+from healpix.latitudes import is_geodetic, rings_at, to_authalic
+from healpix.loops import loop
+
+_LOW = 4  # bits of ix and of iy that are looked up
+_LOW_X = np.array([sum((v >> 2 * b & 1) << b for b in range(_LOW)) for v in range(4**_LOW)])
+_LOW_Y = np.array([sum((v >> 2 * b + 1 & 1) << b for b in range(_LOW)) for v in range(4**_LOW)])
+
+
+def ring_rows(
+    south: float, dlat: float, rows: slice, nside: int, ellipsoid: str
+) -> tuple[int, Ints]:
+    """The first ring of some rows of a grid, and from it on the row of each ring, or -1.
+
+    Row ``rows.start`` is 0; row i of the grid is at ``[south + i dlat, south + (i + 1) dlat)``.
+    """
+    lat = np.array([min(90.0, south + rows.stop * dlat), max(-90.0, south + rows.start * dlat)])
+    if is_geodetic(ellipsoid):
+        lat = to_authalic(lat)
+    north, bottom = rings_at(lat, nside)
+    top, last = max(1, int(north) - 1), min(4 * nside - 1, int(bottom) + 2)
+    lats = _ring_lats(top, last, nside, is_geodetic(ellipsoid))
+    found = np.floor((lats - south) / dlat).astype(np.int64)
+    return top, np.where((found >= rows.start) & (found < rows.stop), found - rows.start, -1)
+
+
+@loop
+def _ring_lats(first: int, last: int, nside: int, geodetic: bool) -> Floats:
+    lat = np.empty(last - first + 1)
+    for ring in range(first, last + 1):
+        lat[ring - first] = ring_lat(ring, nside, geodetic)
+    return lat
+
+
+@loop
+def add_to_pixels(
+    run_start: Ints, run_len: Ints, level: int, top: int, rows: Ints,
+    west: float, dlon: float, first: int, values: Any, weights: Any, sums: Floats,
+) -> None:  # fmt: skip
+    """Add the cells of the runs to the pixels that their centres lie in.
+
+    top, rows: of `ring_rows`.  Column 0 is the grid's column ``first``; column j of the grid
+    is at ``[west + j dlon, west + (j + 1) dlon)``.  values: (band, cell), NaN for none.
+    weights: (band, cell), or (1, cell) for all bands.  sums: (row, column, 2 bands + 1), for
+    each band the sum of weight times value and that of the weights, and last the number
+    of cells, whether they have a value or not.
+    """
+    nside = 1 << level
+    bands, apart, columns = values.shape[0], weights.shape[0] > 1, sums.shape[1]
+    low = min(_LOW, level)
+    flat = sums.ravel()
+    k = np.uint64(0)
+    for run in range(run_start.size):
+        cell, stop = run_start[run], run_start[run] + run_len[run]
+        while cell < stop:
+            square = cell >> 2 * low
+            face, x, y = decode(square, level - low)
+            x, y = x << low, y << low
+            ring_of_corner = FACE_SOUTH[face] * nside - x - y - 1
+            end = min(stop, (square + 1) << 2 * low)
+            for inside in range(cell - (square << 2 * low), end - (square << 2 * low)):
+                here = k
+                k += np.uint64(1)
+                ix, iy = _LOW_X[np.uint64(inside)], _LOW_Y[np.uint64(inside)]
+                ring = ring_of_corner - ix - iy
+                if ring < top or ring >= top + rows.size:
+                    continue
+                row = rows[np.uint64(ring - top)]
+                east = FACE_EAST[face] * ring_size(ring, nside) + x - y + ix - iy
+                column = _column(east, ring, nside, west, dlon) - first
+                if row < 0 or column < 0 or column >= columns:
+                    continue
+                pixel = np.uint64((row * columns + column) * (2 * bands + 1))
+                for band in range(bands):
+                    weight = float(weights[band if apart else 0, here])
+                    value = float(values[band, here])
+                    if value == value:
+                        flat[pixel] += weight * value
+                        flat[pixel + np.uint64(1)] += weight
+                    pixel += np.uint64(2)
+                flat[pixel] += 1
+            cell = end
+
+
+@loop
+def _column(east: int, ring: int, nside: int, west: float, dlon: float) -> int:
+    """The column of a grid that a centre lies in; see `to_ring`, but ``east`` may be below 0."""
+    size = ring_size(ring, nside)
+    beyond = 45.0 * east / size - west
+    if beyond < 0.0:
+        beyond += 360.0
+    elif beyond >= 360.0:
+        beyond -= 360.0
+    columns = beyond / dlon
+    if abs(columns - math.floor(columns + 0.5)) < 1e-6:  # on an edge healpy's rounding decides
+        beyond = cell_lon(east + 8 * size if east < 0 else east, ring, nside) - west
+        columns = (beyond + 360.0 if beyond < 0.0 else beyond) / dlon
+    return int(columns)

@@ -1,0 +1,169 @@
+"""Cells to points of a grid: the cell around each, or between four neighbours."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from healpix.arrays import Floats, Ints
+from healpix.cells import (
+    HALF_PI,
+    belt_face,
+    cell_around,
+    encode,
+    from_ring,
+    quarter_turns,
+    ring_size,
+    ring_theta,
+    z_and_w,
+)
+from healpix.latitudes import RADIAN
+from healpix.loops import loop
+from healpix.places import RunIndex, to_places
+
+
+@loop
+def look_up(lat: Floats, lon: Floats, level: int, index: RunIndex, values: Any, out: Any) -> None:
+    """out (band, lat, lon): the values (band, cell) of the cells that contain the points."""
+    quarters = np.array([quarter_turns(v) for v in lon])
+    ids = np.empty(lon.size, np.int64)
+    for i in range(lat.size):
+        z, w = z_and_w(lat[i], 1 << level)
+        _row_ids(quarters, z, w, level, ids)
+        to_places(ids, index)
+        for band in range(out.shape[0]):
+            for j in range(lon.size):
+                out[band, i, j] = values[band, ids[j]] if ids[j] >= 0 else np.nan
+
+
+@loop
+def _row_ids(quarters: Floats, z: float, w: float, level: int, ids: Ints) -> None:
+    """As `cell_around` and `encode`, for many longitudes (in quarter turns) of one latitude."""
+    nside = 1 << level
+    if w == 0:
+        b = nside * (z * 0.75)
+        for j in range(ids.size):
+            a = nside * (0.5 + quarters[j])
+            face, ix, iy = belt_face(int(a - b), int(a + b), level)
+            ids[j] = encode(face, ix, iy, level)
+    else:
+        for j in range(ids.size):
+            face, ix, iy = cell_around(quarters[j], z, w, level)
+            ids[j] = encode(face, ix, iy, level)
+
+
+@loop
+def interpolate(
+    lat: Floats, lon: Floats, level: int, index: RunIndex, values: Any, out: Any
+) -> None:
+    """out (band, lat, lon): values (band, cell) interpolated between four neighbours.
+
+    Two of them lie on the ring above and two on the ring below; the weights are linear in
+    longitude along the rings and in colatitude between them, as in healpy's
+    get_interp_weights.  lon ascends.  Where only some of the four have a value, their
+    weights are made to add up to 1, and the point has a value only if the cell around
+    it has one.
+    """
+    nside = 1 << level
+    bands = out.shape[0]
+    # Rings are kept by their parity: a row needs two neighbours, the next often the same.
+    widest = int((lon[-1] - lon[0]) * nside / 90) + 4
+    held = np.array([-1, -1])
+    firsts = np.zeros(2, np.int64)
+    cells = np.empty((2, bands, max(4, widest)), values.dtype)
+    left = np.empty((2, lon.size), np.int64)
+    right = np.empty((2, lon.size))
+    theta = np.empty(2)
+    quad = np.empty(4)
+    weight = np.empty(4)
+    own = np.empty(1, np.int64)
+    for i in range(lat.size):
+        z, w = z_and_w(lat[i], nside)
+        above = _ring_above(z, nside)
+        for k in range(2):
+            ring = above + k
+            inner = min(max(ring, 1), 4 * nside - 1)
+            step = 2 * math.pi / (4 * ring_size(inner, nside))
+            belt = nside <= inner <= 3 * nside
+            shift = 0.0 if belt and (inner - nside) & 1 else 0.5
+            theta[k] = ring_theta(inner, nside)
+            if ring != inner:
+                theta[k] = 0.0 if ring == 0 else math.pi
+            for j in range(lon.size):
+                turns = lon[j] * RADIAN / step - shift
+                left[k, j] = math.floor(turns)
+                right[k, j] = turns - left[k, j]
+            if held[ring & 1] != ring:
+                held[ring & 1] = ring
+                firsts[ring & 1] = left[k, 0]
+                number = max(4, left[k, -1] - left[k, 0] + 2)
+                _ring_values(ring, left[k, 0], level, index, values, cells[ring & 1, :, :number])
+        below = (HALF_PI - lat[i] * RADIAN - theta[0]) / (theta[1] - theta[0])
+        north, south = above & 1, (above + 1) & 1
+        for j in range(lon.size):
+            weight[0] = (1 - below) * (1 - right[0, j])
+            weight[1] = (1 - below) * right[0, j]
+            weight[2] = below * (1 - right[1, j])
+            weight[3] = below * right[1, j]
+            a, b = left[0, j] - firsts[north], left[1, j] - firsts[south]
+            for band in range(bands):
+                quad[0] = cells[north, band, a]
+                quad[1] = cells[north, band, a + 1]
+                quad[2] = cells[south, band, b]
+                quad[3] = cells[south, band, b + 1]
+                total = 0.0
+                for k in range(4):
+                    total += weight[k] * quad[k]
+                if total != total:
+                    face, ix, iy = cell_around(quarter_turns(lon[j]), z, w, level)
+                    own[0] = encode(face, ix, iy, level)
+                    to_places(own, index)
+                    here = values[band, own[0]] if own[0] >= 0 else np.nan
+                    total = _share(quad, weight, here)
+                out[band, i, j] = total
+
+
+@loop
+def _ring_above(z: float, nside: int) -> int:
+    """The last ring with a centre at z or north of it, 0 if there is none."""
+    za = abs(z)
+    if za <= 2 / 3:
+        return int(nside * (2 - 1.5 * z))
+    ring = int(nside * math.sqrt(3 * (1 - za)))
+    return ring if z > 0 else 4 * nside - ring - 1
+
+
+@loop
+def _ring_values(ring: int, first: int, level: int, index: RunIndex, values: Any, out: Any) -> None:
+    """out (band, cell): the values of a ring from an index on.
+
+    Beyond the first and the last ring lies the pole: the mean of the four cells there.
+    """
+    last = (4 << level) - 1
+    inner = min(max(ring, 1), last)
+    turn = 4 * ring_size(inner, 1 << level)
+    ids = np.empty(out.shape[1], np.int64)
+    number = first % turn
+    for j in range(ids.size):
+        face, ix, iy = from_ring(inner, number, level)
+        ids[j] = encode(face, ix, iy, level)
+        number = number + 1 if number + 1 < turn else 0
+    to_places(ids, index)
+    for band in range(out.shape[0]):
+        for j in range(ids.size):
+            out[band, j] = values[band, ids[j]] if ids[j] >= 0 else np.nan
+        if ring != inner:
+            out[band, :] = (out[band, 0] + out[band, 1] + out[band, 2] + out[band, 3]) / 4
+
+
+@loop
+def _share(quad: Floats, weight: Floats, here: float) -> float:
+    """The mean of the neighbours that have a value, if the cell itself has one."""
+    total, known = 0.0, 0.0
+    for k in range(4):
+        if quad[k] == quad[k]:
+            total += weight[k] * quad[k]
+            known += weight[k]
+    return total / known if here == here and known > 0 else here
