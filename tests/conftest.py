@@ -13,12 +13,10 @@ stops what it started when the test ends.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,18 +25,14 @@ from typing import Any
 import pytest
 import requests
 from distributed import Client
-from filelock import FileLock
 
-ROOT = Path(__file__).parent.parent
+from tests.processes import ROOT, python
 
 
-@functools.cache
-def compile_once() -> None:
-    """Compile the sandbox's loops before several processes try to at the same time."""
-    from sandbox import scene
-
-    with FileLock(Path(tempfile.gettempdir()) / "sentinel1-healpix-compile.lock"):
-        scene.prepare()
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the loops before several workers begin, which would all compile them."""
+    if config.getoption("tx", None) and not hasattr(config, "workerinput"):
+        subprocess.run([sys.executable, "-c", "import tests.torture"], cwd=ROOT, check=True)
 
 
 class Sandbox:
@@ -52,16 +46,9 @@ class Sandbox:
 
     def start(self) -> None:
         """Start the process, or start it again on the same state (and the same port)."""
-        compile_once()
         port = self.url.rpartition(":")[2] or "0"
-        command = [sys.executable, "-m", "sandbox", "--port", port, "--state", str(self.state)]
-        self.process = subprocess.Popen(
-            [*command, "--parent-watch", *self.flags],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        where = "--port", port, "--state", str(self.state)
+        self.process = python("sandbox", *where, "--parent-watch", *self.flags)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line.startswith("openEO sandbox at "), f"the sandbox did not start: {line!r}"

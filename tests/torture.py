@@ -19,6 +19,7 @@ import xarray as xr
 import convert
 import download
 from jobs.journal import Journal
+from sandbox import scene
 from store import Archive
 from tests.downloading import LABEL, QUICK, SIZE, box, connect, into, run, where_and_when
 from tests.sphere import tile_at
@@ -52,6 +53,7 @@ def _warm_up() -> None:
     raster = xr.Dataset({"VV": band, "VH": band}, {"x": x, "y": y})
     raster["crs"] = xr.Variable((), 0, {"crs_wkt": "EPSG:32632"})
     convert.raster_to_cells(raster, tile)
+    scene.prepare()
 
 
 _warm_up()
