@@ -27,8 +27,8 @@ from archive.claims import Claims
 from archive.contents import Contents
 from archive.damage import Damage as Damage
 from archive.folder_writer import Disk
+from archive.layout import ArchiveError as ArchiveError
 from archive.listing import RECORD_COLUMNS as RECORD_COLUMNS
-from archive.schema import ArchiveError as ArchiveError
 from archive.settings import Settings as Settings
 from archive.settings import judged
 from archive.snapshot import NoRecordError as NoRecordError

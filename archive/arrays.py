@@ -12,6 +12,7 @@ from zarr.core.buffer import Buffer
 from zarr.core.metadata.v3 import ArrayV3Metadata
 from zarr.storage import MemoryStore, StorePath
 
+from archive import layout as layouts
 from archive import schema
 from archive.tile import Group
 
@@ -59,4 +60,4 @@ def own_metadata(group: Group) -> dict[str, bytes]:
         arrays = {of.removeprefix(f"{level}/"): about for of, about in inside.items()}
         about = found.pop(f"{name}/{level}/zarr.json")
         found[f"{name}/{level}/zarr.json"] = about | schema.consolidated(arrays)
-    return {key: schema.encode_json(about) for key, about in found.items()}
+    return {key: layouts.encode_json(about) for key, about in found.items()}

@@ -35,9 +35,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from archive import arrays, record, schema
+from archive import arrays, record
+from archive import layout as layouts
+from archive.layout import ArchiveError, Layout
 from archive.packing import DamageError, read_texts, read_values
-from archive.schema import ArchiveError, Layout
 from archive.storage import Bucket, Tag
 from archive.tile import NO_TIME, NOTHING, Group, key_of
 from archive.tile_writer import NEXT_SLOT, TileWriter, ids_of, runs_of
@@ -212,7 +213,7 @@ class BucketWriter(TileWriter):
             rows = np.full(length, NO_TIME, np.int64), np.zeros(length, np.int8)
             longer = Group(self._tile, self._bucket, metadata, *rows)
             longer.lengthen()
-            if self._bucket.put_if(key, schema.encode_json(longer.metadata), tag):
+            if self._bucket.put_if(key, layouts.encode_json(longer.metadata), tag):
                 return
             _pause(turn)
         raise self._too_busy()

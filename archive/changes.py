@@ -17,7 +17,7 @@ from archive import fit
 from archive.bucket_writer import BucketWriter
 from archive.contents import Contents
 from archive.folder_writer import Disk, FolderWriter, make_folder
-from archive.schema import (
+from archive.layout import (
     FORMAT_VERSION,
     LOCK,
     ArchiveError,

@@ -27,7 +27,7 @@ import uuid
 from collections.abc import Container, Iterator
 from dataclasses import asdict, dataclass, replace
 
-from archive.schema import CLAIMS
+from archive.layout import CLAIMS
 from archive.storage import Bucket, Bytes, Part
 from grid import Chunk
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from archive import recovery
+from archive.layout import ArchiveError, Layout, exact_size, read_layout
 from archive.packing import DamageError
-from archive.schema import ArchiveError, Layout, exact_size, read_layout
 from archive.settings import Settings
 from archive.snapshot import View
 from archive.storage import Bucket, Folder, Site, storage_at

@@ -11,8 +11,8 @@ import numpy as np
 
 from archive import record, recovery
 from archive.contents import Contents
+from archive.layout import ArchiveError
 from archive.packing import DamageError
-from archive.schema import ArchiveError
 from archive.spans import Spans
 from archive.tile import Group
 from grid import Chunk, Tile

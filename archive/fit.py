@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from archive.contents import Contents
-from archive.schema import ArchiveError, Layout, exact_size
+from archive.layout import ArchiveError, Layout, exact_size
 from archive.settings import Settings
 from grid import Chunk, Tile
 from healpix.boxes import box_runs

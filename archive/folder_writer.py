@@ -28,7 +28,8 @@ from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
 from archive import arrays, record, schema
-from archive.schema import LOCK, ArchiveError, Layout
+from archive import layout as layouts
+from archive.layout import LOCK, ArchiveError, Layout
 from archive.storage import Folder
 from archive.tile import NO_TIME, Group, key_of
 from archive.tile_writer import NEXT_SLOT, TileWriter, ids_of, runs_of
@@ -207,7 +208,7 @@ class FolderWriter(TileWriter):
         self._put_row(group, "provenance", [*texts, text], slot)
         self._put_row(group, "orbit", group.orbits, slot)
         self._put_row(group, "time", group.times, slot)
-        self._disk.put(f"{self._tile.name}/zarr.json", schema.encode_json(group.metadata))
+        self._disk.put(f"{self._tile.name}/zarr.json", layouts.encode_json(group.metadata))
 
     def _forget(self, group: Group, slots: list[int]) -> None:
         """Remove these slots' records.  The replace of ``time`` is what commits it."""

@@ -20,11 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from archive.layout import STEP
 from healpix.arrays import Runs
 from healpix.ids import parent_runs
 from healpix.parents import sum_cells, sum_values
-
-STEP = 2  # levels from each overview to the next coarser one: 4**2 cells become one
 
 
 def make_overviews(cells: xr.Dataset, levels: Iterable[int]) -> dict[str, npt.NDArray[Any]]:

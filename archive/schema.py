@@ -1,7 +1,6 @@
-"""What an archive and its tiles are made of: their Zarr v3 metadata.
+"""What a tile is made of: its Zarr v3 metadata.
 
-The root is a Zarr group whose attributes fix the layout for good; it is not consolidated
-and never changes.  Each tile is a group of its own, which any Zarr reader can open by
+Each tile is a group of its own, which any Zarr reader can open by
 its name, and which tells third parties what it is by CF 1.13, by the DGGS convention for
 Zarr and by the attributes that xdggs looks for.
 
@@ -12,7 +11,7 @@ disk, that are padded to ``PIX_MAX``.  So who opens a tile sees no padding.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,121 +20,13 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
-from archive.overviews import STEP
-from archive.storage import Storage
+from archive.layout import EMPTY, STEP, Layout, encode_json
 from grid import Tile
 from healpix.arrays import Runs
 from healpix.ids import parent_runs
 
-FORMAT = "sentinel1-healpix archive"
-FORMAT_VERSION = 2  # to be raised when older programs could not read what is written
 INNER = 131_072  # cells in an inner chunk of a shard: the least that a box read fetches
-OVERVIEWS = (2, 4, 6)  # levels by which a record's overviews are coarser
 ROWS = 1024  # records in one chunk of the arrays that hold a value per record
-EMPTY = int(np.iinfo(np.uint64).max)  # in a shard's index: all cells have the fill value
-CLAIMS = ".claims"  # the folder, in an object store, of who orders what; see `claims`
-LOCK = ".lock"  # the file that a writer locks, in the root and in each tile
-
-
-class ArchiveError(ValueError):
-    """The archive, or what was to be written into it, is not as it must be."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What an archive is made of, fixed by its first record."""
-
-    nside: int
-    ellipsoid: str  # "sphere" or "WGS84"
-    chunk_size: tuple[float, float]  # degrees E-W, S-N
-    bands: tuple[str, ...]
-    pix_max: int  # cells that a shard is padded to
-    runs_max: int  # runs that a tile's index is padded to
-    keep_bits: int | None  # bits of the mantissa that are kept; None: all
-    version: int = FORMAT_VERSION  # before 2 there were no overviews
-
-    @property
-    def level(self) -> int:
-        """HEALPix refinement level: ``nside == 2**level``."""
-        return self.nside.bit_length() - 1
-
-    @property
-    def coarser(self) -> tuple[int, ...]:
-        """The levels of a record's overviews, finest first."""
-        return tuple(self.level - by for by in OVERVIEWS if by <= self.level)
-
-
-def read_layout(storage: Storage) -> Layout | None:
-    """The layout of the archive in this storage; None if the place is free for one."""
-    name, data = storage.name, storage.get("zarr.json")
-    if data is None:
-        try:
-            left = [entry for entry in storage.entries() if not _is_ours(entry)]
-        except NotADirectoryError:
-            raise ArchiveError(f"{name} is a file, not an archive.  Choose another path.") from None
-        if "zarr.json" in left:  # another process has made it since
-            data = storage.get("zarr.json")
-    if data is None:
-        if left:
-            raise ArchiveError(
-                f"{name} is no archive, and it is not empty: it holds {sorted(left)[0]}.  "
-                "Nothing was written.  Choose another path."
-            )
-        return None
-    try:
-        attributes = json.loads(data)["attributes"]
-        if attributes["format"] != FORMAT:
-            raise ValueError(f"its format is {attributes['format']}")
-        version = int(attributes["format_version"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArchiveError(
-            f"{name} is no archive of this program, or its zarr.json is damaged ({error!r}).  "
-            "Nothing was written.  Choose another path."
-        ) from error
-    if version > FORMAT_VERSION:
-        raise ArchiveError(
-            f"The archive {name} has format version {version}; this program knows versions up "
-            f"to {FORMAT_VERSION}.  Nothing was written.  Install a newer version of the program."
-        )
-    return Layout(
-        nside=attributes["nside"],
-        ellipsoid=attributes["ellipsoid"],
-        chunk_size=(attributes["chunk_size"][0], attributes["chunk_size"][1]),
-        bands=tuple(attributes["bands"]),
-        pix_max=attributes["PIX_MAX"],
-        runs_max=attributes["RUNS_MAX"],
-        keep_bits=attributes["keep_bits"],
-        version=version,
-    )
-
-
-def root_metadata(layout: Layout) -> dict[str, Any]:
-    """The archive's ``zarr.json``.  Not consolidated: only its version can ever change."""
-    attributes = {
-        "format": FORMAT,
-        "format_version": layout.version,
-        "nside": layout.nside,
-        "level": layout.level,
-        "ordering": "nested",
-        "ellipsoid": layout.ellipsoid,
-        "chunk_size": layout.chunk_size,
-        "bands": layout.bands,
-        "PIX_MAX": layout.pix_max,
-        "RUNS_MAX": layout.runs_max,
-        "keep_bits": layout.keep_bits,
-    }
-    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-
-
-def _is_ours(name: str) -> bool:
-    """Whether a writer that is about to make an archive, or was killed then, may have left this."""
-    return name in (LOCK, CLAIMS, ".DS_Store") or ".partial" in name
-
-
-def exact_size(chunk_size: Iterable[float]) -> tuple[float, float]:
-    """Degrees E-W, S-N without the rounding of ``east - west``: whole tiles fill 180."""
-    dx, dy = (180.0 / round(180.0 / float(size)) for size in chunk_size)
-    return dx, dy
 
 
 def new_metadata(tile: Tile, layout: Layout, runs: Runs) -> dict[str, Any]:
@@ -176,11 +67,6 @@ def consolidated(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """What a group's metadata has beside its attributes: a copy of that of all that is in it."""
     about = {"kind": "inline", "must_understand": False, "metadata": arrays}
     return {"consolidated_metadata": about}
-
-
-def encode_json(metadata: Mapping[str, Any]) -> bytes:
-    """The bytes of a ``zarr.json``."""
-    return json.dumps(metadata, allow_nan=False).encode()
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from archive.layout import EMPTY
 from archive.packing import DamageError, pack, sealed, unpack, unsealed
-from archive.schema import EMPTY
 from archive.spans import Piece, Spans
 from archive.storage import Bytes, Part, Storage
 from healpix.copies import gather

@@ -20,9 +20,8 @@ import numpy as np
 import xarray as xr
 
 from archive import record, recovery
-from archive.overviews import STEP
+from archive.layout import STEP, ArchiveError, Layout
 from archive.packing import DamageError
-from archive.schema import ArchiveError, Layout
 from archive.spans import Spans
 from archive.storage import Storage
 from archive.tile import Group

@@ -10,9 +10,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from archive import recovery, schema
-from archive.overviews import STEP
+from archive.layout import STEP, ArchiveError, Layout
 from archive.packing import DamageError
-from archive.schema import ArchiveError, Layout
 from archive.storage import Storage
 from archive.tile import NO_TIME, Group
 from grid import Chunk, Provenance, Tile

@@ -17,7 +17,7 @@ from images.records import layout_of, views_of
 
 if TYPE_CHECKING:
     from archive.contents import Contents
-    from archive.schema import Layout
+    from archive.layout import Layout
     from archive.snapshot import View
 
 CELLS_COUNTED = 5000  # cells of a box, at least, of which the share that was seen is counted

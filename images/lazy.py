@@ -28,7 +28,7 @@ from shared.compute import Portable
 
 if TYPE_CHECKING:
     from archive.contents import Contents
-    from archive.schema import Layout
+    from archive.layout import Layout
     from archive.snapshot import View
 
 METHODS = ("nearest", "bilinear")

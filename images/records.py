@@ -16,7 +16,7 @@ from grid import BBox, Chunk
 
 if TYPE_CHECKING:
     from archive.contents import Contents
-    from archive.schema import Layout
+    from archive.layout import Layout
     from archive.snapshot import View
 
 DAYS_NAMED = 5  # of the days there are, when the one asked for is not there

@@ -26,7 +26,8 @@ import pytest
 import requests
 from distributed import Client
 
-from tests.processes import ROOT, python
+from tests.processes import ROOT as ROOT
+from tests.processes import python
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -110,7 +110,7 @@ def _become(module: str, arguments: tuple[str, ...], stdin: Connection, stdout: 
 
 def python(module: str, *arguments: str) -> Forked | subprocess.Popen[str]:
     """Start ``python -m <module> <arguments>`` in our folder, with pipes, as fast as can be."""
-    if sys.platform != "win32":
+    if os.name != "nt":
         return Forked(module, *arguments)
     command = [sys.executable, "-m", module, *arguments]
     pipe = subprocess.PIPE

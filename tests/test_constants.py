@@ -18,7 +18,7 @@ import pytest
 import download
 import main
 import store
-from archive import schema
+from archive import layout as layouts
 from cli.exits import DISK_FULL, USAGE
 from grid import Tile
 from tests.conftest import ROOT
@@ -187,13 +187,13 @@ def test_a_tile_without_room_is_told_before_it_is_ordered(
 
 
 def test_the_room_is_that_of_the_archive_not_of_the_constant(tmp_path, monkeypatch):
-    layout = schema.Layout(262144, "sphere", (1.0, 0.5), ("VV", "VH"), 1000, 8192, None)
+    layout = layouts.Layout(262144, "sphere", (1.0, 0.5), ("VV", "VH"), 1000, 8192, None)
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "zarr.json").write_bytes(schema.encode_json(schema.root_metadata(layout)))
-    with pytest.raises(schema.ArchiveError, match="6255788 cells.*room for 1000 .PIX_MAX"):
+    (tmp_path / "a" / "zarr.json").write_bytes(layouts.encode_json(layouts.root_metadata(layout)))
+    with pytest.raises(layouts.ArchiveError, match="6255788 cells.*room for 1000 .PIX_MAX"):
         store.Archive(tmp_path / "a").require_room([TILE], 262144, "sphere")
     monkeypatch.setattr(store, "PIX_MAX", 1000)
-    with pytest.raises(schema.ArchiveError, match="would be made with room for 1000"):
+    with pytest.raises(layouts.ArchiveError, match="would be made with room for 1000"):
         store.Archive(tmp_path / "b").require_room([TILE], 262144, "sphere")
     monkeypatch.setattr(store, "PIX_MAX", 6_255_788)
     store.Archive(tmp_path / "b").require_room([TILE], 262144, "sphere")

@@ -18,7 +18,7 @@ from compliance_checker.runner import CheckSuite, ComplianceChecker
 from PIL import Image
 
 import retrieve
-from archive.schema import ArchiveError
+from archive.layout import ArchiveError
 from images.export import checked_target
 from images.grids import georeferenced
 from retrieve import export, plot, save_figure

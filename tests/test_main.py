@@ -23,7 +23,7 @@ import xarray as xr
 import download
 import main
 import retrieve
-from archive.schema import ArchiveError
+from archive.layout import ArchiveError
 from cells.raster import open_raster
 from cli import download_command, exits
 from cli.exits import DISK_FULL, DONE, FAILED, INTERRUPTED, LOGIN_NEEDED, NO_DATA, USAGE

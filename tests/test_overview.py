@@ -12,6 +12,7 @@ import xarray as xr
 import zarr
 
 import store
+from archive import layout as layouts
 from archive import schema
 from archive.arrays import packed
 from archive.storage import Bucket
@@ -324,7 +325,7 @@ def test_an_overview_and_its_arrays_open_by_themselves(square, level):
 def make_old(path) -> Archive:
     """An archive as version 1 made it: two records, no overviews."""
     with pytest.MonkeyPatch.context() as before:
-        before.setattr(schema, "OVERVIEWS", ())
+        before.setattr(layouts, "OVERVIEWS", ())
         archive = Archive(path)
         for seed, chunk in enumerate(days(2)):
             archive.write(chunk, cells_of(seed=seed), ORIGIN)
@@ -355,7 +356,7 @@ def test_the_first_write_gives_an_archive_of_before_overviews(tmp_path):
     assert archive.write(days(3)[2], cells_of(seed=2), ORIGIN)
     layout = Archive(tmp_path / "a").layout
     assert layout is not None
-    assert layout.version == schema.FORMAT_VERSION
+    assert layout.version == layouts.FORMAT_VERSION
     assert replace(layout, version=1) == Archive(tmp_path / "b").layout
     [view] = archive.views()
     assert [view.levels(chunk) for chunk in view.chunks()] == [(18,), (18, 16, 14, 12)]

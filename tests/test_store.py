@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import store
+from archive import layout as layouts
 from archive import schema
 from archive.storage import Folder
 from grid import BBox, Chunk, Provenance, Tile
@@ -64,7 +65,7 @@ def days(number: int) -> list[Chunk]:
 
 def tree(path: Path) -> dict[str, bytes]:
     """All files below a folder, apart from locks."""
-    files = (p for p in sorted(path.rglob("*")) if p.is_file() and p.name != schema.LOCK)
+    files = (p for p in sorted(path.rglob("*")) if p.is_file() and p.name != layouts.LOCK)
     return {p.relative_to(path).as_posix(): p.read_bytes() for p in files}
 
 

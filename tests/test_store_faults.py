@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 from archive import folder_writer, schema, tile_writer
 from archive.changes import writer_of
 from archive.folder_writer import Disk
-from archive.schema import LOCK
+from archive.layout import LOCK
 from grid import Chunk
 from shared.files import is_disk_full, reason
 from store import Archive, ArchiveError, NoRecordError

@@ -17,7 +17,7 @@ import werkzeug.serving
 import xarray as xr
 import zarr
 
-from archive.schema import ArchiveError
+from archive.layout import ArchiveError
 from grid import BBox, Chunk
 from healpix.ids import runs_to_ids
 from store import Archive
