@@ -1,16 +1,17 @@
-"""The records of an archive as a table."""
+"""The records of an archive as rows, and as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import repeat
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from archive.contents import Contents
-from archive.tile import Group
 from grid import Chunk, Tile
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from archive.contents import Contents
+    from archive.tile import Group
 
 RECORD_COLUMNS = (
     "tile", "day", "orbit", "bands", "seen", "bytes",
@@ -18,18 +19,28 @@ RECORD_COLUMNS = (
     "relative_orbits", "platforms", "acquired", "job_options", "soft_errors", "covered", "partial",
 )  # fmt: skip
 
+Row = dict[str, Any]  # by `RECORD_COLUMNS`
+
 
 def records(archive: Contents, tiles: Iterable[Tile] | None = None) -> pd.DataFrame:
     """One row per record, of all tiles or of some: `RECORD_COLUMNS`.  Reads no pixel."""
-    rows: list[dict[str, Any]] = []
-    for group in archive.groups(archive.named_tiles() if tiles is None else tiles, "provenance"):
-        found = group.records()
-        about = group.about(found.values())
-        rows += map(_row, repeat(group), found, found.values(), about)
+    import pandas as pd
+
+    found = of_tiles(archive, archive.named_tiles() if tiles is None else tiles)
+    rows = [row for _, some in found for row in some]
     return pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
 
 
-def _row(group: Group, chunk: Chunk, slot: int, about: dict[str, Any]) -> dict[str, Any]:
+def of_tiles(archive: Contents, tiles: Iterable[Tile]) -> Iterator[tuple[Tile, list[Row]]]:
+    """The rows of each of these tiles that there is, by day."""
+    for group in archive.groups(tiles, "provenance"):
+        found = group.records()
+        about = group.about(found.values())
+        rows = zip(found.items(), about, strict=True)
+        yield group.tile, [_row(group, chunk, slot, known) for (chunk, slot), known in rows]
+
+
+def _row(group: Group, chunk: Chunk, slot: int, about: dict[str, Any]) -> Row:
     """What there is to say of a record."""
     sizes = about.get("bytes") or group.shard_sizes(slot)
     bands = [name for name in sizes if name != "count" and "/" not in name and sizes[name]]

@@ -7,23 +7,23 @@ first question is on the screen at once.
 from __future__ import annotations
 
 import datetime as dt
-import json
-from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
-from cli import leavings, questions
+from cli import questions
 from cli.exits import DONE, FAILED, NO_DATA
 from cli.table import print_table
 from cli.terminal import confirm, count, duration, size, somebody_is_there, tell
 from cli.workspace import Workspace
+from grid import ORBITS
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from archive.claims import Standing
-    from jobs.journal import Row
+    from archive.holdings import Holdings
+    from archive.listing import Row
+    from jobs.journal import Row as Attempt
     from store import Archive
 
 
@@ -37,16 +37,17 @@ def run_list(
     """Print the records or the jobs, or draw a map of the tiles."""
     if jobs:
         return list_jobs(workspace)
-    archive = workspace.existing
     if map_path is not None:
-        return draw_map(archive, map_path, overwrite)
-    records = workspace.records
-    if as_json:
-        for row in records.to_dict("records"):
-            known = {k: None if v != v else v for k, v in row.items()}  # pandas' NaN for None
-            click.echo(json.dumps(known | {"orbit_state": row["orbit"]}, default=str))
+        return draw_map(workspace.existing, map_path, overwrite)
+    found = workspace.holdings
+    if found is None:
+        _ = workspace.existing  # says that there is none
         return DONE
-    print_records(records)
+    if as_json:
+        for line in found.lines():
+            click.echo(line)
+        return DONE
+    print_records(found)
     tell(workspace.describe())
     return DONE
 
@@ -135,6 +136,7 @@ def state_of(standing: Standing, is_over: bool) -> str:
 def run_clean(workspace: Workspace, dry_run: bool = False) -> int:
     """Remove what downloads have left and nothing needs; say what is kept, and why."""
     import download
+    from cli import leavings
 
     keep_raw = download.settings().keep_raw
     found = leavings.leavings(workspace, keep_raw)
@@ -170,7 +172,7 @@ def list_jobs(workspace: Workspace) -> int:
     return DONE
 
 
-def used(row: Row) -> tuple[str, str, str]:
+def used(row: Attempt) -> tuple[str, str, str]:
     """What a job took, as far as it is known."""
     minutes = (row.finished - row.started) / 60 if row.finished and row.started else None
     return (
@@ -180,7 +182,38 @@ def used(row: Row) -> tuple[str, str, str]:
     )
 
 
-def seen_of(row: Mapping[Hashable, Any]) -> str:
+RECORD = ("tile", "day", "orbit", "bands", "seen", "size", "from")
+MEASURED = 10_000  # records, at most, whose widest cells are looked for before any is printed
+
+
+def print_records(found: Holdings) -> None:
+    """One row per record; of many they are printed as they are read."""
+    rows = map(cells_of, found.rows())
+    print_table(RECORD, rows, None if found.records <= MEASURED else widest(found))
+
+
+def cells_of(row: Row) -> list[str]:
+    """A record as the cells of the table."""
+    return [
+        row["tile"], row["day"], row["orbit"], row["bands"], seen_of(row), size(row["bytes"]),
+        source_of(row["backend"], row["synthetic"]),
+    ]  # fmt: skip
+
+
+def widest(found: Holdings) -> list[int]:
+    """What the cells of each column are never wider than."""
+    facts = [held.facts for held in found.tiles]
+    partial = any(about["partial"] for about in facts)
+    sources = {source_of(*source) for about in facts for source in about["sources"]}
+    columns: tuple[Iterable[str], ...] = (
+        (held.name for held in found.tiles), ("2026-01-20",), ORBITS,
+        (bands for about in facts for bands in about["bands"]),
+        ("100 % of 100 %, partial" if partial else "100 %",), ("999 MB",), sources,
+    )  # fmt: skip
+    return [max(map(len, column), default=0) for column in columns]
+
+
+def seen_of(row: Row) -> str:
     """What share of its tile a record shows, and of how much if that is much less."""
     if row["seen"] is None:
         return "?"
@@ -188,15 +221,6 @@ def seen_of(row: Mapping[Hashable, Any]) -> str:
     return f"{100 * row['seen']:.0f} %{promised}"
 
 
-def print_records(records: pd.DataFrame) -> None:
-    """One row per record."""
-    columns = ["tile", "day", "orbit", "bands", "seen", "size", "from"]
-    rows = [
-        [
-            row["tile"], str(row["day"]), row["orbit"], row["bands"],
-            seen_of(row), size(row["bytes"]),
-            (row["backend"] or "?") + (" (synthetic)" if row["synthetic"] else ""),
-        ]
-        for row in records.to_dict("records")
-    ]  # fmt: skip
-    print_table(columns, rows)
+def source_of(backend: str | None, synthetic: bool | None) -> str:
+    """Where a record came from."""
+    return (backend or "?") + (" (synthetic)" if synthetic else "")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cli import leavings, questions
+from cli import questions
 from cli.archiver import Settings, archiver
 from cli.exits import DONE, NO_DATA
 from cli.plan_text import bytes_to_archive, describe_plan, show_plan
@@ -87,7 +87,7 @@ def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
     archive.require_room(
         (chunk.tile for chunk in (*plan.missing, *plan.begun)), cells.nside, cells.ellipsoid
     )
-    to_archive = bytes_to_archive(plan, workspace.records, cells.nside)
+    to_archive = bytes_to_archive(plan, workspace.holdings, cells.nside)
     describe_plan(plan, to_archive, made.download.pace.max_inflight)
     describe_claims(plan, workspace, made.download.claim_lasts)
     if flags.dry_run:
@@ -102,6 +102,7 @@ def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
         return DONE
     with compute.cluster(flags.scheduler):
         summary = carry_out(plan, workspace, made, dict(flags.job_options))
+    workspace.look_again()
     code = report(summary, plan, workspace.folder)
     say_what_is_left(workspace, made.download.keep_raw)
     if code == DONE:
@@ -218,7 +219,7 @@ def carry_out(
     pace = pace_of(plan.backend, made.download.pace)
     address: contextlib.AbstractContextManager[str] = contextlib.nullcontext(plan.backend)
     if plan.backend == "sandbox":
-        from cli import local_backend
+        from cli import leavings, local_backend
 
         with contextlib.suppress(BlockingIOError):
             leavings.remove(workspace, made.download.keep_raw)
@@ -281,6 +282,8 @@ def claims_on(workspace: Workspace, lasts: float) -> Iterator[Claims | None]:
 
 def say_what_is_left(workspace: Workspace, keep_raw: bool) -> None:
     """What is kept beside the archive, and how it goes."""
+    from cli import leavings
+
     if left := leavings.leavings(workspace, keep_raw):
         tell(f"Left beside the archive: {leavings.in_words(left)}; `clean` says what for.")
 

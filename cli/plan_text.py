@@ -17,8 +17,7 @@ from cli.terminal import count, duration, percent, size, tell
 from grid import ORBITS, Tile
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from archive.holdings import Holdings
     from download import Plan
     from jobs.estimate import Range
 
@@ -169,14 +168,16 @@ def count_chunks(plan: Plan) -> int:
     return len(plan.missing) + len(plan.archived) + len(plan.empty)
 
 
-def bytes_to_archive(plan: Plan, records: pd.DataFrame, nside: int) -> float:
+def bytes_to_archive(plan: Plan, holdings: Holdings | None, nside: int) -> float:
     """Bytes that the missing chunks will take, by the records there are, or a typical value."""
     share = sum(map(share_of_sphere, (chunk.tile for chunk in plan.missing)))
-    if records.empty or not plan.missing:
+    if not holdings or not holdings.records or not plan.missing:
         return share * 12 * nside**2 * CELL_BYTES
     shape = plan.missing[0].tile.size
-    tiles = {name: share_of_sphere(Tile.from_name(name, shape)) for name in set(records["tile"])}
-    return float(share * records["bytes"].sum() / records["tile"].map(tiles).sum())
+    there = sum(
+        held.records * share_of_sphere(Tile.from_name(held.name, shape)) for held in holdings.tiles
+    )
+    return share * holdings.size / there
 
 
 def share_of_sphere(tile: Tile) -> float:

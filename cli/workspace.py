@@ -8,11 +8,10 @@ nothing.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +21,10 @@ from grid import Chunk, Tile
 from shared.files import local_path, replacing
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from archive.holdings import Holdings
+    from archive.listing import Row
     from jobs.journal import Journal
     from store import Archive
-
-Key = tuple[str, dt.date, str]  # tile, day and orbit of a record
 
 BESIDE = ".downloads"  # behind the name of the archive
 ANSWERS = "answers.json"
@@ -69,62 +66,76 @@ class Workspace:
     # --- what it held when it was looked at ---
 
     @cached_property
-    def records(self) -> pd.DataFrame:
-        """The records: `store.Archive.records`."""
-        return self.archive.records()
+    def holdings(self) -> Holdings | None:
+        """What the archive holds; None if there is none.
 
-    @cached_property
-    def _keys(self) -> set[Key]:
-        names = (self.records[name] for name in ("tile", "day", "orbit"))
-        return set(zip(*names, strict=True))
+        ArchiveError where the path is no archive, or where a tile cannot be read.
+        """
+        from platformdirs import user_cache_path
+
+        from archive import holdings
+
+        def read(tiles: list[Tile]) -> Iterable[tuple[Tile, list[Row]]]:
+            from archive.listing import of_tiles
+
+            return of_tiles(self.archive, tiles)
+
+        if "://" not in self.path or self.path.startswith("file:"):
+            path = local_path(self.path)
+            memory = holdings.memory_of(path, user_cache_path("sentinel1-healpix") / "archives")
+            if (found := holdings.of_folder(path, memory, read)) is not None:
+                return found
+        layout = self.archive.layout
+        if layout is None:
+            return None
+        return holdings.of_others(layout, read(self.archive.named_tiles()))
+
+    def look_again(self) -> None:
+        """Remember what has been archived since; what cannot be read now is found out later."""
+        vars(self).pop("holdings", None)
+        with contextlib.suppress(ValueError, OSError):
+            _ = self.holdings
 
     def has(self, chunk: Chunk) -> bool:
         """Whether there was a record of this chunk; nothing is read for it."""
-        return (chunk.tile.name, chunk.day, chunk.orbit) in self._keys
+        return self.holdings is not None and self.holdings.has(chunk)
 
     @property
-    def kinds(self) -> set[bool]:
-        """Whether its records are synthetic: of measured ones False, of made up ones True."""
-        return set(self.records["synthetic"])
+    def partial(self) -> list[Chunk]:
+        """The records that show much less than the catalogue promised."""
+        return self.holdings.partial if self.holdings else []
 
     @property
     def last_back_end(self) -> str | None:
         """Where the last record that tells it came from."""
-        known = [str(name) for name in self.records["backend"].tolist() if name]
-        return known[-1] if known else None
+        return self.holdings.last_back_end if self.holdings else None
 
     @property
-    def partial(self) -> list[Chunk]:
-        """What there is less of than the catalogue promised."""
-        layout = self.archive.layout
-        if layout is None:
-            return []
-        rows = self.records[self.records["partial"].astype(bool)].to_dict("records")
-        return [
-            Chunk(Tile.from_name(row["tile"], layout.chunk_size), row["day"], row["orbit"])
-            for row in rows
-        ]
+    def kinds(self) -> set[bool | None]:
+        """Whether its records are synthetic: of measured ones False, of made up ones True."""
+        return self.holdings.kinds if self.holdings else set()
 
     def describe(self) -> str:
         """Records, tiles and bytes in a few words."""
         if "://" not in self.path and not Path(self.path).exists():
             return "new"
-        if not self.archive.is_folder and self.archive.layout is None:
-            return "new"
         try:
-            records = self.records
+            found = self.holdings
         except ValueError:
+            _ = self.archive  # what is no archive at all is told at once
             return "damaged: verify it"
-        if records.empty:
+        if found is None:
+            return "new" if not self.archive.is_folder else "no records"
+        if not found.records:
             return "no records"
-        tiles = count(records["tile"].nunique(), "tile")
-        return f"{count(len(records), 'record')} in {tiles}, {size(records['bytes'].sum())}"
+        tiles = count(len(found.tiles), "tile")
+        return f"{count(found.records, 'record')} in {tiles}, {size(found.size)}"
 
     @property
     def is_readable(self) -> bool:
         """Whether its records can be listed."""
         try:
-            return self.records is not None
+            return self.holdings is not None
         except ValueError:
             return False
 

@@ -9,6 +9,7 @@ import convert
 import download
 import main
 import store
+from archive import holdings, listing
 from cli import leavings, local_backend
 from cli.exits import DONE, USAGE
 from jobs import journal as journal_module
@@ -235,20 +236,23 @@ def test_a_download_from_the_menu_reads_the_records_once(
     assert order(sandbox) == DONE
     reads = []
 
-    def counted(name, real):
+    def counted(where, name):
+        real = getattr(where, name)
+
         def read(*arguments):
             reads.append(name)
             return real(*arguments)
 
-        monkeypatch.setattr(Archive, name, read)
+        monkeypatch.setattr(where, name, read)
 
-    counted("records", Archive.records)
-    counted("chunks", Archive.chunks)
+    counted(holdings, "of_folder")
+    counted(listing, "of_tiles")
+    counted(Archive, "chunks")
     answer("1", BOX, "y", "2026-01-21", "", "y")
     main.main([])
     said = words(capsys)
     assert "to order" in said or "no image" in said
-    assert reads == ["records"]
+    assert reads == ["of_folder"], "once, and no tile again that is remembered"
 
 
 def words(capsys):

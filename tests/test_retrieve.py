@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pyproj import CRS, Transformer
 
 import retrieve as room
-from archive import schema
+from archive import layout
 from convert import raster_to_cells, tile_runs
 from grid import BBox, Chunk, Provenance, Tile, tiles_covering, wrap
 from healpix.ids import ids_to_runs, runs_to_ids
@@ -340,7 +340,7 @@ def test_the_share_of_a_box_is_what_was_seen_of_it_not_of_its_tiles(tmp_path, ns
 
 
 def test_without_overviews_a_small_box_is_counted_and_a_large_one_is_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(schema, "OVERVIEWS", ())
+    monkeypatch.setattr(layout, "OVERVIEWS", ())
     archive = Archive(tmp_path / "a.zarr")
     archive.write(Chunk(Tile(7, 50, 8, 50.5), DAY), half_seen(2**14))
     (view,) = archive.views()

@@ -29,7 +29,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archive import folder_writer, schema, tile_writer
+from archive import folder_writer, layout, tile_writer
 from archive.changes import writer_of
 from archive.folder_writer import Disk
 from archive.layout import LOCK
@@ -49,7 +49,7 @@ OLD, NEW = 2, 3  # records before, and which day comes next
 @pytest.fixture
 def one_overview(monkeypatch):
     """Of three overviews one has every kind of file that there is, and a third of the kills."""
-    monkeypatch.setattr(schema, "OVERVIEWS", (2,))
+    monkeypatch.setattr(layout, "OVERVIEWS", (2,))
 
 
 def begin(path: Path, records: int = OLD) -> Archive:

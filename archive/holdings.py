@@ -1,0 +1,301 @@
+"""What an archive holds, as this computer remembers it.
+
+To list an archive, three small files of each tile are read; of a continent that takes half a
+minute.  So what was found is kept in a file of the user's cache: the rows of each tile's
+records, with the state of the files that every change of the tile replaces (`_stamp`).
+
+That file is derived, and never trusted over the archive.  A tile whose files are in another
+state is read again, one that is gone is forgotten.  Where it is missing, damaged, of another
+version, locked, or cannot be written, all is read from the archive, as it is for one in an
+object store, where asking for a state takes as long as reading.
+
+Nothing heavy is imported here unless something has to be read: this is what stands between
+a command and its first line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import json
+import os
+import re
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from archive.layout import Layout, parsed
+from archive.listing import RECORD_COLUMNS, Row
+from grid import ORBITS, Chunk, Tile
+
+BUSY = 1.0  # s to wait for another process that writes the same file
+COLUMNS = "name, stamp, records, size, about, keys, lines"
+VERSION = zlib.crc32(repr((COLUMNS, RECORD_COLUMNS)).encode()) & 0x7FFF_FFFF
+
+Read = Callable[[list[Tile]], Iterable[tuple[Tile, list[Row]]]]
+Key = tuple[int, int]  # the day's ordinal number, and the orbit's place in ORBITS
+
+
+@dataclass(frozen=True)
+class Held:
+    """The records of one tile."""
+
+    name: str
+    stamp: str
+    records: int
+    size: int  # bytes on disk
+    about: str  # JSON: `kinds`, `backend` (the last known), `partial`, `bands`, `sources`
+    keys: bytes  # JSON: the key of each record
+    lines: bytes | None = None  # JSON lines, deflated; None: in the file
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What else is known of them together."""
+        return dict(json.loads(self.about))
+
+    @cached_property
+    def days(self) -> set[Key]:
+        """Day and orbit of each record."""
+        return {(day, orbit) for day, orbit in json.loads(self.keys)}
+
+
+class Holdings:
+    """The records of an archive at one moment, by tile, from west to east."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        tiles: list[Held],
+        memory: Memory | None = None,
+        read: Read | None = None,
+    ) -> None:
+        self.layout, self.tiles, self._memory, self._read = layout, tiles, memory, read
+
+    @property
+    def records(self) -> int:
+        """How many there are."""
+        return sum(held.records for held in self.tiles)
+
+    @property
+    def size(self) -> int:
+        """The bytes that they take on disk."""
+        return sum(held.size for held in self.tiles)
+
+    @cached_property
+    def by_tile(self) -> dict[str, Held]:
+        """The tiles that have a record, by their names."""
+        return {held.name: held for held in self.tiles}
+
+    def has(self, chunk: Chunk) -> bool:
+        """Whether there is a record of this chunk."""
+        held = self.by_tile.get(chunk.tile.name)
+        return held is not None and _key(chunk.day, chunk.orbit) in held.days
+
+    @property
+    def kinds(self) -> set[bool | None]:
+        """Whether records are synthetic; None: not known of some."""
+        return {kind for held in self.tiles for kind in held.facts["kinds"]}
+
+    @property
+    def last_back_end(self) -> str | None:
+        """Where the last record, by tile and day, of which that is known came from."""
+        known = (held.facts["backend"] for held in reversed(self.tiles))
+        return next(filter(None, known), None)
+
+    @property
+    def partial(self) -> list[Chunk]:
+        """The records that show much less than the catalogue promised."""
+        return [
+            Chunk(Tile.from_name(held.name, self.layout.chunk_size), _day(day), ORBITS[orbit])
+            for held in self.tiles
+            for day, orbit in held.facts["partial"]
+        ]
+
+    def lines(self) -> Iterator[str]:
+        """Each record as JSON, by tile and day; a tile at a time is in memory."""
+        for held in self.tiles:
+            yield from zlib.decompress(held.lines or self._lines(held)).decode().splitlines()
+
+    def rows(self) -> Iterator[Row]:
+        """Each record by `RECORD_COLUMNS`, its day as text."""
+        return map(json.loads, self.lines())
+
+    def _lines(self, held: Held) -> bytes:
+        """The rows of a tile that is remembered; read again if it was forgotten meanwhile."""
+        assert self._memory is not None
+        assert self._read is not None
+        if lines := self._memory.lines(held):
+            return lines
+        tile = Tile.from_name(held.name, self.layout.chunk_size)
+        for _, rows in self._read([tile]):
+            return _held(tile, held.stamp, rows).lines or b""
+        return zlib.compress(b"")
+
+
+def of_folder(path: Path, memory: Path | None, read: Read) -> Holdings | None:
+    """What the archive in a folder holds; None if there is none.
+
+    ``memory`` is the file to remember it in; ``read`` gives the rows of the tiles that are
+    not, or no longer, remembered.  Raises ArchiveError as of `layout.parsed`, and what
+    ``read`` raises.
+    """
+    try:
+        layout = parsed((path / "zarr.json").read_bytes(), str(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    # Stamps are taken before anything is read: what is written meanwhile is read again next time.
+    tiles = _tiles(path, layout)
+    stamps = {tile.name: stamp for tile, stamp in tiles.items()}
+    with contextlib.closing(Memory(memory)) as known:
+        held = {h.name: h for h in known.recall() if stamps.get(h.name) == h.stamp}
+        missing = [tile for tile in tiles if tile.name not in held]
+        fresh = {}
+        if missing:
+            fresh = {
+                tile.name: _held(tile, stamps[tile.name], rows) for tile, rows in read(missing)
+            }
+        known.keep(fresh.values(), stamps)
+    there = [(held | fresh).get(tile.name) for tile in sorted(tiles)]
+    return Holdings(layout, [each for each in there if each and each.records], known, read)
+
+
+def of_others(layout: Layout, found: Iterable[tuple[Tile, list[Row]]]) -> Holdings:
+    """The same of rows that were read elsewhere, say in an object store."""
+    held = [_held(tile, "", rows) for tile, rows in sorted(found, key=lambda pair: pair[0])]
+    return Holdings(layout, [each for each in held if each.records])
+
+
+def memory_of(path: Path, folder: Path) -> Path:
+    """The file, in a folder of the user's, that remembers the archive at a path."""
+    name = str(path.resolve())
+    safe = re.sub(r"[^A-Za-z0-9.-]+", "_", path.name)
+    return folder / f"{safe}.{hashlib.sha256(name.encode()).hexdigest()[:12]}.sqlite"
+
+
+class Memory:
+    """The file in which tiles are remembered.  Whatever is the matter with it: it is empty."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._database: sqlite3.Connection | None = None
+
+    def recall(self) -> list[Held]:
+        """All that is remembered, but for the rows."""
+        found: list[Held] = []
+        with self._forgiving():
+            database = self._open()
+            database.execute(f"CREATE TABLE IF NOT EXISTS tiles ({COLUMNS}, PRIMARY KEY (name))")
+            rows = database.execute(f"SELECT {COLUMNS.rpartition(',')[0]} FROM tiles")
+            found.extend(Held(*row) for row in rows)
+        return found
+
+    def keep(self, fresh: Iterable[Held], stamps: Mapping[str, str]) -> None:
+        """Remember these tiles, and forget those that are gone."""
+        rows = [(h.name, h.stamp, h.records, h.size, h.about, h.keys, h.lines) for h in fresh]
+        with self._forgiving():
+            database = self._open()
+            there = {name for (name,) in database.execute("SELECT name FROM tiles")}
+            gone = [(name,) for name in there - set(stamps)]
+            if not rows and not gone:
+                return
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                database.executemany("DELETE FROM tiles WHERE name = ?", gone)
+                database.executemany("INSERT OR REPLACE INTO tiles VALUES (?,?,?,?,?,?,?)", rows)
+
+    def lines(self, held: Held) -> bytes | None:
+        """The rows of a tile that is remembered."""
+        found = None
+        with self._forgiving():
+            query = "SELECT lines FROM tiles WHERE name = ? AND stamp = ?"
+            found = self._open().execute(query, (held.name, held.stamp)).fetchone()
+        return bytes(found[0]) if found else None
+
+    def close(self) -> None:
+        """Let the file go; it is opened again when it is needed."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _open(self) -> sqlite3.Connection:
+        if self._database is None:
+            if self._path is None:
+                raise sqlite3.OperationalError("there is no memory")
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(self._path, timeout=BUSY, isolation_level=None)
+            (version,) = self._database.execute("PRAGMA user_version").fetchone()
+            if version != VERSION:
+                self._database.execute("DROP TABLE IF EXISTS tiles")
+                self._database.execute(f"PRAGMA user_version = {VERSION}")
+        return self._database
+
+    @contextlib.contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        """A file that is damaged is removed; one that cannot be used is left alone."""
+        try:
+            yield
+        except sqlite3.OperationalError:  # locked, read-only, no room: not damaged
+            self.close()
+        except sqlite3.DatabaseError:
+            self.close()
+            if self._path is not None:
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
+        except OSError:
+            self.close()
+
+
+def _tiles(path: Path, layout: Layout) -> dict[Tile, str]:
+    """The tiles in a folder that have metadata, each with the state of its files."""
+    found = {}
+    for name in os.listdir(path):  # noqa: PTH208 (a Path for each takes as long as all the rest)
+        with contextlib.suppress(ValueError, FileNotFoundError, NotADirectoryError):
+            tile = Tile.from_name(name, layout.chunk_size)
+            found[tile] = _stamp(f"{path}/{name}")
+    return found
+
+
+def _stamp(folder: str) -> str:
+    """The state of the files that changes replace: a write the metadata, a removal the times.
+
+    Each replacement is a new file, so its inode differs, whatever the clock says.
+    """
+    states = [_state(f"{folder}/zarr.json", os.stat(f"{folder}/zarr.json"))]  # noqa: PTH116
+    with contextlib.suppress(FileNotFoundError), os.scandir(f"{folder}/time/c") as entries:
+        states += sorted(_state(entry.name, entry.stat()) for entry in entries)
+    return " ".join(states)
+
+
+def _state(name: str, of: os.stat_result) -> str:
+    return f"{name.rpartition('/')[2]}:{of.st_ino}:{of.st_mtime_ns}:{of.st_size}"
+
+
+def _held(tile: Tile, stamp: str, rows: list[Row]) -> Held:
+    keys = [_key(row["day"], row["orbit"]) for row in rows]
+    about: dict[str, Any] = {
+        "kinds": list({row["synthetic"]: None for row in rows}),
+        "backend": next((r["backend"] for r in reversed(rows) if r["backend"]), None),
+        "partial": [key for key, row in zip(keys, rows, strict=True) if row["partial"]],
+    }
+    about |= {
+        "bands": list({row["bands"]: None for row in rows}),
+        "sources": list({(row["backend"], row["synthetic"]): None for row in rows}),
+    }
+    lines = "\n".join(json.dumps(row | {"orbit_state": row["orbit"]}, default=str) for row in rows)
+    return Held(
+        tile.name, stamp, len(rows), sum(row["bytes"] for row in rows), json.dumps(about),
+        json.dumps(keys).encode(), zlib.compress(lines.encode(), 1),
+    )  # fmt: skip
+
+
+def _key(day: dt.date, orbit: str) -> Key:
+    return day.toordinal(), ORBITS.index(orbit)
+
+
+def _day(ordinal: int) -> dt.date:
+    return dt.date.fromordinal(ordinal)
