@@ -26,8 +26,9 @@ import pytest
 import requests
 from distributed import Client
 
-from tests.processes import ROOT as ROOT
 from tests.processes import python
+
+ROOT = Path(__file__).parent.parent
 
 
 def pytest_configure(config: pytest.Config) -> None:

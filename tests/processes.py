@@ -110,8 +110,8 @@ def _become(module: str, arguments: tuple[str, ...], stdin: Connection, stdout: 
 
 def python(module: str, *arguments: str) -> Forked | subprocess.Popen[str]:
     """Start ``python -m <module> <arguments>`` in our folder, with pipes, as fast as can be."""
-    if os.name != "nt":
-        return Forked(module, *arguments)
-    command = [sys.executable, "-m", module, *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+    if sys.platform == "win32":
+        command = [sys.executable, "-m", module, *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+    return Forked(module, *arguments)

@@ -252,7 +252,8 @@ def test_a_download_from_the_menu_reads_the_records_once(
     main.main([])
     said = words(capsys)
     assert "to order" in said or "no image" in said
-    assert reads == ["of_folder"], "once, and no tile again that is remembered"
+    # No tile is read that is remembered; afterwards those that are new, for the next command.
+    assert reads == ["of_folder", "of_folder", "of_tiles"]
 
 
 def words(capsys):

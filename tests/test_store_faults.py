@@ -2,14 +2,14 @@
 
 Whoever reads, with plain xarray or with the archive, sees n or n + 1 whole records.  A
 kill is a real SIGKILL of a forked child, before and inside every single change that the
-child makes on disk, and after the last one (after one is before the next).
+child makes on disk, and after the last one (after one is before the next); `make test`
+takes every third of these moments.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -36,10 +36,11 @@ from archive.layout import LOCK
 from grid import Chunk
 from shared.files import is_disk_full, reason
 from store import Archive, ArchiveError, NoRecordError
+from tests.processes import context
+from tests.rounds import dice, moments, rounds, torture
 from tests.sphere import tile_at
 from tests.test_store import CHUNK, ORIGIN, TILE, cells_of, days, tree
 
-ROOT = Path(__file__).parent.parent
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 ROWS = {f"{TILE.name}/{name}/c/0" for name in ("time", "orbit", "provenance")}
 NEXT = f"{TILE.name}/{tile_writer.NEXT_SLOT}"
@@ -165,8 +166,8 @@ def kill_everywhere(start: Path, work: Path, action: Callable[[Archive], Any]):
     total = changes_of(action, work / "clean")
     assert total > 0
     clean = tree(work / "clean")
-    moments = [(at, moment) for at in range(1, total + 1) for moment in ("before", "inside")]
-    for Stopper.at, Stopper.moment in [*moments, (total, "after")]:
+    each = [(at, moment) for at in range(1, total + 1) for moment in ("before", "inside")]
+    for Stopper.at, Stopper.moment in moments([*each, (total, "after")]):
         Stopper.count = 0
         path = work / "killed"
         shutil.copytree(start, path)
@@ -182,6 +183,7 @@ def unsynced(monkeypatch):
 
 
 @pytest.mark.usefixtures("one_overview")
+@torture
 @posix
 @pytest.mark.parametrize("first", [True, False])
 def test_a_writer_killed_anywhere_leaves_whole_records(tmp_path, first, unsynced):
@@ -204,6 +206,7 @@ def test_a_writer_killed_anywhere_leaves_whole_records(tmp_path, first, unsynced
 
 
 @pytest.mark.usefixtures("one_overview")
+@torture
 @posix
 def test_a_replacement_killed_anywhere_keeps_one_record(tmp_path, unsynced):
     begin(tmp_path / "start")
@@ -224,6 +227,7 @@ def test_a_replacement_killed_anywhere_keeps_one_record(tmp_path, unsynced):
 
 
 @pytest.mark.usefixtures("one_overview")
+@torture
 @posix
 def test_a_removal_killed_anywhere_removes_all_or_nothing(tmp_path, unsynced):
     begin(tmp_path / "start")
@@ -239,6 +243,7 @@ def test_a_removal_killed_anywhere_removes_all_or_nothing(tmp_path, unsynced):
 
 
 @pytest.mark.usefixtures("one_overview")
+@torture
 @posix
 def test_the_removal_of_a_tile_killed_anywhere_removes_all_or_nothing(tmp_path, unsynced):
     begin(tmp_path / "start", 1)
@@ -283,15 +288,14 @@ def test_a_tile_that_comes_again_is_no_trap_for_readers_of_the_old_one(
     assert_whole(tmp_path / "a", [CHUNK], [0])
 
 
+@torture
 @posix
-@pytest.mark.alone
 def test_kill_at_random_moments(tmp_path, unsynced):
     """Not between two changes but at any machine instruction; more rounds: `make torture`."""
-    rounds = int(os.environ.get("TORTURE_ROUNDS", "25"))
-    path, chance = tmp_path / "a", random.Random(rounds)
+    path, chance = tmp_path / "a", dice("kill")
     shutil.copytree(begin(tmp_path / "start").path, path)
     seeds = list(range(OLD))
-    for _ in range(rounds):
+    for _ in range(rounds(10)):
         new, cells = days(len(seeds) + 1)[-1], cells_of(seed=len(seeds))
         pid = os.fork()
         if pid == 0:
@@ -361,6 +365,7 @@ def interrupted(action: Callable[[], Any]) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 
 
+@torture
 @posix
 def test_ctrl_c_anywhere_leaves_whole_records_and_nothing_else(tmp_path, monkeypatch):
     def interrupt() -> None:  # it reaches the main thread, while zarr's thread goes on
@@ -373,7 +378,7 @@ def test_ctrl_c_anywhere_leaves_whole_records_and_nothing_else(tmp_path, monkeyp
     new, cells, path = days(NEW)[2], cells_of(seed=2), tmp_path / "a"
     total = changes_of(lambda a: a.write(new, cells, ORIGIN), tmp_path / "clean")
     Stopper.moment = "after"
-    for Stopper.at in range(1, total + 1):
+    for Stopper.at in moments(range(1, total + 1)):
         Stopper.count = 0
         shutil.copytree(tmp_path / "start", path)
         interrupted(lambda: Archive(path, Stopper).write(new, cells, ORIGIN))
@@ -668,35 +673,19 @@ def test_slots_are_in_the_order_of_writing_and_removed_ones_have_no_time(tmp_pat
         np.testing.assert_array_equal(day.values, cells_of(seed=1).VV.values)
 
 
-WRITER = """
-import sys
-from pathlib import Path
-from store import Archive
-from tests.test_store import *
-first = int(sys.argv[2])
-archive = Archive(Path(sys.argv[1]))
-sys.stdin.readline()
-for seed in range(first, first + 20, 2):
-    archive.write(days(seed + 1)[-1], cells_of(seed=seed), ORIGIN)
-"""
-
-
 def test_two_writers_of_a_tile_lose_nothing_and_readers_see_only_whole_records(tmp_path):
+    from tests.torture import write_days
+
     path = tmp_path / "a"
     writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path), first],
-            cwd=ROOT, stdin=subprocess.PIPE, text=True,
-        )
-        for first in ("0", "1")
-    ]  # fmt: skip
+        context().Process(target=write_days, args=(path, range(first, first + 20, 2)))
+        for first in (0, 1)
+    ]
     for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("go\n")
-        writer.stdin.close()
-    rounds, most = 0, 0
+        writer.start()
+    looks, most = 0, 0
     archive = Archive(path)
-    while any(writer.poll() is None for writer in writers):
+    while any(writer.is_alive() for writer in writers):
         chunks = archive.chunks()
         found = seen_by_xarray(path)
         assert len(found) >= len(chunks) >= most
@@ -708,10 +697,10 @@ def test_two_writers_of_a_tile_lose_nothing_and_readers_see_only_whole_records(t
             xr.testing.assert_identical(
                 archive.read(chunk), cells_of(seed=(chunk.day - CHUNK.day).days)
             )
-        most, rounds = len(chunks), rounds + 1
+        most, looks = len(chunks), looks + 1
         time.sleep(0.01)
-    assert [writer.wait() for writer in writers] == [0, 0]
-    assert rounds > 3
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert looks > 3
     assert_whole(path, days(20), list(range(20)))
 
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import os
-import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -31,8 +28,9 @@ from archive import bucket_writer, storage
 from archive.storage import Bucket
 from grid import BBox, Chunk
 from store import Archive, ArchiveError, NoRecordError
-from tests.conftest import ROOT
 from tests.object_store import BUCKET, ENVIRONMENT, ObjectStore, serving
+from tests.processes import context
+from tests.rounds import dice, rounds, torture
 from tests.sphere import tile_at
 from tests.test_overview import make_old
 from tests.test_store import CHUNK, ORIGIN, TILE, cells_of, days, tree
@@ -405,65 +403,52 @@ def test_a_writer_that_took_half_a_day_gives_up(memory, monkeypatch):
 
 # --- several processes, real kills ---
 
-WRITER = """
-import sys
-from store import Archive
-from tests.test_store import *
-url, *seeds = sys.argv[1:]
-archive = Archive(url)
-print("ready", flush=True)
-sys.stdin.readline()
-for seed in map(int, seeds):
-    print(int(archive.write(days(seed + 1)[-1], cells_of(seed=seed), ORIGIN)), flush=True)
-"""
+
+def writer(url: str, seeds: list[int], server: ObjectStore) -> tuple[BaseProcess, Connection]:
+    """A process that is ready to write these days."""
+    from tests.torture import write_days_when_told
+
+    ours, theirs = context().Pipe()
+    environment = ENVIRONMENT | {"AWS_ENDPOINT_URL": server.url}
+    process = context().Process(target=write_days_when_told, args=(url, seeds, environment, theirs))
+    process.start()
+    theirs.close()
+    assert ours.recv() == "ready"
+    return process, ours
 
 
-def writer(url: str, seeds: list[int]) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, url, *map(str, seeds)],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+def finish(process: BaseProcess, pipe: Connection) -> list[bool]:
+    written: list[bool] = pipe.recv()
+    process.join(60)
+    assert process.exitcode == 0
+    return written
 
 
-def finish(process: subprocess.Popen[str]) -> list[int]:
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    return [int(line) for line in output.split()]
-
-
-def go(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("go\n")
-    process.stdin.flush()
-
-
-def test_two_processes_write_to_one_tile(s3):
-    both = [writer(s3, [0, 2, 4, 5]), writer(s3, [1, 3, 4, 5])]
-    for process in both:
-        go(process)
-    first, second = map(finish, both)
+def test_two_processes_write_to_one_tile(s3, server):
+    both = [writer(s3, seeds, server) for seeds in ([0, 2, 4, 5], [1, 3, 4, 5])]
+    for _, pipe in both:
+        pipe.send("go")
+    first, second = (finish(*one) for one in both)
     assert first[:2] == second[:2] == [1, 1]
     assert [a + b for a, b in zip(first[2:], second[2:], strict=True)] == [1, 1]
     assert_whole(s3, days(6), list(range(6)))
 
 
-def test_a_process_killed_at_a_random_moment_leaves_whole_records(s3):
-    chance, seeds, killed = random.Random(5), list(range(100)), 0
+@torture
+def test_a_process_killed_at_a_random_moment_leaves_whole_records(s3, server):
+    chance, seeds, killed = dice("objects"), list(range(200)), 0
     begin(s3, 1)
-    waiting = [writer(s3, seeds[1:]) for _ in range(3)]
-    for process in waiting:
-        go(process)
+    for _ in range(rounds(3, 0.02)):
+        process, pipe = writer(s3, seeds[1:], server)
+        pipe.send("go")
         time.sleep(chance.uniform(0.2, 0.8))
-        os.kill(process.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
-        process.communicate()
+        process.kill()
+        process.join()
         there = Archive(s3).chunks()
         killed += len(there) > 0
         assert_whole(s3, there, [(chunk.day - CHUNK.day).days for chunk in there])
         there = Archive(s3).chunks()
-        new = next(chunk for chunk in days(100) if chunk not in there)
+        new = next(chunk for chunk in days(200) if chunk not in there)
         Archive(s3).write(new, cells_of(seed=(new.day - CHUNK.day).days), ORIGIN)
     there = Archive(s3).chunks()
     assert len(there) >= 3

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from sandbox import scene
 from store import Archive
 from tests.downloading import LABEL, QUICK, SIZE, box, connect, into, run, where_and_when
 from tests.sphere import tile_at
+from tests.test_store import ORIGIN, cells_of, days
 
 
 def work(url: str, path: Path) -> None:
@@ -41,6 +42,22 @@ def work_and_tell(url: str, path: Path, pipe: Connection) -> None:
         sys.exit(130)
     except KeyboardInterrupt:
         os._exit(130)
+
+
+def write_days(place: str | Path, seeds: Sequence[int]) -> list[bool]:
+    """Write made-up records of the days with these numbers; whether each was new."""
+    archive = Archive(place)
+    return [archive.write(days(seed + 1)[-1], cells_of(seed=seed), ORIGIN) for seed in seeds]
+
+
+def write_days_when_told(
+    place: str, seeds: Sequence[int], environment: dict[str, str], pipe: Connection
+) -> None:
+    """The same in an object store, saying when all is ready and what came of it."""
+    os.environ.update(environment)
+    pipe.send("ready")
+    pipe.recv()
+    pipe.send(write_days(place, seeds))
 
 
 def _warm_up() -> None:

@@ -1,0 +1,47 @@
+"""How much of what has no end the tests take: some of it in `make test`, all in `make torture`.
+
+Where a test could stop a program at each of a thousand moments, `make test` takes every
+third; which third, and where dice fall, changes from day to day.  A failure says how to
+repeat it: ``ROUNDS_SEED=<number>``.  ``TORTURE_ROUNDS=<number>`` is `make torture`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import random
+from collections.abc import Sequence
+from typing import TypeVar
+
+import pytest
+
+SEED = int(os.environ.get("ROUNDS_SEED", dt.date.today().toordinal()))
+TORTURE = "TORTURE_ROUNDS" in os.environ
+EACH = 3  # of so many moments `make test` takes one
+
+Moment = TypeVar("Moment")
+torture = pytest.mark.torture
+
+
+def moments(of_all: Sequence[Moment]) -> list[Moment]:
+    """Those at which to stop something: the first, the last, and each third between them."""
+    if TORTURE:
+        return list(of_all)
+    _say()
+    chosen = {0, len(of_all) - 1, *range(SEED % EACH, len(of_all), EACH)}
+    return [of_all[i] for i in sorted(chosen)]
+
+
+def rounds(usual: int, share: float = 1.0) -> int:
+    """How many rounds: so many, or that share of those of `make torture`."""
+    return max(usual, round(int(os.environ["TORTURE_ROUNDS"]) * share)) if TORTURE else usual
+
+
+def dice(name: str) -> random.Random:
+    """Dice that fall differently tomorrow."""
+    _say()
+    return random.Random(f"{name} {SEED}")
+
+
+def _say() -> None:
+    print(f"ROUNDS_SEED={SEED} repeats this.")  # shown when the test fails
