@@ -24,7 +24,7 @@ import re
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,14 @@ class Held:
     def facts(self) -> dict[str, Any]:
         """What else is known of them together."""
         return dict(json.loads(self.about))
+
+    @property
+    def text(self) -> str:
+        """The rows as JSON, one a line; "" where they are in the file, or of no use."""
+        try:
+            return zlib.decompress(self.lines).decode() if self.lines else ""
+        except (zlib.error, UnicodeDecodeError):
+            return ""
 
     @cached_property
     def days(self) -> set[Key]:
@@ -119,22 +127,20 @@ class Holdings:
     def lines(self) -> Iterator[str]:
         """Each record as JSON, by tile and day; a tile at a time is in memory."""
         for held in self.tiles:
-            yield from zlib.decompress(held.lines or self._lines(held)).decode().splitlines()
+            yield from (held.text or self._text(held)).splitlines()
 
     def rows(self) -> Iterator[Row]:
         """Each record by `RECORD_COLUMNS`, its day as text."""
         return map(json.loads, self.lines())
 
-    def _lines(self, held: Held) -> bytes:
+    def _text(self, held: Held) -> str:
         """The rows of a tile that is remembered; read again if it was forgotten meanwhile."""
         assert self._memory is not None
         assert self._read is not None
-        if lines := self._memory.lines(held):
-            return lines
+        if (remembered := self._memory.whole(held)).text:
+            return remembered.text
         tile = Tile.from_name(held.name, self.layout.chunk_size)
-        for _, rows in self._read([tile]):
-            return _held(tile, held.stamp, rows).lines or b""
-        return zlib.compress(b"")
+        return "".join(_held(tile, "", rows).text for _, rows in self._read([tile]))
 
 
 def of_folder(path: Path, memory: Path | None, read: Read) -> Holdings | None:
@@ -208,13 +214,13 @@ class Memory:
                 database.executemany("DELETE FROM tiles WHERE name = ?", gone)
                 database.executemany("INSERT OR REPLACE INTO tiles VALUES (?,?,?,?,?,?,?)", rows)
 
-    def lines(self, held: Held) -> bytes | None:
-        """The rows of a tile that is remembered."""
+    def whole(self, held: Held) -> Held:
+        """A tile that is remembered, with its rows, if they still are."""
         found = None
         with self._forgiving():
             query = "SELECT lines FROM tiles WHERE name = ? AND stamp = ?"
             found = self._open().execute(query, (held.name, held.stamp)).fetchone()
-        return bytes(found[0]) if found else None
+        return replace(held, lines=bytes(found[0]) if found else None)
 
     def close(self) -> None:
         """Let the file go; it is opened again when it is needed."""
