@@ -21,9 +21,9 @@ import download
 from jobs.journal import Journal
 from sandbox import scene
 from store import Archive
+from tests.archive.test_contents import ORIGIN, cells_of, days
 from tests.downloading import LABEL, QUICK, SIZE, box, connect, into, run, where_and_when
 from tests.sphere import tile_at
-from tests.test_store import ORIGIN, cells_of, days
 
 
 def work(url: str, path: Path) -> None:

@@ -1,0 +1,246 @@
+"""Several days: side by side, one after the other, as a line, as numbers, in a file."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+
+import google_crc32c
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+import xarray as xr
+from compliance_checker.runner import CheckSuite, ComplianceChecker
+from PIL import GifImagePlugin, Image
+
+import retrieve
+from images import netcdf, pieces, series
+from images.grids import georeferenced
+from images.lazy import ORBIT_FLAGS
+from retrieve import animate, export, plot, plot_line, save_line, statistics
+from tests.images.test_export import grid
+
+FIRST = np.datetime64("2026-01-20", "s")
+
+
+def cube(days=5, lazy=False, bands=("VV", "VH"), **size):
+    """Images of every sixth day, each a decibel brighter than the one before."""
+    one = grid(bands=bands, **size).drop_vars("time")
+    steps = [one * np.float32(10 ** (i / 10)) for i in range(days)]
+    out = xr.concat([step.drop_vars("crs") for step in steps], "time")
+    time = FIRST + np.arange(days) * np.timedelta64(6, "D")
+    out = out.assign_coords(time=time, crs=one["crs"])
+    out["orbit"] = ("time", (np.arange(days) % 2 + 1).astype(np.int8), ORBIT_FLAGS)
+    out = out.set_coords("orbit")
+    out.attrs = one.attrs | {"day": "2026-01-20 to 2026-02-13", "bbox": "7,50,7.12,50.09"}
+    out = georeferenced(out.transpose("time", "lat", "lon"))
+    return out.chunk({"time": 1, "lat": 17, "lon": 23}) if lazy else out
+
+
+# --- files ---
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_netcdf_file_of_several_days_has_a_time_axis_and_passes_the_cf_checker(tmp_path, lazy):
+    path = export(cube(lazy=lazy), tmp_path / "a.nc")
+    with xr.open_dataset(path, decode_coords="all") as back:
+        np.testing.assert_array_equal(back["VV"], cube()["VV"])
+        assert back["time"].values.tolist() == cube()["time"].values.astype("M8[ns]").tolist()
+        assert back["orbit"].values.tolist() == [1, 2, 1, 2, 1]
+        assert back["VH"].attrs["standard_name"].startswith("surface_backwards_scattering")
+        assert back.attrs["time_coverage_start"] == "2026-01-20T00:00:00Z"
+        assert back.attrs["time_coverage_end"] == "2026-02-14T00:00:00Z"
+    CheckSuite.load_all_available_checkers()
+    report = tmp_path / "report.txt"
+    passed, _ = ComplianceChecker.run_checker(
+        str(path), ["cf:1.11"], 0, "strict", output_filename=str(report), output_format="text"
+    )
+    assert passed, report.read_text()
+
+
+def test_a_geotiff_of_several_days_has_a_named_layer_for_each_day_and_band(tmp_path):
+    dataset = cube(days=3)
+    with rasterio.open(export(dataset, tmp_path / "a.tif")) as back:
+        assert back.descriptions[:3] == ("VV 2026-01-20", "VH 2026-01-20", "VV 2026-01-26")
+        for i in range(3):
+            np.testing.assert_array_equal(back.read(2 * i + 2)[::-1], dataset["VH"].values[i])
+
+
+@pytest.mark.parametrize("days", [1, 2])
+def test_overviews_are_those_of_gdals_cog_driver_and_layers_are_apart(tmp_path, days):
+    dataset = cube(days=days, rows=1100, columns=600, dlat=15e-5, dlon=24e-5)
+    dataset["VH"].values[:, 300:500, :200] = np.nan
+    path = export(dataset if days > 1 else dataset.isel(time=0), tmp_path / "a.tif")
+    with rasterio.open(path) as back:
+        assert back.overviews(1) == [2, 4]
+        assert back.block_shapes[0] == (512, 512)
+        layered = rasterio.enums.Interleaving.band
+        assert (back.interleaving == layered) == (days > 1)
+        profile = back.profile | {"driver": "GTiff"}
+        with rasterio.open(tmp_path / "plain.tif", "w", **profile) as plain:
+            plain.write(back.read())
+    rasterio.shutil.copy(
+        tmp_path / "plain.tif", tmp_path / "cog.tif", driver="COG", overview_resampling="average"
+    )
+    for level in (0, 1):
+        with (
+            rasterio.open(path, overview_level=level) as ours,
+            rasterio.open(tmp_path / "cog.tif", overview_level=level) as theirs,
+        ):
+            np.testing.assert_array_equal(ours.read(), theirs.read())
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".tif"])
+def test_a_grid_of_many_blocks_is_the_same_file_as_one_of_a_single_block(
+    tmp_path, monkeypatch, suffix
+):
+    dataset = grid(rows=150, columns=170)
+    monkeypatch.setattr(netcdf, "CHUNK", 32)
+    calls: list[tuple[int, int]] = []
+    monkeypatch.setattr(pieces, "SIDE", 64)
+    path = export(dataset, tmp_path / f"a{suffix}", progress=lambda *n: calls.append(n))
+    assert calls == [(i, 9) for i in range(1, 10)]
+    if suffix == ".nc":
+        with xr.open_dataset(path) as back:
+            np.testing.assert_array_equal(back["VH"], dataset["VH"])
+            assert back["VH"].encoding["chunksizes"] == (32, 32)
+    else:
+        with rasterio.open(path) as back:
+            np.testing.assert_array_equal(back.read(1)[::-1], dataset["VV"])
+
+
+def test_a_file_that_reads_back_differently_is_not_kept(tmp_path, monkeypatch):
+    numbers = itertools.count()
+    monkeypatch.setattr(google_crc32c, "value", lambda _data: next(numbers))
+    for suffix in (".nc", ".tif"):
+        with pytest.raises(OSError, match="does not read back"):
+            export(grid(), tmp_path / f"a{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- pictures ---
+
+
+def test_each_day_has_a_panel_with_its_date_and_all_have_the_same_colours():
+    drawn = plot(cube())
+    titles = [axes.get_title(loc="left") for axes in drawn.axes if axes.get_title(loc="left")]
+    assert titles == ["2026-01-20", "2026-01-26", "2026-02-01", "2026-02-07", "2026-02-13"]
+    words = [text.get_text() for text in drawn.texts]
+    assert "2026-01-20 to 2026-02-13, ascending passes" in words
+    assert "synthetic data" in words
+    assert set(retrieve.plot_ranges(drawn)) == {"VV", "VH", "VV/VH"}
+    images = [axes.images[0].get_array() for axes in drawn.axes[:5]]
+    brightness = [float(np.asarray(image)[20:40, 20:40, 0].mean()) for image in images]
+    assert brightness == sorted(brightness)
+    assert brightness[-1] - brightness[0] > 0.1
+
+
+def test_a_single_band_is_grey_and_of_many_days_some_are_drawn():
+    drawn = plot(cube(days=40, bands=("VV",), rows=20, columns=20))
+    titles = [axes.get_title(loc="left") for axes in drawn.axes if axes.get_title(loc="left")]
+    assert len(titles) == series.PANELS
+    assert (titles[0], titles[-1]) == ("2026-01-20", "2026-09-11")
+    assert any(", 24 of 40 images" in text.get_text() for text in drawn.texts)
+    assert set(retrieve.plot_ranges(drawn)) == {"VV"}
+
+
+def test_one_day_with_a_time_axis_is_drawn_as_an_image_of_one_day():
+    assert len(plot(cube(days=1)).axes) == len(plot(grid()).axes)
+
+
+def test_the_animation_has_a_frame_for_each_day_and_gets_brighter(tmp_path):
+    animate(cube(), tmp_path / "a.gif")
+    with GifImagePlugin.GifImageFile(tmp_path / "a.gif") as picture:
+        assert (picture.n_frames, picture.info["loop"]) == (5, 0)
+        means = []
+        for frame in range(5):
+            picture.seek(frame)
+            means.append(np.asarray(picture.convert("RGB"))[:, :, 0].mean())
+            assert picture.info["duration"] == series.FRAME_TIME
+    assert means == sorted(means)
+    with pytest.raises(ValueError, match="two days or more"):
+        animate(cube(days=1), tmp_path / "b.gif")
+
+
+# --- numbers ---
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_the_line_is_the_mean_of_the_power_by_area_and_the_spread_of_the_pixels(lazy):
+    dataset = cube(lazy=lazy)
+    rows = statistics(dataset)
+    assert [(row["day"], row["band"]) for row in rows[:3]] == [
+        ("2026-01-20", "VV"), ("2026-01-20", "VH"), ("2026-01-26", "VV"),
+    ]  # fmt: skip
+    assert [row["orbit"] for row in rows[::2]] == ["ascending", "descending"] * 2 + ["ascending"]
+    image = cube()["VH"].isel(time=1)
+    weighted = image.astype(float).weighted(np.cos(np.radians(image["lat"])))
+    assert rows[3]["mean_dB"] == pytest.approx(10 * math.log10(weighted.mean()), abs=1e-9)
+    seen = image.values[np.isfinite(image.values)]
+    for name, percent in (("low_dB", 10), ("high_dB", 90)):
+        expected = 10 * math.log10(np.percentile(seen, percent))
+        assert rows[3][name] == pytest.approx(expected, abs=1e-5)
+    assert rows[3]["seen"] == pytest.approx(seen.size / image.size, abs=1e-3)
+
+
+def test_the_numbers_and_the_line_are_written(tmp_path):
+    dataset = cube()
+    dataset["VV"][2] = np.nan
+    rows = statistics(dataset)
+    path = save_line(rows, dataset.attrs, tmp_path / "a.csv")
+    back = list(csv.DictReader(path.open(encoding="utf-8")))
+    assert list(back[0]) == ["day", "orbit", "band", "mean_dB", "low_dB", "high_dB", "seen"]
+    assert float(back[0]["mean_dB"]) == pytest.approx(rows[0]["mean_dB"], abs=5e-4)
+    assert (back[4]["day"], back[4]["mean_dB"], back[4]["seen"]) == ("2026-02-01", "", "0.000")
+    drawn = plot_line(rows, dataset.attrs)
+    labels = [line.get_label() for line in drawn.axes[0].get_lines()]
+    assert labels == ["VV", "VH"]
+    np.testing.assert_allclose(
+        np.asarray(drawn.axes[0].get_lines()[1].get_ydata(), float),
+        [row["mean_dB"] for row in rows[1::2]],
+    )
+    save_line(rows, dataset.attrs, tmp_path / "a.png")
+    assert Image.open(tmp_path / "a.png").size[0] == round(7.2 * retrieve.DPI)
+    with pytest.raises(ValueError, match=r"must end in \.png or \.csv"):
+        save_line(rows, dataset.attrs, tmp_path / "a.nc")
+
+
+# --- nothing seen ---
+
+
+def texts(drawn):
+    """All that is written in a figure and its key, but for ticks of the map."""
+    found = [text.get_text() for text in drawn.texts]
+    for axes in drawn.axes:
+        found += [axes.get_xlabel(), axes.get_ylabel()]
+        if not axes.get_ylabel().startswith("Latitude") and not axes.get_xlabel().startswith("Lon"):
+            found += [tick.get_text() for tick in axes.get_yticklabels()]
+    return found
+
+
+@pytest.mark.parametrize("days", [1, 2])
+@pytest.mark.parametrize("bands", [("VV", "VH"), ("VH",)])
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+@pytest.mark.parametrize("rows", [20, 90])
+def test_what_no_pixel_gave_has_no_number_in_a_figure(days, bands, value, rows):
+    dataset = cube(days, bands=bands, rows=rows)
+    dataset["VH"] = dataset["VH"].copy(data=np.full_like(dataset["VH"], value))
+    drawn = plot(dataset)
+    assert set(retrieve.plot_ranges(drawn)) == {"VV"} & set(bands)
+    assert any("no value" in text for text in texts(drawn))
+    assert not any("25.0" in text or "1.0 dB" in text for text in texts(drawn))
+    numbers = [text for text in texts(drawn) if "VH" in text and " dB" in text and " to " in text]
+    assert numbers == []
+
+
+def test_a_line_of_days_without_a_pixel_has_no_numbers_at_its_side():
+    dataset = cube(3)
+    dataset["VH"] = dataset["VH"] * np.float32("nan")
+    rows = statistics(dataset)
+    drawn = plot_line(rows, dataset.attrs)
+    _, names = drawn.axes[0].get_legend_handles_labels()
+    assert names == ["VV", "VH (no value)"]
+    drawn = plot_line([row for row in rows if row["band"] == "VH"], dataset.attrs)
+    assert not drawn.axes[0].get_yticks().size
