@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace as changed
+from pathlib import Path
 
 import xarray as xr
 from filelock import FileLock, Timeout
@@ -80,7 +81,7 @@ def writer_of(archive: Contents, disk: type[Disk], tile: Tile) -> Iterator[TileW
     if isinstance(archive.files, Bucket):
         yield BucketWriter(archive.files, layout, tile, lambda: archive.load(tile))
         return
-    with _locked(archive, tile):
+    with _locked(archive, archive.path / tile.name, f"tile {tile.name} of {archive.name}"):
         opened = disk(archive.path)
         try:
             yield FolderWriter(opened, layout, tile, lambda: archive.load(tile))
@@ -89,17 +90,17 @@ def writer_of(archive: Contents, disk: type[Disk], tile: Tile) -> Iterator[TileW
 
 
 @contextlib.contextmanager
-def _locked(archive: Contents, tile: Tile) -> Iterator[None]:
-    """The lock of a tile in a folder.  Raises ArchiveError if others keep it for too long."""
-    folder, patience = archive.path / tile.name, archive.settings().lock_wait
+def _locked(archive: Contents, folder: Path, what: str) -> Iterator[None]:
+    """The lock in a folder, made if need be; ArchiveError if others keep it for too long."""
+    patience = archive.settings().lock_wait
     make_folder(folder)
     lock = FileLock(folder / LOCK, timeout=patience)
     try:
         lock.acquire()
     except Timeout:
         raise ArchiveError(
-            f"Another process has been writing to tile {tile.name} of {archive.name} for "
-            f"{patience:g} seconds.  Nothing was written.  Wait for it, or stop it."
+            f"Another process has been writing to {what} for {patience:g} seconds.  Nothing was "
+            "written.  Wait for it, or stop it."
         ) from None
     try:
         yield
@@ -114,8 +115,7 @@ def _create(archive: Contents, disk: type[Disk], layout: Layout) -> None:
         if archive.files.put_if("zarr.json", data, None):
             archive.files.require_conditions("zarr.json", data)
         return
-    make_folder(archive.path)
-    with _root_locked(archive):
+    with _locked(archive, archive.path, f"the archive {archive.name}"):
         if read_layout(archive.files) is None:
             opened = disk(archive.path)
             for stray in archive.path.glob("*.partial*"):
@@ -134,14 +134,9 @@ def _raise_version(archive: Contents, disk: type[Disk]) -> None:
     if isinstance(archive.files, Bucket):
         archive.files.put("zarr.json", data)  # the same, whoever puts it
     else:
-        with _root_locked(archive):
+        with _locked(archive, archive.path, f"the archive {archive.name}"):
             disk(archive.path).put("zarr.json", data)
     archive.look_again()
-
-
-def _root_locked(archive: Contents) -> FileLock:
-    """The lock of a folder's root, to be entered."""
-    return FileLock(archive.path / LOCK, timeout=archive.settings().lock_wait)
 
 
 @contextlib.contextmanager
