@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import xarray as xr
-
-from cells import average, regrid
-from cells.regrid import Frame
 from cells.settings import Settings as Settings
 from cells.settings import judged
 from grid import BBox, Tile
 from healpix.arrays import Runs
-from healpix.boxes import box_runs
-from shared.lattice import RasterError as RasterError  # part of what this door offers
+from shared.errors import RasterError as RasterError  # part of what this door offers
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 NSIDE = 262144  # HEALPix resolution: level 18, cells of 25 m
 ELLIPSOID = "sphere"  # "sphere": latitudes as they are, like healpy; "WGS84": authalic
@@ -34,9 +33,11 @@ def settings() -> Settings:
 
 def tile_runs(tile: Tile, nside: int | None = None, ellipsoid: str | None = None) -> Runs:
     """The cells of a tile, those whose centre lies in it: start_ipix uint64, run_len uint32."""
+    from healpix import boxes
+
     made = settings()
     nside = made.nside if nside is None else nside
-    return box_runs(tile.bbox, nside, ellipsoid or made.ellipsoid)
+    return boxes.box_runs(tile.bbox, nside, ellipsoid or made.ellipsoid)
 
 
 def raster_to_cells(
@@ -65,6 +66,8 @@ def raster_to_cells(
     """
     made = settings()
     nside = made.nside if nside is None else nside
+    from cells import average
+
     return average.raster_to_cells(
         raster, tile, nside, ellipsoid or made.ellipsoid, bands, made.workers
     )
@@ -91,7 +94,9 @@ def cells_to_grid(
     south + (i + 0.5) dlat, and ``lon`` at west + (j + 0.5) dlon, as many as have their
     centre in the box (at least one).  East of 180 degrees ``lon`` goes on counting.
     """
-    frame = Frame(bbox, *pixel_size(dlat, dlon))
+    from cells import regrid
+
+    frame = regrid.Frame(bbox, *pixel_size(dlat, dlon))
     return regrid.cells_to_grid(cells, frame, method, settings().workers)
 
 

@@ -40,6 +40,7 @@ PERCENTILES = (2.0, 98.0)  # of the drawn dB values: black and white
 
 __all__ = [
     "Coverage", "NoData", "Settings", "animate", "coverage_map", "days", "export", "has_pixels",
+    "load",
     "merge", "nothing_seen", "open", "padded", "plot", "plot_line", "plot_ranges", "range_words",
     "retrieve", "save_figure", "save_line", "select", "settings", "show", "spacing", "statistics",
 ]  # fmt: skip
@@ -91,6 +92,23 @@ def open(  # the name that the house gives it
     """
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
     return lazy.open_grid(on, start, end, as_of)
+
+
+def load(
+    archive: Archive,
+    bbox: BBox,
+    start: dt.date,
+    end: dt.date | None = None,
+    bands: Sequence[str] | None = None,
+    dlat: float | None = None,
+    dlon: float | None = None,
+    method: str = "nearest",
+    orbit: str | None = None,
+    as_of: int | None = None,
+) -> xr.Dataset:
+    """The same as `open`, in memory: what is small is there before dask is imported."""
+    on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
+    return lazy.open_grid(on, start, end, as_of, now=True)
 
 
 def retrieve(

@@ -18,23 +18,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-import xarray as xr
-
-from archive import changes, damage, fit, listing
-from archive.claims import Claims
 from archive.contents import Contents
-from archive.damage import Damage as Damage
-from archive.folder_writer import Disk
 from archive.layout import ArchiveError as ArchiveError
+from archive.layout import NoRecordError as NoRecordError
 from archive.listing import RECORD_COLUMNS as RECORD_COLUMNS
 from archive.settings import Settings as Settings
 from archive.settings import judged
-from archive.snapshot import NoRecordError as NoRecordError
-from archive.snapshot import View as View
 from archive.storage import Bucket
 from grid import BBox, Chunk, Provenance, Tile
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from archive.claims import Claims
+    from archive.damage import Damage
+    from archive.folder_writer import Disk
 
 PIX_MAX = 10_485_760  # cells that a shard is padded to; a tile at the equator has 9,997,416
 RUNS_MAX = 8192  # runs that a tile's index is padded to; a tile at the equator has 6,335
@@ -60,7 +61,7 @@ class Archive(Contents):
     `views(tiles)` for who reads much of a tile.
     """
 
-    def __init__(self, path: str | Path, disk: type[Disk] = Disk) -> None:
+    def __init__(self, path: str | Path, disk: type[Disk] | None = None) -> None:
         super().__init__(path, settings)
         self._disk = disk
 
@@ -78,6 +79,8 @@ class Archive(Contents):
         the catalogue said of the images is in three lists and in ``covered``, the share of
         the tile that it promised; ``partial`` is a record that shows much less.
         """
+        from archive import listing
+
         return listing.records(self, tiles)
 
     def read(
@@ -99,6 +102,8 @@ class Archive(Contents):
 
         ``progress`` is called with the number of records done and of all.
         """
+        from archive import damage
+
         return damage.verify(self, progress)
 
     # --- writing ---
@@ -107,10 +112,14 @@ class Archive(Contents):
         self, nside: int, ellipsoid: str, chunk_size: Iterable[float], bands: Iterable[str]
     ) -> None:
         """Raise ArchiveError, naming both values, unless such records can be written to it."""
+        from archive import fit
+
         fit.require_same_settings(self, nside, ellipsoid, chunk_size, bands)
 
     def require_room(self, tiles: Iterable[Tile], nside: int, ellipsoid: str) -> None:
         """Raise ArchiveError unless each of these tiles has cells, and room for all of them."""
+        from archive import fit
+
         fit.require_room(self, tiles, nside, ellipsoid)
 
     def write(
@@ -127,15 +136,21 @@ class Archive(Contents):
         ArchiveError if the cells do not fit the archive, OSError if the disk is full or
         cannot be written; in either case nothing of the record is kept.
         """
-        return changes.write(self, self._disk, chunk, cells, provenance, replace)
+        from archive import changes
+
+        return changes.write(self, self._disk or changes.Disk, chunk, cells, provenance, replace)
 
     def remove(self, chunk: Chunk) -> bool:
         """Remove a record; False if there is none.  A tile's last record takes the tile along."""
-        return changes.remove(self, self._disk, chunk)
+        from archive import changes
+
+        return changes.remove(self, self._disk or changes.Disk, chunk)
 
     def remove_tile(self, tile: Tile) -> bool:
         """Remove all records of a tile, readable or not; False if there are none."""
-        return changes.remove_tile(self, self._disk, tile)
+        from archive import changes
+
+        return changes.remove_tile(self, self._disk or changes.Disk, tile)
 
     def claims(self, machine: str, lasts: float) -> Claims | None:
         """Who orders which chunk, for the machine with this journal; None for a folder.
@@ -143,4 +158,6 @@ class Archive(Contents):
         What is downloaded for a folder has one journal and one lock, beside the folder.
         ``lasts``: seconds after which the claim of a machine ends that does not renew it.
         """
+        from archive.claims import Claims
+
         return Claims(self.files, machine, lasts) if isinstance(self.files, Bucket) else None

@@ -17,7 +17,8 @@ from filelock import FileLock, Timeout
 from archive import fit
 from archive.bucket_writer import BucketWriter
 from archive.contents import Contents
-from archive.folder_writer import Disk, FolderWriter, make_folder
+from archive.folder_writer import Disk as Disk
+from archive.folder_writer import FolderWriter, make_folder
 from archive.layout import (
     FORMAT_VERSION,
     LOCK,

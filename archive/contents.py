@@ -6,16 +6,18 @@ import contextlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from archive import recovery
 from archive.layout import ArchiveError, Layout, exact_size, read_layout
 from archive.packing import DamageError
 from archive.settings import Settings
-from archive.snapshot import View
 from archive.storage import Bucket, Folder, Site, storage_at
 from archive.tile import Group
 from grid import Chunk, Tile
+
+if TYPE_CHECKING:
+    from archive.snapshot import View
 
 Opened = TypeVar("Opened")
 
@@ -102,6 +104,8 @@ class Contents:
         layout = self.layout
         if layout is None or exact_size(tile.size) != layout.chunk_size:
             return None
+        from archive.snapshot import View
+
         return self._opened(tile, lambda: View.open(self.files, layout, tile))
 
     def views(self, tiles: Iterable[Tile] | None = None) -> list[View]:

@@ -26,6 +26,10 @@ class ArchiveError(ValueError):
     """The archive, or what was to be written into it, is not as it must be."""
 
 
+class NoRecordError(ArchiveError, LookupError):
+    """The archive holds no such record."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """What an archive is made of, fixed by its first record."""

@@ -20,7 +20,7 @@ import numpy as np
 import xarray as xr
 
 from archive import record, recovery
-from archive.layout import STEP, ArchiveError, Layout
+from archive.layout import STEP, ArchiveError, Layout, NoRecordError
 from archive.packing import DamageError
 from archive.spans import Spans
 from archive.storage import Storage
@@ -35,10 +35,6 @@ BOXES = 64  # that a view remembers
 VIEWS = 64  # that a process remembers of those that it was sent
 
 Value = TypeVar("Value")
-
-
-class NoRecordError(ArchiveError, LookupError):
-    """The archive holds no such record."""
 
 
 class View:

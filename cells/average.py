@@ -34,7 +34,7 @@ from healpix.boxes import box_runs
 from healpix.means import take_means
 from healpix.slots import Slots, box_slots, cut_slots
 from healpix.sums import add_blocks, add_points
-from shared.lattice import RasterError
+from shared.errors import RasterError
 
 SAMPLED_ROWS = 16  # of a raster of which little is seen: are they decibels?
 FEW = 16  # different negative values; so few stand for no data

@@ -25,7 +25,7 @@ from grid import Tile
 from healpix.arrays import Floats, Ints
 from healpix.latitudes import rings_at, to_authalic
 from healpix.slots import BELT, MIXED, NORTH, SOUTH, Slots
-from shared.lattice import RasterError
+from shared.errors import RasterError
 
 TOLERANCE = 1e-8  # of an interpolated pixel position, in cells
 STRIP = 256  # rows of a raster that are read at a time, as many as the back end's blocks have

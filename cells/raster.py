@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from healpix.arrays import Floats
 from healpix.loops import loop
 from shared.attributes import DEFAULT_FILLS, as_unsigned, fill_values, text
-from shared.lattice import RasterError, find_axes, locate, with_plain_attributes
+from shared.errors import RasterError
+from shared.lattice import find_axes, locate, with_plain_attributes
 
 TIME_NAMES = ("t", "time")
 DEFAULT_FILL = np.float32(DEFAULT_FILLS["f4"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,8 +73,6 @@ class RetrieveFlags:
 
 def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
     """Ask for what is missing, then select, regrid, plot and export."""
-    from shared import compute
-
     judge_constants()
     days = named_days(flags)
     interactive = flags.bbox is None or days is None
@@ -85,7 +85,7 @@ def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
     if files is None:
         tell("Nothing was written.")
         return DONE
-    with compute.cluster(flags.scheduler):
+    with cluster(flags.scheduler):
         read_and_show(
             workspace.archive,
             dataclasses.replace(wish, targets=files[0], lines=files[1]),
@@ -93,6 +93,15 @@ def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
         )
     workspace.remember(bbox=wish.bbox)
     return DONE
+
+
+def cluster(scheduler: str | None) -> AbstractContextManager[None]:
+    """The cluster to work on; without one nothing is imported."""
+    if scheduler is None:
+        return nullcontext()
+    from shared import compute
+
+    return compute.cluster(scheduler)
 
 
 def ask_what(
@@ -195,14 +204,28 @@ def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
 
 
 def opened(archive: Archive, wish: Wish, spacing: tuple[float, float]) -> xr.Dataset:
-    """The lazy grid of what is wished for; of a single day without a time dimension."""
+    """The grid of what is wished for, lazy unless small; of a day without a time dimension."""
     import retrieve
 
-    grid = retrieve.open(
+    open_ = retrieve.load if is_small(archive, wish, spacing) else retrieve.open
+    grid = open_(
         archive, wish.bbox, *wish.days, bands=wish.bands, dlat=spacing[0], dlon=spacing[1],
         method=wish.method, orbit=wish.orbit, as_of=wish.as_of,
     )  # fmt: skip
     return grid if wish.is_series else grid.isel(time=0).drop_vars("orbit")
+
+
+def is_small(archive: Archive, wish: Wish, spacing: tuple[float, float]) -> bool:
+    """Whether a grid is made sooner than dask is imported, and no cluster waits for work."""
+    if "distributed" in sys.modules:
+        return False
+    from images.pieces import SMALL
+
+    layout = archive.layout
+    assert layout is not None
+    pixels = wish.bbox.height / spacing[0] * wish.bbox.width / spacing[1]
+    days = 1 if wish.as_of is not None else (wish.days[1] - wish.days[0]).days + 1
+    return 4 * pixels * days * len(wish.bands or layout.bands) <= SMALL
 
 
 def chosen_spacing(wish: Wish) -> tuple[float, float]:

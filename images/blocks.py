@@ -12,10 +12,12 @@ read goes with the pixels, not with the area.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +41,7 @@ BORDER = 3.0  # mean cell widths that are read beyond a block
 AT_ONCE = 16  # records that are read at the same time from an archive far away
 
 Block = NDArray[np.float32]  # (band, row, column)
+Place = tuple[int, ...]  # of a block: its number along time, band, lat, lon
 Reading = tuple["View", Chunk, BBox, int, tuple[str, ...]]  # with level and names of variables
 
 
@@ -147,7 +150,26 @@ def _read(reading: Reading) -> xr.Dataset:
     return view.read(chunk, reach, level, names)
 
 
-def block_of(cube: Cube, block_id: tuple[int, int, int, int]) -> Any:
+def whole(cube: Cube) -> NDArray[np.float32]:
+    """All blocks, (time, band, lat, lon), on threads."""
+    numbers: list[Place] = list(product(*(range(len(sizes)) for sizes in cube.chunks)))
+    out = np.empty([sum(sizes) for sizes in cube.chunks], np.float32)
+
+    def fill(number: Place) -> None:
+        time, _, i, j = number
+        rows = slice(i * cube.side, (i + 1) * cube.side)
+        out[time, :, rows, j * cube.side : (j + 1) * cube.side] = block_of(cube, number)[0]
+
+    if len(numbers) == 1:
+        fill(numbers[0])
+        return out
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in [pool.submit(fill, number) for number in numbers]:
+            done.result()
+    return out
+
+
+def block_of(cube: Cube, block_id: Place) -> Any:
     """A block (1, band, lat, lon) by its number along each dimension, as dask asks for it."""
     time, _, i, j = block_id
     height, width = cube.frame.lat.size, cube.frame.lon.size

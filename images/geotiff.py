@@ -42,7 +42,7 @@ def write_geotiff(dataset: xr.Dataset, path: Path, progress: Progress | None = N
                 target.set_band_unit(number, "1")
             target.update_tags(**{str(k): str(v) for k, v in dataset.attrs.items()})
             for place, arrays in computed(
-                each_block(blocks, bands, _with_plain_gaps, is_here, progress)
+                each_block(blocks, bands, _with_plain_gaps, progress, is_here)
             ):
                 for window, layer, values in _windows(dataset, place, arrays):
                     target.write(values, layer, window=window)

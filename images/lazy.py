@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import sys
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +20,11 @@ import xarray as xr
 
 from cells.regrid import Frame
 from grid import ORBITS, BBox
-from images.blocks import Cube, block_of, padded, read_all
+from images.blocks import Cube, block_of, padded, read_all, whole
 from images.grids import georeferenced
 from images.merge import merge
 from images.pieces import has_pixels
 from images.records import Image, NoData, layout_of, newest, on_days, views_of, with_border
-from shared.compute import Portable
 
 if TYPE_CHECKING:
     from archive.contents import Contents
@@ -81,11 +81,16 @@ def canvas(
 
 
 def open_grid(
-    on: Canvas, start: dt.date, end: dt.date | None = None, as_of: int | None = None
+    on: Canvas,
+    start: dt.date,
+    end: dt.date | None = None,
+    as_of: int | None = None,
+    now: bool = False,
 ) -> xr.Dataset:
-    """The images of a box on a regular grid, lazy: as `retrieve.open` has it."""
-    import dask.array
+    """The images of a box on a regular grid: as `retrieve.open` has it.
 
+    Lazy, on dask, or with ``now`` in memory: dask takes longer to import than a small box to read.
+    """
     archive, layout, bands, frame = on.archive, on.layout, on.bands, on.frame
     bbox, orbit = frame.bbox, on.orbit
     around = padded(bbox, layout.nside)
@@ -98,10 +103,7 @@ def open_grid(
     beside = [view for view in views if view not in inside]
     read = tuple(with_border(image, beside) for image in images)
     cube = Cube(tuple(views), read, bands, frame, layout.nside, on.method)
-    values = dask.array.map_blocks(
-        Portable(partial(block_of, cube)), chunks=cube.chunks, dtype=np.float32,
-        meta=np.empty((0,) * 4, np.float32), name=f"sentinel1-{uuid.uuid4().hex}",
-    )  # fmt: skip
+    values = whole(cube) if now else _on_dask(cube)
     grid = xr.Dataset(
         {band: (("time", "lat", "lon"), values[:, i]) for i, band in enumerate(bands)},
         {
@@ -125,11 +127,24 @@ def open_grid(
     return georeferenced(grid)
 
 
+def _on_dask(cube: Cube) -> Any:
+    """The values (time, band, lat, lon), to be computed block by block."""
+    import dask.array
+
+    from shared.compute import Portable
+
+    return dask.array.map_blocks(
+        Portable(partial(block_of, cube)), chunks=cube.chunks, dtype=np.float32,
+        meta=np.empty((0,) * 4, np.float32), name=f"sentinel1-{uuid.uuid4().hex}",
+    )  # fmt: skip
+
+
 def image_of_day(on: Canvas, day: dt.date, memory_max: int) -> xr.Dataset:
     """The image of a day in memory: as `retrieve.retrieve` has it."""
     frame = on.frame
     _check_size(frame.bbox, frame.dlat, frame.dlon, len(on.bands), memory_max)
-    image = open_grid(on, day).isel(time=0).drop_vars("orbit").compute()
+    grid = open_grid(on, day, now="distributed" not in sys.modules)  # else a client may be active
+    image = grid.isel(time=0).drop_vars("orbit").compute()
     if not has_pixels(image):
         raise nothing_seen(on.archive, frame.bbox, image)
     return image

@@ -33,12 +33,13 @@ def write_netcdf(dataset: xr.Dataset, path: Path, progress: Progress | None = No
 
     is_here = not is_lazy(dataset)
     described = cf_dataset(in_blocks(dataset))
-    large = [str(name) for name, values in described.data_vars.items() if values.chunks]
+    bands = grid_bands(dataset)
+    large = [*bands, *(f"{name}_dB" for name in bands)]
     _write_outline(described, large, path)
     checksums: dict[tuple[str, Place], int] = {}
     with h5py.File(path, "r+") as file:
         targets = {name: file[name].id for name in large}
-        for place, packed in computed(each_block(described, large, _packed, is_here, progress)):
+        for place, packed in computed(each_block(described, large, _packed, progress, is_here)):
             for name, within, data, checksum in packed:
                 at = tuple(a + b for a, b in zip(place, within, strict=True))
                 targets[name].write_direct_chunk(at, data)
@@ -61,7 +62,17 @@ def _write_outline(described: xr.Dataset, large: list[str], path: Path) -> None:
         since = {"units": "seconds since 1970-01-01", "calendar": "standard", "dtype": "int64"}
         encoding["time"] = {"_FillValue": None, **since}
     # Lazy values are left for later, that is to us; without a reference the file is closed.
-    described.to_netcdf(path, engine="netcdf4", encoding=encoding, compute=False)
+    # Of those in memory, which are few, gaps are written, and replaced.
+    is_lazy = bool(described[large[0]].chunks)
+    if not is_lazy:
+        gaps = {name: described[name].copy(data=_gaps(described[name].shape)) for name in large}
+        described = described.assign(gaps)
+    described.to_netcdf(path, engine="netcdf4", encoding=encoding, compute=not is_lazy)
+
+
+def _gaps(shape: tuple[int, ...]) -> Vector:
+    """As many gaps, in no memory."""
+    return np.broadcast_to(np.float32("nan"), shape)
 
 
 def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from pyproj import CRS
 from pyproj.exceptions import ProjError
 
 from shared.attributes import as_unsigned, plain, text
+from shared.errors import RasterError
 
 X_NAMES = ("x", "lon", "longitude", "easting", "projection_x_coordinate", "grid_longitude")
 Y_NAMES = ("y", "lat", "latitude", "northing", "projection_y_coordinate", "grid_latitude")
@@ -41,10 +42,6 @@ ANGLES = {  # in radians
 }
 
 log = logging.getLogger("cells")
-
-
-class RasterError(ValueError):
-    """A raster that cannot be used; the message names file, variable and reason."""
 
 
 @dataclass(frozen=True)

@@ -336,3 +336,15 @@ def test_a_box_that_is_covered_in_part_has_one_kind_of_gap_and_becomes_files(
     assert set(values[np.isnan(values)].view(np.uint32).tolist()) == {0x7FC00000}
     for suffix in (".tif", ".nc"):
         assert room.export(grid, tmp_path / f"a{suffix}").stat().st_size
+
+
+@pytest.mark.parametrize("side", [32, 2048])
+@pytest.mark.parametrize("dlat", [0.0005, 0.01])
+def test_what_is_loaded_is_what_is_computed_lazily(year, monkeypatch, side, dlat):
+    monkeypatch.setattr(blocks, "SIDE", side)
+    box = BBox(7.9, 50.2, 8.1, 50.3) if dlat < 0.01 else ACROSS
+    last = DAY + dt.timedelta(days=9)
+    lazy = room.open(year, box, DAY, last, dlat=dlat, dlon=1.6 * dlat)
+    loaded = room.load(year, box, DAY, last, dlat=dlat, dlon=1.6 * dlat)
+    assert all(lazy[band].chunks and not loaded[band].chunks for band in ("VV", "VH"))
+    xr.testing.assert_identical(lazy.compute(), loaded)

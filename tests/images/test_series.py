@@ -92,11 +92,13 @@ def test_overviews_are_those_of_gdals_cog_driver_and_layers_are_apart(tmp_path, 
             np.testing.assert_array_equal(ours.read(), theirs.read())
 
 
+@pytest.mark.parametrize("small", [0, pieces.SMALL], ids=["on dask", "small"])
 @pytest.mark.parametrize("suffix", [".nc", ".tif"])
 def test_a_grid_of_many_blocks_is_the_same_file_as_one_of_a_single_block(
-    tmp_path, monkeypatch, suffix
+    tmp_path, monkeypatch, suffix, small
 ):
     dataset = grid(rows=150, columns=170)
+    monkeypatch.setattr(pieces, "SMALL", small)
     monkeypatch.setattr(netcdf, "CHUNK", 32)
     calls: list[tuple[int, int]] = []
     monkeypatch.setattr(pieces, "SIDE", 64)
