@@ -28,7 +28,6 @@ from distributed import Client
 
 from tests.processes import python
 
-
 ROOT = Path(__file__).parent.parent
 
 

@@ -4,12 +4,13 @@ The same speaks Google's dialect as well, which differs from S3 in what a put ca
 an object has a generation, and ``x-goog-if-generation-match`` names it, or 0 for none.
 
 moto compares and sets in two steps, which a real object store does in one: here one put is
-served at a time.
+served at a time.  The server's clock can be put forward, so that nobody has to wait for it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import itertools
 import json
 import logging
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import boto3
+import moto.s3.models
 import werkzeug.serving
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
@@ -48,6 +50,7 @@ class ObjectStore:
 
     def __init__(self) -> None:
         self.latency = 0.0  # seconds
+        self.ahead = 0.0  # seconds, of its clock
         self.url = ""
         self.asked: list[Asked] = []
         self._app = DomainDispatcherApplication(create_backend_app)
@@ -93,6 +96,8 @@ def serving() -> Iterator[ObjectStore]:
     """The server, with an empty bucket."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     app = ObjectStore()
+    clock = moto.s3.models.utcnow
+    moto.s3.models.utcnow = lambda: clock() + dt.timedelta(seconds=app.ahead)
     server = werkzeug.serving.make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -107,3 +112,4 @@ def serving() -> Iterator[ObjectStore]:
     finally:
         server.shutdown()
         thread.join()
+        moto.s3.models.utcnow = clock
