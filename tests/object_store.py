@@ -18,10 +18,12 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import boto3
 import moto.s3.models
 import werkzeug.serving
+from moto.core.utils import utcnow
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 BUCKET = "bucket"
@@ -96,8 +98,6 @@ def serving() -> Iterator[ObjectStore]:
     """The server, with an empty bucket."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     app = ObjectStore()
-    clock = moto.s3.models.utcnow
-    moto.s3.models.utcnow = lambda: clock() + dt.timedelta(seconds=app.ahead)
     server = werkzeug.serving.make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -107,9 +107,10 @@ def serving() -> Iterator[ObjectStore]:
         aws_access_key_id="me", aws_secret_access_key="secret",
     )  # fmt: skip
     client.create_bucket(Bucket=BUCKET)
+    clock = lambda: utcnow() + dt.timedelta(seconds=app.ahead)  # noqa: E731
     try:
-        yield app
+        with patch.object(moto.s3.models, "utcnow", clock):
+            yield app
     finally:
         server.shutdown()
         thread.join()
-        moto.s3.models.utcnow = clock
