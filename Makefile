@@ -30,8 +30,8 @@ bench: $(DEV) ## the measurements behind the README's tables
 docs: $(DEV) ## the pictures, the session and the list of constants of the README
 	$(BIN)/python docs/make.py
 
-torture: $(DEV) ## many more rounds of kill -9 than the tests take
-	TORTURE_ROUNDS=$(TORTURE_ROUNDS) $(BIN)/python -m pytest -m alone -k kill --timeout 7200
+torture: $(DEV) ## all moments and many more rounds of kill -9, of which the tests take some
+	TORTURE_ROUNDS=$(TORTURE_ROUNDS) $(BIN)/python -m pytest -n logical -m torture --timeout 7200
 
 peers: $(DEV) ## tests against servers that nobody here wrote; sets them up in .peers
 	$(BIN)/python -m tests.peers.install

@@ -17,11 +17,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import requests
 from distributed import Client
@@ -29,6 +31,12 @@ from distributed import Client
 from tests.processes import python
 
 ROOT = Path(__file__).parent.parent
+
+# What is remembered of the tests' archives is not kept among that of one's own.
+os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "sentinel1-healpix-tests")
+# A busy machine may take its time for an example; whole tests have the time of `timeout`.
+hypothesis.settings.register_profile("usual", deadline=None)
+hypothesis.settings.load_profile("usual")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -4,12 +4,13 @@ The same speaks Google's dialect as well, which differs from S3 in what a put ca
 an object has a generation, and ``x-goog-if-generation-match`` names it, or 0 for none.
 
 moto compares and sets in two steps, which a real object store does in one: here one put is
-served at a time.
+served at a time.  The server's clock can be put forward, so that nobody has to wait for it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import itertools
 import json
 import logging
@@ -17,9 +18,12 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import boto3
+import moto.s3.models
 import werkzeug.serving
+from moto.core.utils import utcnow
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 BUCKET = "bucket"
@@ -48,6 +52,7 @@ class ObjectStore:
 
     def __init__(self) -> None:
         self.latency = 0.0  # seconds
+        self.ahead = 0.0  # seconds, of its clock
         self.url = ""
         self.asked: list[Asked] = []
         self._app = DomainDispatcherApplication(create_backend_app)
@@ -102,8 +107,10 @@ def serving() -> Iterator[ObjectStore]:
         aws_access_key_id="me", aws_secret_access_key="secret",
     )  # fmt: skip
     client.create_bucket(Bucket=BUCKET)
+    clock = lambda: utcnow() + dt.timedelta(seconds=app.ahead)  # noqa: E731
     try:
-        yield app
+        with patch.object(moto.s3.models, "utcnow", clock):
+            yield app
     finally:
         server.shutdown()
         thread.join()

@@ -1,8 +1,8 @@
 """Processes of their own for the tests: killed, interrupted, or given a terminal.
 
-Where the system can fork they come from a server that has imported the rooms and loaded
+Where the system can fork they come from a server that has imported all rooms and loaded
 the compiled loops once, so that each begins at once.  A process of the tests has one such
-server, whoever asks first, so what it imports is listed here for all of them.
+server.
 """
 
 from __future__ import annotations
@@ -24,11 +24,20 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PRELOADED = [
-    "__main__", "tests.terminals", "tests.torture", "main", "download", "jobs.login", "convert",
-    "store", "retrieve", "images.export", "images.figure", "cli.progress", "jobs.journal",
-    "sandbox.server",
+ROOMS = "cli", "jobs", "cells", "archive", "images", "healpix", "shared", "sandbox"
+LATE = [  # what the rooms import when they need it
+    "matplotlib.backends.backend_agg", "matplotlib.dates", "PIL.GifImagePlugin", "contourpy",
+    "pystac_client", "rasterio.shutil", "h5py", "dask.array", "obstore.store", "distributed",
 ]  # fmt: skip
+
+
+def preloaded() -> list[str]:
+    """What the server imports: all doors, rooms and libraries, and what the tests start."""
+    rooms = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in rooms]
+    doors = ["main", "download", "convert", "store", "retrieve"]
+    found = [name for name in sorted(names) if not name.endswith(("__init__", "__main__"))]
+    return ["tests.terminals", "tests.torture", *doors, *found, *LATE]
 
 
 @functools.cache
@@ -36,10 +45,10 @@ def context() -> ForkServerContext | SpawnContext:
     """Where the tests get their processes."""
     if sys.platform == "win32":
         return multiprocessing.get_context("spawn")
-    for name in PRELOADED[1:]:
+    for name in preloaded():
         assert importlib.util.find_spec(name), f"{name} has moved; the server would not say so"
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload(["__main__", *preloaded()])
     with ctrl_c():
         forkserver.ensure_running()
     return context

@@ -12,7 +12,6 @@ import datetime as dt
 import itertools
 import os
 import platform
-import random
 import re
 import signal
 import sys
@@ -35,6 +34,7 @@ from tests.archive.test_contents import CHUNK, days
 from tests.downloading import SIZE, where_and_when
 from tests.object_store import BUCKET, ENVIRONMENT, serving
 from tests.processes import context
+from tests.rounds import dice, rounds, torture
 from tests.sphere import tile_at
 
 NUMBER = itertools.count()
@@ -109,17 +109,17 @@ def test_a_claim_is_ours_until_it_is_released(place):
     assert other.inherited(CHUNK) == []
 
 
-def test_a_claim_ends_when_it_is_not_renewed_and_leaves_the_titles(place):
+def test_a_claim_ends_when_it_is_not_renewed_and_leaves_the_titles(place, server):
     one, other, third = (machine(place, name, lasts=2.0) for name in ("one", "other", "third"))
     assert one.claim(CHUNK, "1") == ""
     assert other.claim(CHUNK, "2") != ""
-    time.sleep(3.1)  # the store's times are whole seconds
+    server.ahead += 3.1  # the store's times are whole seconds
     assert other.claim(CHUNK, "2") == ""
     assert other.inherited(CHUNK) == ["1"]
     assert other.claim(CHUNK, "2") == ""  # as after a restart
     assert other.inherited(CHUNK) == ["1"]
     assert "(other)" in one.claim(CHUNK, "1")
-    time.sleep(3.1)
+    server.ahead += 3.1
     assert third.claim(CHUNK, "3") == ""
     assert third.inherited(CHUNK) == ["1", "2"]
     assert third.claim(CHUNK, "a later job") == ""
@@ -144,10 +144,10 @@ def test_the_clocks_of_the_machines_do_not_matter(place, monkeypatch):
 
 
 @pytest.mark.parametrize("when", ["get_tagged", "written", "put_if"])
-def test_who_renews_in_the_middle_of_a_takeover_keeps_the_chunk(place, monkeypatch, when):
+def test_who_renews_in_the_middle_of_a_takeover_keeps_the_chunk(place, server, monkeypatch, when):
     one, other = machine(place, "one", lasts=1.0), machine(place, "other", lasts=1.0)
     assert one.claim(CHUNK, "1") == ""
-    time.sleep(2.1)
+    server.ahead += 2.1
     real = getattr(Bucket, when)
     renewed: list[int] = []
 
@@ -167,21 +167,21 @@ def test_who_renews_in_the_middle_of_a_takeover_keeps_the_chunk(place, monkeypat
     assert renewed
 
 
-def test_who_slept_too_long_does_not_remove_the_claim_of_its_heir(place):
+def test_who_slept_too_long_does_not_remove_the_claim_of_its_heir(place, server):
     one, other, third = (machine(place, name, lasts=1.0) for name in ("one", "other", "third"))
     assert one.claim(CHUNK, "1") == ""
-    time.sleep(2.1)
+    server.ahead += 2.1
     assert other.claim(CHUNK, "2") == ""
     one.release(CHUNK)
     assert "(other)" in third.claim(CHUNK, "3")
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"machine": 1}', b"\xff"])
-def test_a_claim_that_cannot_be_read_ends_like_any_other(place, data):
+def test_a_claim_that_cannot_be_read_ends_like_any_other(place, server, data):
     one = machine(place, "one", lasts=1.0)
     obstore.put(storage._object_store(place), claims._key(CHUNK.name), data)
     assert one.claim(CHUNK, "1") == "an unknown machine"
-    time.sleep(2.1)
+    server.ahead += 2.1
     assert one.claim(CHUNK, "1") == ""
     assert one.inherited(CHUNK) == []
 
@@ -294,7 +294,9 @@ def test_what_a_live_machine_orders_is_left_to_it(sandbox, place, tmp_path):
     assert machine(place, "x").standing() == []
 
 
-def test_a_paid_job_of_a_machine_that_is_gone_is_adopted(sandbox, place, environment, tmp_path):
+def test_a_paid_job_of_a_machine_that_is_gone_is_adopted(
+    sandbox, place, server, environment, tmp_path
+):
     from tests.torture import fill, fill_here
 
     folders = [tmp_path / "one", tmp_path / "two"]
@@ -312,7 +314,7 @@ def test_a_paid_job_of_a_machine_that_is_gone_is_adopted(sandbox, place, environ
         process.kill()
         process.join()
         sandbox.control("settings", "POST", job_seconds=0.1)
-    time.sleep(3.1)
+    server.ahead += 3.1
     summary = fill_here(sandbox.url, place, folders[1], 2.0)
     assert (len(summary.archived), summary.elsewhere, summary.failed) == (2, [], [])
     assert set(starts(sandbox, ids(*folders)).values()) == {1}
@@ -334,7 +336,7 @@ def test_a_machine_that_sleeps_longer_than_its_claims_last_pays_for_nothing_twic
     """Its jobs are adopted meanwhile; it finds others at its chunks, or done with them."""
     from tests.torture import fill, fill_here
 
-    columns, dice = 4, random.Random(f"sleep {round_}")
+    columns, chance = 4, dice(f"sleep {round_}")
     folders = [tmp_path / name for name in ("one", "two")]
     arguments = (sandbox.url, place, folders[0], environment, 2.0, columns)
     process = context().Process(target=fill, args=arguments)
@@ -345,7 +347,7 @@ def test_a_machine_that_sleeps_longer_than_its_claims_last_pays_for_nothing_twic
         while not folders[0].exists() or not starts(sandbox, ids(folders[0])):
             assert time.monotonic() < end
             time.sleep(0.02)
-        time.sleep(dice.uniform(0, 0.4))
+        time.sleep(chance.uniform(0, 0.4))
         os.kill(process.pid, signal.SIGSTOP)
         time.sleep(3.1)
         summary = fill_here(sandbox.url, place, folders[1], 2.0, columns)
@@ -359,13 +361,14 @@ def test_a_machine_that_sleeps_longer_than_its_claims_last_pays_for_nothing_twic
     assert (len(paid), set(paid.values())) == (columns, {1})
 
 
-@pytest.mark.parametrize("round_", range(int(os.environ.get("CLAIM_ROUNDS", "4"))))
+@torture
+@pytest.mark.parametrize("round_", range(rounds(4, 0.1)))
 def test_machines_that_are_killed_at_random_pay_for_each_chunk_once(
     sandbox, place, environment, tmp_path, round_
 ):
     from tests.torture import fill, fill_here
 
-    dice = random.Random(f"claims {round_}")
+    chance = dice(f"claims {round_}")
     columns = 4
     folders = [tmp_path / name for name in ("one", "two")]
 
@@ -376,9 +379,9 @@ def test_machines_that_are_killed_at_random_pay_for_each_chunk_once(
         return process
 
     running = [start(0), start(1)]
-    for _ in range(dice.randint(2, 6)):
-        time.sleep(dice.uniform(0, 1.2))
-        number = dice.randrange(2)
+    for _ in range(chance.randint(2, 6)):
+        time.sleep(chance.uniform(0, 1.2))
+        number = chance.randrange(2)
         running[number].kill()
         running[number].join()
         running[number] = start(number)

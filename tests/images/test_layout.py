@@ -61,8 +61,9 @@ def cube(name, days, bands, pixels=12):
 
 
 def drawn(figure):
+    """The renderer of a figure whose things have their places: pixels are of no account here."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    figure.draw_without_rendering()
     return canvas.get_renderer()
 
 

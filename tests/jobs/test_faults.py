@@ -8,7 +8,6 @@ chunks without data, one job for each chunk and one more for each that the back 
 from __future__ import annotations
 
 import dataclasses
-import os
 import random
 import threading
 
@@ -30,6 +29,7 @@ from tests.downloading import (
     tree,
 )
 from tests.processes import context
+from tests.rounds import dice, rounds, torture
 
 
 @pytest.fixture(scope="module")
@@ -232,23 +232,21 @@ def test_the_log_tells_every_step_and_no_secret(faulty, archive):
         assert word in log
 
 
-@pytest.mark.alone
+@torture
 def test_kill_at_any_moment_loses_nothing_and_orders_nothing_twice(sandbox, tmp_path, clean):
     """Killed again and again until it happens to finish, then the same with a new archive."""
     from tests.torture import work  # takes seconds, which the other tests need not wait
 
-    rounds = int(os.environ.get("TORTURE_ROUNDS", "30"))
-    dice = random.Random(rounds)
-    processes = context()
+    chance, processes, most = dice("faults"), context(), rounds(10)
     kills = done = 0
-    while kills < rounds:
+    while kills < most:
         archive = Archive(tmp_path / f"{done}.zarr")
         done += 1
         finished = False
-        while not finished and kills < rounds:
+        while not finished and kills < most:
             process = processes.Process(target=work, args=(sandbox.url, archive.path))
             process.start()
-            process.join(dice.uniform(0.02, 0.5))
+            process.join(chance.uniform(0.02, 0.5))
             finished = process.exitcode == 0
             assert finished or process.exitcode is None, "the worker failed by itself"
             process.kill()

@@ -47,7 +47,7 @@ from tests.downloading import (
     tree,
     where_and_when,
 )
-from tests.processes import context
+from tests.processes import context, ctrl_c
 from tests.sphere import centres_of
 
 DAY = dt.date(2026, 1, 20)
@@ -413,7 +413,7 @@ def test_what_a_writer_killed_behind_its_commit_left_undone_is_done(sandbox, arc
         _thread.interrupt_main()
         return released.wait(30)
 
-    with pytest.raises(download.Interrupted):
+    with ctrl_c(), pytest.raises(download.Interrupted):
         run(sandbox.url, archive, columns=1, days=1, handle=killed)
     released.set()
     assert len(archive.chunks()) == 1

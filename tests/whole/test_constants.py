@@ -392,20 +392,21 @@ def run_probes(where, *lines):
 
 def test_each_constant_is_obeyed_when_it_is_set_and_when_it_is_edited(tmp_path):
     shows = ", ".join(show for _, show in PROBES.values())
-    everything = f"print(json.dumps([{shows}]))"
-    usual = run_probes(ROOT, everything)
     alone = ", ".join(f"alone({n!r}, {v!r}, {s!r})" for n, (v, s) in PROBES.items())
-    changed = run_probes(ROOT, f"print(json.dumps([{alone}]))")
+    changes = [f"change({name!r}, {value!r})" for name, (value, _) in PROBES.items()]
+    usual, changed, together = run_probes(
+        ROOT, f"usual, changed = [{shows}], [{alone}]", *changes,
+        f"print(json.dumps([usual, changed, [{shows}]]))",
+    )  # fmt: skip
     assert [n for n, a, b in zip(PROBES, usual, changed, strict=True) if a == b] == []
 
-    changes = [f"change({name!r}, {value!r})" for name, (value, _) in PROBES.items()]
     for path in ROOT.glob("*.py"):
         shutil.copy(path, tmp_path)
     for room in ROOMS:
-        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("*.pyc"))
     for name, (value, _) in PROBES.items():
         edit(tmp_path, name, value)
-    assert run_probes(tmp_path, everything) == run_probes(ROOT, *changes, everything)
+    assert run_probes(tmp_path, f"print(json.dumps([{shows}]))") == together
 
 
 def edit(where, name, value):

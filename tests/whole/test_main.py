@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -43,7 +44,12 @@ DAY = "2026-01-20"
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty working folder, tiles small enough for a test, and no display."""
-    monkeypatch.chdir(tmp_path)
+    settle(tmp_path, monkeypatch)
+    return tmp_path
+
+
+def settle(folder, monkeypatch):
+    monkeypatch.chdir(folder)
     monkeypatch.setattr(download, "CHUNK_SIZE", [0.04, 0.04])
     monkeypatch.setattr(download, "POLL_WAIT_TIME", 0.1)
     monkeypatch.setattr(download, "START_INTERVAL", 0.0)
@@ -54,7 +60,6 @@ def folder(tmp_path, monkeypatch):
     login |= {"CLIENT_ID": "sandbox-client", "CLIENT_SECRET": "sandbox-secret"}
     for name, value in login.items():
         monkeypatch.setenv(f"OPENEO_AUTH_{name}", value)
-    return tmp_path
 
 
 @pytest.fixture
@@ -71,6 +76,22 @@ def answer(monkeypatch):
 def order(sandbox, *more):
     flags = ["--bbox", BOX, "--start", DAY, "--end", DAY, "--backend", sandbox.url, "--yes"]
     return main.main(["download", *flags, *more])
+
+
+@pytest.fixture(scope="module")
+def made(sandbox, tmp_path_factory):
+    """The archive that `order` makes, and what is kept beside it."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        settle(folder, patch)
+        assert order(sandbox) == DONE
+    return folder
+
+
+@pytest.fixture
+def ordered(made, folder, answer, capsys):
+    """A copy of it in the working folder."""
+    shutil.copytree(made, folder, dirs_exist_ok=True)
 
 
 def test_the_main_job_runs_end_to_end(folder, answer, sandbox, capsys):
@@ -184,22 +205,19 @@ def test_a_back_end_over_plain_http_elsewhere_is_refused(folder, answer, capsys)
     assert "https" in capsys.readouterr().err
 
 
-def test_a_day_without_an_image_is_no_data(folder, answer, sandbox, capsys):
-    assert order(sandbox) == DONE
+def test_a_day_without_an_image_is_no_data(ordered, folder, answer, sandbox, capsys):
     assert main.main(["retrieve", "--bbox", BOX, "--day", "2026-01-19"]) == NO_DATA
     assert main.main(["retrieve", "--bbox", "10,10,10.1,10.1", "--day", DAY]) == NO_DATA
     assert DAY in capsys.readouterr().err, "it says which days there are"
 
 
-def test_synthetic_data_never_joins_a_measured_archive(folder, answer, sandbox, capsys):
-    assert order(sandbox) == DONE
+def test_synthetic_data_never_joins_a_measured_archive(ordered, folder, answer, sandbox, capsys):
     flags = ["--bbox", BOX, "--start", DAY, "--end", DAY, "--yes", "--backend", "cdse"]
     assert main.main(["download", *flags]) == USAGE
     assert "synthetic" in capsys.readouterr().err
 
 
-def test_the_list_is_for_people_and_for_programs(folder, answer, sandbox, capsys):
-    assert order(sandbox) == DONE
+def test_the_list_is_for_people_and_for_programs(ordered, folder, answer, sandbox, capsys):
     capsys.readouterr()
     assert main.main(["list"]) == DONE
     table = capsys.readouterr().out
@@ -227,8 +245,9 @@ def test_help_is_quick_and_imports_no_heavy_library():
 # --- what is asked, kept and refused -----------------------------------------------------
 
 
-def test_the_last_good_answers_are_the_defaults_of_the_next_run(folder, answer, sandbox, capsys):
-    assert order(sandbox) == DONE
+def test_the_last_good_answers_are_the_defaults_of_the_next_run(
+    ordered, folder, answer, sandbox, capsys
+):
     capsys.readouterr()
     answer("1", "", "", "", "", "n")
     assert main.main([]) == DONE
@@ -252,8 +271,9 @@ def test_the_archive_may_be_named_before_or_behind_the_command(folder, answer, s
     assert lists[0] == lists[1] != ""
 
 
-def test_what_is_in_the_way_is_replaced_only_if_that_was_said(folder, answer, sandbox, capsys):
-    assert order(sandbox) == DONE
+def test_what_is_in_the_way_is_replaced_only_if_that_was_said(
+    ordered, folder, answer, sandbox, capsys
+):
     (folder / "Köln Süd.tif").write_text("precious")
     flags = ["retrieve", "--bbox", BOX, "--day", DAY, "--no-show", "--output", "Köln Süd.tif"]
     capsys.readouterr()
@@ -282,9 +302,8 @@ def test_what_is_in_the_way_is_replaced_only_if_that_was_said(folder, answer, sa
     ],
 )
 def test_a_retrieval_that_cannot_be_is_refused_before_the_work(
-    folder, answer, sandbox, more, words, capsys
+    ordered, folder, answer, sandbox, more, words, capsys
 ):
-    assert order(sandbox) == DONE
     capsys.readouterr()
     assert main.main(["retrieve", "--bbox", BOX, "--day", DAY, *more]) == USAGE
     said = capsys.readouterr().err
@@ -292,8 +311,9 @@ def test_a_retrieval_that_cannot_be_is_refused_before_the_work(
     assert "bug" not in said
 
 
-def test_a_damaged_record_is_named_removed_and_ordered_again(folder, answer, sandbox, capsys):
-    assert order(sandbox) == DONE
+def test_a_damaged_record_is_named_removed_and_ordered_again(
+    ordered, folder, answer, sandbox, capsys
+):
     before = Archive(main.ZARR_PATH)
     [first, _] = before.chunks()
     cells = before.read(first)
@@ -326,7 +346,7 @@ def test_a_whole_continent_is_planned_quickly_and_asked_about(folder, answer, mo
     monkeypatch.setattr(download, "CHUNK_SIZE", [1, 0.5])
     monkeypatch.setattr(download_command, "require_free_disk", lambda *_: None)  # it takes 844 GB
     answer("n")
-    began = time.perf_counter()
+    began = time.process_time()  # the computer may have other things to do
     flags = ["--bbox", "-10,35,30,60", "--start", "2026-01-01", "--end", "2026-01-10"]
     assert main.main(["download", *flags, "--backend", "cdse", "--no-catalogue"]) == DONE
     said = " ".join(capsys.readouterr().err.split())
@@ -334,7 +354,7 @@ def test_a_whole_continent_is_planned_quickly_and_asked_about(folder, answer, mo
     assert "to order 20000" in said
     assert re.search(r"about \d\.\d TB to download, \d+ GB to archive, \d+ days with 2 slots", said)
     assert "(a typical value), at least 40000 credits" in said
-    assert time.perf_counter() - began < 20
+    assert time.process_time() - began < 20
     assert list(folder.iterdir()) == []
 
 
@@ -508,8 +528,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_is_ordered(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
-def test_a_closed_pipe_is_quiet(folder, answer, sandbox):
-    assert order(sandbox) == DONE
+def test_a_closed_pipe_is_quiet(ordered, folder, answer, sandbox):
     for line, code, out, err in (
         ("list | head -n 1", DONE, "tile ", "2 records"),
         ("list --json 2>&1 | head -n 1", DONE, '{"tile"', ""),
@@ -578,14 +597,17 @@ def test_stopped_twice_it_goes_on_with_the_same_jobs(tmp_path):
     ("columns", "rows", "environ"),
     [(0, 0, {}), (1, 1, {}), (2, 2, {}), (19, 19, {}), (80, 24, {"COLUMNS": "0", "LINES": "0"})],
 )
-def test_a_download_is_drawn_in_a_window_of_any_size(tmp_path, columns, rows, environ):
+def test_a_download_is_drawn_in_a_window_of_any_size(
+    folder, sandbox, tmp_path, columns, rows, environ
+):
     terminals = pytest.importorskip("tests.terminals", reason="needs a pseudo-terminal")
     settings = {
         "download.CHUNK_SIZE": [0.02, 0.02],
         "download.POLL_WAIT_TIME": 0.2,
         "download.START_INTERVAL": 0.0,
     }
-    flags = ["--bbox", "3.72,51.2,3.74,51.22", "--start", DAY, "--backend", "sandbox", "--yes"]
+    back_end = "sandbox" if columns == 80 else sandbox.url
+    flags = ["--bbox", "3.72,51.2,3.74,51.22", "--start", DAY, "--backend", back_end, "--yes"]
     with terminals.Terminal(
         tmp_path, "download", *flags, "--end", DAY,
         columns=columns, rows=rows, environ=environ, settings=settings,
