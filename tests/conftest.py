@@ -31,6 +31,10 @@ from distributed import Client
 from tests.processes import python
 
 ROOT = Path(__file__).parent.parent
+IDLE = {  # a cluster that nobody uses takes an eighth of a core to watch itself
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
+}
 
 # What is remembered of the tests' archives is not kept among that of one's own.
 os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "sentinel1-healpix-tests")
@@ -43,6 +47,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile the loops before several workers begin, which would all compile them."""
     if config.getoption("tx", None) and not hasattr(config, "workerinput"):
         subprocess.run([sys.executable, "-c", "import tests.torture"], cwd=ROOT, check=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker runs all tests that need the cluster, so that there is one (`loadgroup`)."""
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
 
 
 class Sandbox:
@@ -163,6 +174,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("cluster")
     about = folder / "scheduler.json"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= IDLE
 
     def start(*arguments: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
