@@ -51,7 +51,7 @@ class Terminal:
     ) -> None:
         master, slave = pty.openpty()
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        environ = {"TERM": "xterm", "COLUMNS": "", "NO_COLOR": "", **(environ or {})}
+        environ = {**os.environ, "TERM": "xterm", "COLUMNS": "", "NO_COLOR": "", **(environ or {})}
         self._process = context().Process(
             target=_run, args=(os.ttyname(slave), folder, arguments, environ, settings or {})
         )
@@ -129,10 +129,8 @@ def _run(
         os.dup2(descriptor, number)
     os.close(descriptor)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
-    for name, value in environ.items():
-        os.environ.pop(name, None)
-        if value:
-            os.environ[name] = value
+    os.environ.clear()  # the server that it came from may have begun with another one
+    os.environ.update({name: value for name, value in environ.items() if value})
     os.chdir(folder)
     for path, value in settings.items():
         room, _, constant = path.rpartition(".")
