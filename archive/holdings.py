@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import hashlib
 import json
 import os
-import re
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,6 +30,7 @@ from typing import Any
 from archive.layout import Layout, parsed
 from archive.listing import RECORD_COLUMNS, Row
 from grid import ORBITS, Chunk, Tile
+from shared.files import name_about
 
 BUSY = 1.0  # s to wait for another process that writes the same file
 COLUMNS = "name, stamp, records, size, about, keys, lines"
@@ -178,9 +177,7 @@ def of_others(layout: Layout, found: Iterable[tuple[Tile, list[Row]]]) -> Holdin
 
 def memory_of(path: Path, folder: Path) -> Path:
     """The file, in a folder of the user's, that remembers the archive at a path."""
-    name = str(path.resolve())
-    safe = re.sub(r"[^A-Za-z0-9.-]+", "_", path.name)
-    return folder / f"{safe}.{hashlib.sha256(name.encode()).hexdigest()[:12]}.sqlite"
+    return folder / f"{name_about(path.name, str(path.resolve()))}.sqlite"
 
 
 class Memory:

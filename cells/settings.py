@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from healpix.ids import MAX_NSIDE
 from healpix.latitudes import ELLIPSOIDS
 from shared import judge
-
-NSIDE_MAX = 2**29  # ids of finer cells do not fit into 64 bits
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Settings:
 
 def judged(constants: Mapping[str, Any]) -> Settings:
     """The constants of the door as they are now; ValueError names the one that cannot be."""
-    nside = judge.whole("NSIDE in convert.py", constants["NSIDE"], 1, NSIDE_MAX)
+    nside = judge.whole("NSIDE in convert.py", constants["NSIDE"], 1, MAX_NSIDE)
     if nside & (nside - 1):
         raise ValueError(judge.wrong("NSIDE in convert.py", nside, "a power of 2, as 262144"))
     return Settings(

@@ -16,6 +16,7 @@ from cli.plan_text import bytes_to_archive, describe_plan, show_plan
 from cli.preflight import require_free_disk, require_same_kind, require_writable
 from cli.questions import Period
 from cli.report import report
+from cli.running import cluster
 from cli.terminal import confirm, somebody_is_there, tell
 from cli.workspace import Workspace
 from grid import BBox, Chunk
@@ -71,8 +72,6 @@ def settings() -> Settings:
 
 def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
     """Ask for what is missing, say what it will cost, then order, convert and store."""
-    from shared import compute
-
     require_sense(flags)
     made = settings()
     cells, archive = made.convert, workspace.archive
@@ -100,7 +99,7 @@ def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
     if not flags.yes and not confirm("Start?", default=False):
         tell("Nothing was started.")
         return DONE
-    with compute.cluster(flags.scheduler):
+    with cluster(flags.scheduler):
         summary = carry_out(plan, workspace, made, dict(flags.job_options))
     workspace.look_again()
     code = report(summary, plan, workspace.folder)

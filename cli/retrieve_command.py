@@ -6,7 +6,6 @@ import dataclasses
 import datetime as dt
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import click
 from cli import questions
 from cli.exits import DONE
 from cli.questions import EXAMPLE_AREA, Period
+from cli.running import cluster
 from cli.terminal import count, somebody_is_there, tell
 from cli.workspace import Workspace
 from grid import BBox
@@ -93,15 +93,6 @@ def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
         )
     workspace.remember(bbox=wish.bbox)
     return DONE
-
-
-def cluster(scheduler: str | None) -> AbstractContextManager[None]:
-    """The cluster to work on; without one nothing is imported."""
-    if scheduler is None:
-        return nullcontext()
-    from shared import compute
-
-    return compute.cluster(scheduler)
 
 
 def ask_what(

@@ -1,4 +1,4 @@
-"""What surrounds each command: signals, streams, and remarks of the rooms while they work."""
+"""What surrounds each command: signals, streams, a cluster, remarks of the rooms."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ import threading
 from collections.abc import Iterator
 
 from cli.terminal import tell
+
+
+def cluster(scheduler: str | None) -> contextlib.AbstractContextManager[None]:
+    """The cluster to work on; without one nothing is imported."""
+    if scheduler is None:
+        return contextlib.nullcontext()
+    from shared import compute
+
+    return compute.cluster(scheduler)
 
 
 @contextlib.contextmanager

@@ -8,9 +8,7 @@ nothing.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from cli.terminal import count, size
 from grid import Chunk, Tile
-from shared.files import local_path, replacing
+from shared.files import local_path, name_about, replacing
 
 if TYPE_CHECKING:
     from archive.holdings import Holdings
@@ -169,9 +167,8 @@ def downloads_folder(archive_path: str | Path) -> Path:
     if "://" in name and not name.startswith("file:"):
         from platformdirs import user_data_path
 
-        safe = re.sub(r"[^A-Za-z0-9.-]+", "_", name.rstrip("/"))
-        digest = hashlib.sha256(name.rstrip("/").encode()).hexdigest()[:8]
-        return user_data_path("sentinel1-healpix") / "downloads" / f"{safe}.{digest}"
+        place = name.rstrip("/")
+        return user_data_path("sentinel1-healpix") / "downloads" / name_about(place, place)
     path = local_path(name)
     beside = path.with_name(path.name + BESIDE)
     if not path.is_symlink() or beside.exists():

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from healpix.arrays import Ids, Ints, Runs
 
-_MAX_NSIDE = 2**29  # ids fit 62 bits
+MAX_NSIDE = 2**29  # ids fit 62 bits
 _MAX_RUN = 2**31  # cells; a longer run is written as several, since run_len is uint32
 
 
 def level_of(nside: int) -> int:
     """The refinement level, log2(NSIDE); ValueError unless there is one."""
     level = int(nside).bit_length() - 1
-    if not 1 <= nside <= _MAX_NSIDE or nside != 2**level:
-        raise ValueError(f"NSIDE is {nside}; it must be a power of two from 1 to {_MAX_NSIDE}.")
+    if not 1 <= nside <= MAX_NSIDE or nside != 2**level:
+        raise ValueError(f"NSIDE is {nside}; it must be a power of two from 1 to {MAX_NSIDE}.")
     return level
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -75,6 +77,12 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def name_about(what: str, identity: str) -> str:
+    """The name of a file about something that is elsewhere: what people call it, and a digest."""
+    safe = re.sub(r"[^A-Za-z0-9.-]+", "_", what)
+    return f"{safe}.{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 
 def local_path(name: str) -> Path:
