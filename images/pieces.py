@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Iterator
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -20,6 +20,7 @@ DIFFERS = "it does not read back as it was written"  # the end of a sentence abo
 
 _COMPUTING = "It came when a block was computed, not when it was written."
 
+Computed = TypeVar("Computed")
 Vector = NDArray[Any]
 Progress = Callable[[int, int], None]
 Place = tuple[int, ...]  # of a block: the index of its first value along each dimension
@@ -109,8 +110,8 @@ def _at_once(
         yield work(names, [array[part] for array in arrays], arrays[0].shape)
 
 
-def computed(blocks: Iterator[tuple[Place, Any]]) -> Iterator[tuple[Place, Any]]:
-    """The blocks; what goes wrong with one is told apart from what goes wrong with the file."""
+def computed(blocks: Iterator[Computed]) -> Iterator[Computed]:
+    """The blocks or images; an error of one is told apart from one of the file."""
     try:
         yield from blocks
     except Exception as error:

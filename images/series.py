@@ -19,6 +19,7 @@ import xarray as xr
 from images import figure as drawing
 from images.figure import Ranges
 from images.grids import Box, Pixels, grid_bands, grid_edges, is_lazy, to_db
+from images.pieces import computed
 from images.settings import Look
 from shared import compute
 
@@ -259,7 +260,8 @@ def _images(dataset: xr.Dataset, shown: Sequence[int], pixels: float) -> list[di
         shrink([dataset[band].isel(time=i).data for band in bands], int(pixels)) for i in shown
     ]
     is_here = not is_lazy(dataset)
-    return [dict(zip(bands, found, strict=True)) for found in compute.each(pieces, is_here)]
+    each = computed(compute.each(pieces, is_here))
+    return [dict(zip(bands, found, strict=True)) for found in each]
 
 
 def _shrunk(arrays: Sequence[Any], pixels: int) -> list[Pixels]:

@@ -312,7 +312,7 @@ def failing(error):
     return georeferenced(one.assign(VV=(("lat", "lon"), broken)))
 
 
-@pytest.mark.parametrize("suffix", [".nc", ".tif", ".png"])
+@pytest.mark.parametrize("suffix", [".nc", ".tif", ".png", ".gif"])
 @pytest.mark.parametrize(
     "error",
     [
@@ -328,8 +328,13 @@ def failing(error):
 def test_a_block_that_cannot_be_computed_is_not_taken_for_a_file_that_cannot_be_written(
     tmp_path, suffix, error
 ):
+    broken = failing(error)
+    if suffix == ".gif":
+        broken = xr.concat([broken, broken], "time").assign_coords(
+            time=["2026-01-20", "2026-01-21"]
+        )
     with pytest.raises(type(error)) as caught:
-        export(failing(error), tmp_path / f"a{suffix}")
+        export(broken, tmp_path / f"a{suffix}")
     assert str(caught.value) == str(error)
     assert not is_disk_full(caught.value)
     assert not list(tmp_path.iterdir())
