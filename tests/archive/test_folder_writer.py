@@ -65,7 +65,7 @@ def seen_by_xarray(path: Path) -> dict[np.datetime64, dict[str, np.ndarray]]:
     """What plain xarray finds in the tile: by time, each variable's bytes."""
     if not (path / TILE.name / "zarr.json").exists():
         return {}
-    with xr.open_zarr(path / TILE.name) as tile:
+    with xr.open_zarr(path / TILE.name, chunks=None) as tile:
         found = {}
         for i, time_ in enumerate(tile.time.values):
             if not np.isnat(time_):
@@ -94,7 +94,10 @@ def assert_overviews(path: Path) -> None:
         if not (path / TILE.name / "zarr.json").exists():
             return  # it is no tile any more
         level = own.parent.name
-        with xr.open_zarr(own.parent) as alone, xr.open_zarr(path / TILE.name, group=level) as all_:
+        with (
+            xr.open_zarr(own.parent, chunks=None) as alone,
+            xr.open_zarr(path / TILE.name, group=level, chunks=None) as all_,
+        ):
             assert alone.sizes["time"] <= all_.sizes["time"]
             count = alone.sizes["time"]
             xr.testing.assert_identical(alone.load(), all_.isel(time=slice(count)).load())
@@ -220,7 +223,7 @@ def test_a_replacement_killed_anywhere_keeps_one_record(tmp_path, unsynced):
         assert any(record.identical(c) for c in (cells, cells_of(seed=0)))
         assert Archive(path).verify() == []
         assert not Archive(path).write(chunk, cells, ORIGIN)
-        with xr.open_zarr(path / TILE.name) as tile:
+        with xr.open_zarr(path / TILE.name, chunks=None) as tile:
             assert tile.time.notnull().sum() == OLD  # no day twice
         action(Archive(path))
         assert_whole(path, days(OLD), [9, 1])
