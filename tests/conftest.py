@@ -29,6 +29,7 @@ import requests
 from distributed import Client
 
 from tests.processes import python
+from tests.rounds import SEED
 
 ROOT = Path(__file__).parent.parent
 IDLE = {  # a cluster that nobody uses takes an eighth of a core to watch itself
@@ -47,6 +48,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile the loops before several workers begin, which would all compile them."""
     if config.getoption("tx", None) and not hasattr(config, "workerinput"):
         subprocess.run([sys.executable, "-c", "import tests.torture"], cwd=ROOT, check=True)
+
+
+def pytest_report_header() -> str:
+    """What repeats the choice that the tests of today take."""
+    return f"ROUNDS_SEED={SEED}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

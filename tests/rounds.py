@@ -1,21 +1,24 @@
 """How much of what has no end the tests take: some of it in `make test`, all in `make torture`.
 
-Where a test could stop a program at each of a thousand moments, `make test` takes every
-third; which third, and where dice fall, changes from day to day.  A failure says how to
+Where a test could stop a program at each of a thousand moments, or look at hundreds of
+combinations, `make test` takes every third; which third, and where dice fall, changes from
+day to day.  A failure says how to
 repeat it: ``ROUNDS_SEED=<number>``.  ``TORTURE_ROUNDS=<number>`` is `make torture`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import os
 import random
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import pytest
 
-SEED = int(os.environ.get("ROUNDS_SEED", dt.date.today().toordinal()))
+# Kept for the workers, which may begin after midnight.
+SEED = int(os.environ.setdefault("ROUNDS_SEED", str(dt.date.today().toordinal())))
 TORTURE = "TORTURE_ROUNDS" in os.environ
 EACH = 3  # of so many moments `make test` takes one
 
@@ -30,6 +33,13 @@ def moments(of_all: Sequence[Moment]) -> list[Moment]:
     _say()
     chosen = {0, len(of_all) - 1, *range(SEED % EACH, len(of_all), EACH)}
     return [of_all[i] for i in sorted(chosen)]
+
+
+def combinations(*axes: Iterable[Any]) -> list[tuple[Any, ...]]:
+    """A third of all combinations, for `parametrize`: any, not those of every third name."""
+    every = list(itertools.product(*axes))
+    random.Random(0).shuffle(every)
+    return every if TORTURE else every[SEED % EACH :: EACH]
 
 
 def rounds(usual: int, share: float = 1.0) -> int:

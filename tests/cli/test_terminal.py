@@ -30,6 +30,7 @@ from jobs import login
 from jobs.journal import Journal, Request
 from store import Archive
 from tests.conftest import ROOT
+from tests.rounds import combinations, torture
 
 SCREENS = ROOT / "tests" / "screens"
 BOX = "3.9,51.2,4.1,51.22"  # parts of two tiles
@@ -358,8 +359,8 @@ COMMANDS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("window", WINDOWS, ids=lambda window: "{}x{}".format(*window))
-@pytest.mark.parametrize("name", COMMANDS)
+@torture
+@pytest.mark.parametrize(("name", "window"), combinations(COMMANDS, WINDOWS), ids=str)
 def test_every_command_ends_as_it_should_in_a_window_of_any_size(typed, name, window):
     arguments, answers, code, *settings = COMMANDS[name]
     question = Question("", "", [], "", "", "", "", "", arguments)

@@ -23,6 +23,7 @@ from images.grids import georeferenced
 from retrieve import export, plot, save_figure
 from shared.files import is_disk_full
 from tests.conftest import ROOT
+from tests.rounds import combinations, torture
 
 STANDARD_NAME = "surface_backwards_scattering_coefficient_of_radar_wave"
 
@@ -267,31 +268,33 @@ def read_nc(path):
     return np.stack(bands, axis=-3).reshape(-1, *SHAPE[2:])
 
 
-@pytest.mark.parametrize("days", [1, 3])
-@pytest.mark.parametrize("where", GAPS.values(), ids=GAPS)
-@pytest.mark.parametrize(("suffix", "read"), [(".tif", read_tif), (".nc", read_nc)])
-def test_gaps_of_every_shape_read_back_as_gaps(tmp_path, suffix, read, where, days):
-    dataset, expected = gapped(where, days)
-    found = read(export(dataset, tmp_path / f"a{suffix}"))
+READ = {".tif": read_tif, ".nc": read_nc}
+
+
+@torture
+@pytest.mark.parametrize(("suffix", "where", "days"), combinations(READ, GAPS, (1, 3)))
+def test_gaps_of_every_shape_read_back_as_gaps(tmp_path, suffix, where, days):
+    dataset, expected = gapped(GAPS[where], days)
+    found = READ[suffix](export(dataset, tmp_path / f"a{suffix}"))
     np.testing.assert_array_equal(found, expected.reshape(found.shape))
     assert np.isin(found[np.isnan(found)].view("<u4"), ODD[:1].view("<u4")).all()
 
 
-@pytest.mark.parametrize("suffix", [".png", ".gif"])
-@pytest.mark.parametrize("where", GAPS.values(), ids=GAPS)
+@torture
+@pytest.mark.parametrize(("suffix", "where"), combinations((".png", ".gif"), GAPS))
 def test_pictures_are_drawn_around_gaps_of_every_shape(tmp_path, suffix, where, monkeypatch):
     monkeypatch.setattr(retrieve, "DPI", 40)
-    dataset, _ = gapped(where, 3)
+    dataset, _ = gapped(GAPS[where], 3)
     small = dataset.isel(lat=slice(None, None, 11), lon=slice(None, None, 12))
     with Image.open(export(small, tmp_path / f"a{suffix}")) as picture:
         assert getattr(picture, "n_frames", 1) == (3 if suffix == ".gif" else 1)
 
 
 @pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8"])
-@pytest.mark.parametrize(("suffix", "read"), [(".tif", read_tif), (".nc", read_nc)])
-def test_numbers_of_another_kind_are_written_as_float32(tmp_path, suffix, read, dtype):
+@pytest.mark.parametrize("suffix", READ)
+def test_numbers_of_another_kind_are_written_as_float32(tmp_path, suffix, dtype):
     dataset, _ = gapped(GAPS["a corner"], 1, dtype)
-    found = read(export(dataset, tmp_path / f"a{suffix}"))
+    found = READ[suffix](export(dataset, tmp_path / f"a{suffix}"))
     both = np.stack([dataset["VV"], dataset["VH"]])
     np.testing.assert_array_equal(found, both.astype("<f4"))
 

@@ -14,6 +14,7 @@ import retrieve
 from images import figure as drawing
 from images import series
 from images.lazy import ORBIT_FLAGS
+from tests.rounds import combinations, torture
 
 BOXES = {  # west, south, width, height in degrees
     "wide": (3.0, 50.5, 2.0, 0.3),
@@ -120,9 +121,8 @@ def meeting(texts):
     ]
 
 
-@pytest.mark.parametrize("bands", [1, 2, 3])
-@pytest.mark.parametrize("days", NUMBERS)
-@pytest.mark.parametrize("name", BOXES)
+@torture
+@pytest.mark.parametrize(("name", "days", "bands"), combinations(BOXES, NUMBERS, (1, 2, 3)))
 def test_all_is_on_the_paper_and_titles_stand_over_their_panels(name, days, bands):
     figure = retrieve.plot(cube(name, days, BANDS[:bands]))
     assert off_the_paper(figure) == []
@@ -143,8 +143,8 @@ def test_all_is_on_the_paper_and_titles_stand_over_their_panels(name, days, band
     assert meeting([text for text in texts if text.get_text()]) == []
 
 
-@pytest.mark.parametrize("bands", [1, 2, 3])
-@pytest.mark.parametrize("name", BOXES)
+@torture
+@pytest.mark.parametrize(("name", "bands"), combinations(BOXES, (1, 2, 3)))
 def test_the_scale_bar_stands_over_its_panel_and_on_no_text(name, bands):
     figure = retrieve.plot(cube(name, 1, BANDS[:bands]))
     renderer = drawn(figure)
@@ -180,9 +180,10 @@ def test_a_tick_on_the_edge_of_the_box_is_there(days, short):
     assert {"3°E", "50°N"} <= everywhere
 
 
-@pytest.mark.parametrize("bands", [1, 2, 3])
-@pytest.mark.parametrize("days", [2, 3, 30])
-@pytest.mark.parametrize("power", [1e-5, 1.0, 1e5])
+@torture
+@pytest.mark.parametrize(
+    ("power", "days", "bands"), combinations((1e-5, 1.0, 1e5), (2, 3, 30), (1, 2, 3))
+)
 def test_all_of_a_line_is_on_the_paper(days, bands, power):
     dataset = cube("usual", days, BANDS[:bands])
     dataset = dataset.assign({band: dataset[band] * power for band in BANDS[:bands]})
@@ -195,8 +196,8 @@ def test_all_of_a_line_is_on_the_paper(days, bands, power):
     assert meeting([*figure.texts, *legend.get_texts(), *labels(axes)]) == []
 
 
-@pytest.mark.parametrize("bands", [1, 2, 3])
-@pytest.mark.parametrize("name", BOXES)
+@torture
+@pytest.mark.parametrize(("name", "bands"), combinations(BOXES, (1, 2, 3)))
 def test_all_of_a_frame_is_on_the_paper(name, bands):
     dataset = cube(name, 2, BANDS[:bands])
     for figure in series.frames_of(dataset, retrieve.settings().look):
