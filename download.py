@@ -48,8 +48,9 @@ START_INTERVAL = 5  # s between two starts
 MAX_TRYS = 3  # jobs for a chunk
 MAX_FILES = 4  # results on disk: on their way, waiting, or being handled
 CHUNK_SIZE = [1, 0.5]  # degrees E-W, S-N
-COLLECTION = "SENTINEL1_GRD"
+COLLECTION = "SENTINEL1_GRD"  # or "SENTINEL2_L2A", or any other gridded one of the back end
 BANDS = ("VV", "VH")
+MAX_CLOUD = 100  # percent of an image, of collections whose images say how cloudy they are
 ELEVATION_MODEL = "COPERNICUS_30"  # that images are orthorectified with, by the back end's name
 # A record that shows less than this share of what the catalogue promised is partial.  A whole
 # product that was skipped takes half of a tile or all of it, the edge of a swath that is not
@@ -85,24 +86,26 @@ DOUBT = 24 * 3600  # s since its end, while one without a file that was promised
 MISSING_WAIT = 4 * 3600  # s for a file that is listed to be there
 
 CATALOGUE = "https://stac.dataspace.copernicus.eu/v1"  # STAC API of the Copernicus back ends
-IMAGES = "sentinel-1-grd"  # the collection there
+IMAGES = None  # the collection there, as "sentinel-1-grd"; None: the one that COLLECTION is made of
 # What the back end's SENTINEL1_GRD is made of: products of the satellites A, B and C.
 TYPES = ("IW_GRDH_1S", "IW_GRDH_1S_B", "IW_GRDH_1S_C")
 MODES = ("IW",)  # instrument modes
 LEAST_SHARE = 1e-4  # of a tile; footprints are not exact, and less is not worth a job
 
-# Typical of one job for a tile of CHUNK_SIZE, until there is a history of our own.
-TYPICAL_SECONDS = 600.0  # from start to finish
+# Typical of one job for a tile of CHUNK_SIZE, until there is a history of our own; None: what
+# is known of the collection.
+TYPICAL_SECONDS = None  # from start to finish
 EMBEDDED_SECONDS = 20.0  # the same at the embedded back end
-TYPICAL_BYTES = 4.0  # a pixel and band
-PIXEL = 10.0  # m
+TYPICAL_BYTES = None  # a pixel and band
+PIXEL = None  # m
 MIN_CREDITS = 2.0  # a job, on the Copernicus back end
 HISTORY = 20  # jobs that an estimate rests on
 
 
-def settings() -> Settings:
-    """The constants as they are now; ValueError names the one that cannot be."""
-    return jobs.settings.judged(globals())
+def settings(recipe: Recipe | None = None) -> Settings:
+    """The constants as they are now, or with another recipe; ValueError names a wrong one."""
+    made = jobs.settings.judged(globals())
+    return replace(made, recipe=recipe or made.recipe)
 
 
 def images(
@@ -112,13 +115,14 @@ def images(
     address: str,
     chunk_size: Sequence[float] | None = None,
     bands: Sequence[str] | None = None,
+    recipe: Recipe | None = None,
 ) -> Covers:
     """What the catalogue at an address has of the tiles of an area; raises CatalogueError."""
-    made = settings()
-    selection = replace(made.selection, bands=tuple(bands or made.recipe.bands))
+    made = settings(recipe)
+    ours = replace(made.recipe, bands=tuple(bands or made.recipe.bands))
     size = check_chunk_size(chunk_size or made.chunk_size)
     return jobs.catalogue.images(
-        address, bbox, start, end, replace(made, chunk_size=size, selection=selection)
+        address, bbox, start, end, replace(made, chunk_size=size, recipe=ours)
     )
 
 
@@ -138,6 +142,7 @@ def plan(
     catalogue: str | None = None,
     max_credits: float | None = None,
     pace: Pace | None = None,
+    recipe: Recipe | None = None,
 ) -> Plan:
     """What is missing of an area and its days (``end`` included), and what it will cost.
 
@@ -148,7 +153,7 @@ def plan(
     Those of ``retry`` are ordered again, although they are archived.
     Nothing is created, neither on disk nor at the back end.
     """
-    made = settings()
+    made = settings(recipe)
     demand = Demand(
         backend=backend or BACKEND, bbox=bbox, first=start, last=end, orbit=orbit,
         chunk_size=chunk_size or made.chunk_size, covers=covers, catalogue=catalogue,
@@ -206,6 +211,7 @@ def run(
     claims: Claims | None = None,
     job_options: Mapping[str, Any] | None = None,
     tidy: bool = False,
+    recipe: Recipe | None = None,
 ) -> Summary:
     """Bring every missing chunk of the plan to its end: archived, no data, or failed.
 
@@ -218,7 +224,7 @@ def run(
     tells why a run ended early: LoginNeeded, CreditsNeeded, OptionsRefused, Unwanted by the
     handler, or OSError for a full disk.  Raises `Interrupted`, and JournalError.
     """
-    made = settings()
+    made = settings(recipe)
     made = replace(
         made,
         pace=pace or made.pace,

@@ -1,6 +1,6 @@
 """What there is to order: the images of an area and days, by a STAC catalogue.
 
-Sentinel-1 passes a place every few days, and a job without an image costs as much as one
+A satellite passes a place every few days, and a job without an image costs as much as one
 with.  So the catalogue is asked first, with `pystac-client`; it needs no login.  `search`
 gives the images, each acquisition once; `covers` says what share of each tile they cover,
 by day and orbit.
@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from grid import ORBITS, BBox, Chunk, Tile, days, iter_tiles_covering
-from jobs.items import FIELDS, Acquisition, Found, Selection, lacks_something, name_of, sorted_out
-from jobs.recipe import RADAR
+from jobs.items import Acquisition, Found, Selection, lacks_something, name_of, sorted_out
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
@@ -74,13 +73,8 @@ def address(url: str, usual: str) -> str:
 def images(url: str, bbox: BBox, first: dt.date, last: dt.date, made: Settings) -> Covers:
     """What the catalogue at an address has of the tiles of a box, on the days from first to last.
 
-    Raises CatalogueError, and ValueError for a collection that is none of its images.
+    Raises CatalogueError.
     """
-    if made.recipe.collection not in RADAR:
-        raise ValueError(
-            f"The catalogue is asked for images of Sentinel-1 alone, and COLLECTION is "
-            f"{made.recipe.collection}.  Nothing was ordered.  --no-catalogue orders every day."
-        )
     tiles, number = whole_tiles(bbox, made.chunk_size)
     found = search(url, tiles, first, last, number, made.selection)
     every = iter_tiles_covering(bbox, made.chunk_size)
@@ -103,7 +97,7 @@ def search(
             warnings.simplefilter("ignore")  # that a server is no catalogue is found out below
             client = pystac_client.Client.open(url, stac_io=_connection())
             windows = [*_windows(first, last, tiles)]
-            items = _all_items(client, selection.collection, bbox, windows)
+            items = _all_items(client, selection, bbox, windows)
     except (
         APIError, STACError, NotImplementedError, Warning,
         KeyError, TypeError, ValueError, AttributeError,
@@ -139,7 +133,7 @@ def covers(
         for index in tree.query(box, predicate="intersects"):
             image = images[index]
             part = shapely.intersection(image.footprint, box)
-            for orbit in (image.orbit, ORBITS[0]):
+            for orbit in dict.fromkeys((image.orbit, ORBITS[0])):
                 groups[image.begin.date(), orbit].append((image, part))
         for (day, orbit), group in groups.items():
             share = shapely.union_all([part for _, part in group]).area / box.area
@@ -178,27 +172,32 @@ def _connection() -> Any:
 
 
 def _all_items(
-    client: Any, collection: str, bbox: BBox, windows: Sequence[tuple[dt.date, dt.date]]
+    client: Any, selection: Selection, bbox: BBox, windows: Sequence[tuple[dt.date, dt.date]]
 ) -> dict[str, Any]:
     """The items of a box, by their ids.
 
     Of a catalogue that can leave out fields only some are wanted.  One that then leaves out
     more is asked again for all.
     """
-    for fields in (True, False) if client.conforms_to("FIELDS") else (False,):
+    for fields in (selection.fields, None) if client.conforms_to("FIELDS") else (None,):
         items = {
             name_of(item): item
             for begin, end in windows
             for part in bbox.split()
-            for item in _items(client, collection, part, begin, end, fields)
+            for item in _items(client, selection.collection, part, begin, end, fields)
         }
-        if not any(map(lacks_something, items.values())):
+        if not any(lacks_something(item, selection.usual) for item in items.values()):
             break
     return items
 
 
 def _items(
-    client: Any, collection: str, bbox: BBox, begin: dt.date, end: dt.date, fields: bool
+    client: Any,
+    collection: str,
+    bbox: BBox,
+    begin: dt.date,
+    end: dt.date,
+    fields: list[str] | None,
 ) -> Iterator[Any]:
     """The items of a box that lies on one side of 180 degrees; both days are included."""
     after = end + dt.timedelta(days=1)  # an image may begin in the last second of the day
@@ -208,7 +207,7 @@ def _items(
             bbox=[bbox.west, bbox.south, bbox.east, bbox.north],
             datetime=f"{begin}T00:00:00Z/{after}T00:00:00Z",
             limit=PAGE,
-            fields={"include": FIELDS, "exclude": ["assets", "links"]} if fields else None,
+            fields={"include": fields, "exclude": ["assets", "links"]} if fields else None,
         ).items_as_dicts()
     )
 

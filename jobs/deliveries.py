@@ -95,7 +95,7 @@ def _provenance(board: Board, row: Row, source: str) -> Provenance:
     when = row.finished or row.changed
     processed = dt.datetime.fromtimestamp(when, dt.UTC).isoformat(timespec="seconds")
     return Provenance(
-        board.task.backend, board.made.recipe.collection, row.job_id or "", processed,
+        board.task.backend, board.made.recipe.collection.name, row.job_id or "", processed,
         source.lower().startswith("synthetic"), **_images(row), **ends.reservation(board, row),
     )  # fmt: skip
 

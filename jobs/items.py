@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from grid import ORBITS
 from jobs import footprint
+from jobs.recipe import ALL_CLOUDS, BACKSCATTER, CLOUDS, Recipe
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-FIELDS = [
+FIELDS = (
     "id", "geometry", "properties.datetime", "properties.start_datetime", "properties.end_datetime",
     "properties.created", "properties.published", "properties.platform",
-    "properties.sat:orbit_state", "properties.sat:relative_orbit",
-    "properties.sar:instrument_mode", "properties.sar:polarizations", "properties.product:type",
-]  # fmt: skip
+    "properties.sat:relative_orbit",
+)  # fmt: skip
 # What every item has; where one lacks it, it may have been left out of the answer.
-USUAL = ("sat:orbit_state", "sar:instrument_mode", "sar:polarizations", "product:type")
+OF_RADAR = ("sat:orbit_state", "sar:instrument_mode", "sar:polarizations", "product:type")
+PLACE = "grid:code"  # of images that are cut into squares of a grid
 
 
 @dataclass(frozen=True)
@@ -35,24 +36,51 @@ class Selection:
     """Where images are looked for, and which of them count."""
 
     address: str  # of the catalogue of the Copernicus back ends
-    collection: str
-    types: tuple[str, ...]  # of products that the back end reads
-    modes: tuple[str, ...]  # of the instrument, that it reads
-    bands: tuple[str, ...]  # that an image must have
-    least_share: float  # of a tile
+    collection: str  # "": that of the recipe
+    types: tuple[str, ...] = ()  # of products that the back end reads; none: all
+    modes: tuple[str, ...] = ()  # of the instrument, that it reads; none: all
+    bands: tuple[str, ...] = ()  # that an image must have
+    least_share: float = 0.0  # of a tile
+    by_orbit: bool = True  # whether passes of each direction are told apart
+    max_cloud: float | None = None  # percent of an image; None: they do not say
+
+    def of(self, recipe: Recipe) -> Selection:
+        """What there is to choose from for a recipe."""
+        collection = recipe.collection
+        chosen = replace(
+            self,
+            collection=self.collection or collection.images,
+            by_orbit=collection.by_orbit,
+            max_cloud=recipe.max_cloud if collection.has_clouds else None,
+        )
+        if collection.process == BACKSCATTER:
+            return replace(chosen, bands=recipe.bands)
+        return replace(chosen, types=(), modes=())
+
+    @property
+    def usual(self) -> tuple[str, ...]:
+        """The properties that every item has."""
+        clouds = () if self.max_cloud is None else (CLOUDS, PLACE)
+        return (OF_RADAR if self.types else ()) + clouds
+
+    @property
+    def fields(self) -> list[str]:
+        """What is wanted of each item."""
+        return [*FIELDS, *(f"properties.{name}" for name in self.usual)]
 
 
 @dataclass(frozen=True)
 class Acquisition:
     """One acquisition, in however many products it is there."""
 
-    orbit: str  # "ascending" or "descending"
+    orbit: str  # "ascending" or "descending", "any" where that is of no account
     relative_orbit: int | None
     platform: str
     begin: dt.datetime
     end: dt.datetime
     created: dt.datetime | None  # of the product that was published last
     footprint: BaseGeometry  # degrees, cut at 180
+    place: str = ""  # in the grid that images are cut by
 
 
 @dataclass(frozen=True)
@@ -71,7 +99,7 @@ def sorted_out(
     images, aside, skipped = [], {}, []
     for name, item in items.items():
         try:
-            image = _image(item)
+            image = _image(item, selection.by_orbit)
             why = _unread(item["properties"], image, selection)
         except Exception as error:  # whatever somebody has written into it
             skipped.append(f"{name}: {error if type(error) is ValueError else repr(error)}")
@@ -88,7 +116,7 @@ def sorted_out(
     return Found(merged, tuple(words), tuple(skipped))
 
 
-def _image(item: Any) -> Acquisition:
+def _image(item: Any, by_orbit: bool) -> Acquisition:
     """The image of an item; ValueError says what of it cannot be understood."""
     if not isinstance(item, Mapping) or not isinstance(item.get("properties"), Mapping):
         raise ValueError("it has no properties")
@@ -97,8 +125,8 @@ def _image(item: Any) -> Acquisition:
     begin = next(filter(None, moments), None)
     if begin is None:
         raise ValueError("it has no time")
-    orbit = str(about.get("sat:orbit_state")).strip().lower()
-    if orbit not in ORBITS[1:]:
+    orbit = str(about.get("sat:orbit_state")).strip().lower() if by_orbit else ORBITS[0]
+    if by_orbit and orbit not in ORBITS[1:]:
         raise ValueError(f"its orbit state is {about.get('sat:orbit_state')!r}")
     published = [_moment(about.get(name)) for name in ("created", "published")]
     return Acquisition(
@@ -109,20 +137,33 @@ def _image(item: Any) -> Acquisition:
         _moment(about.get("end_datetime")) or begin,
         max(filter(None, published), default=None),
         _footprint(item.get("geometry")),
+        str(about.get(PLACE) or ""),
     )
 
 
 def _unread(about: Mapping[str, Any], image: Acquisition, selection: Selection) -> str:
     """Why the back end cannot make the order from an image; "" if it can, or nobody knows."""
     kind, mode = _word(about.get("product:type")), _word(about.get("sar:instrument_mode"))
-    if kind and kind not in selection.types:
+    if selection.types and kind and kind not in selection.types:
         name = image.platform.capitalize()[:-1] + image.platform[-1:].upper()
         return f"of {name or 'a satellite'} ({kind}), which the back end does not read yet"
-    if mode and mode not in selection.modes:
+    if selection.modes and mode and mode not in selection.modes:
         return f"in mode {mode}, which the back end does not read"
+    if _is_cloudy(about.get(CLOUDS), selection.max_cloud):
+        return f"with clouds over more than {selection.max_cloud:g} %"
     known = _polarisations(about.get("sar:polarizations"))
     lacking = [band for band in selection.bands if known and band not in known]
     return f"without {' and '.join(lacking)}" if lacking else ""
+
+
+def _is_cloudy(share: object, most: float | None) -> bool:
+    """Whether an image has more clouds than are wanted; one that does not say may be clear."""
+    if most is None or most >= ALL_CLOUDS:
+        return False
+    try:
+        return float(str(share)) > most
+    except ValueError:
+        return False
 
 
 def _footprint(geometry: object) -> BaseGeometry:
@@ -154,7 +195,7 @@ def _whole_number(value: object) -> int | None:
 def _key(image: Acquisition) -> tuple[object, ...]:
     """What the products of one acquisition have in common."""
     second = round(image.begin.timestamp())
-    return image.platform, image.relative_orbit, image.orbit, second
+    return image.platform, image.relative_orbit, image.orbit, second, image.place
 
 
 def _merge(images: Iterable[Acquisition]) -> list[Acquisition]:
@@ -190,10 +231,10 @@ def name_of(item: Any) -> str:
     return str(known or f"an item without an id ({str(item)[:80]})")
 
 
-def lacks_something(item: Any) -> bool:
+def lacks_something(item: Any, usual: Iterable[str]) -> bool:
     """Whether an item has not even a place for what every item has."""
     if not isinstance(item, Mapping) or not isinstance(item.get("properties"), Mapping):
         return True
     about = item["properties"]
     timed = "datetime" in about or "start_datetime" in about
-    return "geometry" not in item or not timed or any(name not in about for name in USUAL)
+    return "geometry" not in item or not timed or any(name not in about for name in usual)

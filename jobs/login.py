@@ -28,7 +28,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import filelock
 import requests
@@ -58,6 +58,7 @@ SANDBOX_USER = "sandbox"  # name and password on a back end of this computer
 RENEWAL_WAIT = 60.0  # s for another process that renews the same login
 UNUSABLE = (AttributeError, IndexError, KeyError, TypeError)  # by answers of another form
 
+T = TypeVar("T")
 Show = Callable[[str], None]
 Ask = Callable[[str], tuple[str, str]]  # given the address: name and password
 
@@ -107,15 +108,37 @@ def log_in(
     ask: Ask | None = None,
 ) -> tuple[Remote, Standing]:
     """As `connect`, with how somebody is logged in and for how long."""
-    url = require_safe(url)
     ask = ask and functools.cache(ask)  # one that was typed is not typed again
+    return _tried(
+        url, lambda session: _connect(url, session, interactive, show, prefer_basic, ask), timeout,
+        sleep,
+    )  # fmt: skip
+
+
+def look(
+    url: str,
+    timeout: tuple[float, float] = TIMEOUT,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Remote:
+    """A back end without a login, for what it tells everybody; errors as of `connect`."""
+    return _tried(url, lambda session: Remote(_open(url, session)), timeout, sleep)
+
+
+def _tried(
+    url: str,
+    connected: Callable[[_Session], T],
+    timeout: tuple[float, float],
+    sleep: Callable[[float], None],
+) -> T:
+    """What comes of connecting, tried again after a passing trouble."""
+    url = require_safe(url)
     problem: Exception | None = None
     for count in range(CONNECT_TRIES):
         if count:
             sleep(backoff(count, 0.5, 5.0, random.Random()))
         session = _Session(timeout)
         try:
-            return _connect(url, session, interactive, show, prefer_basic, ask)
+            return connected(session)
         except (OpenEoClientException, requests.RequestException, *UNUSABLE) as error:
             problem = error
             if _passing(error, session) is None:
@@ -207,6 +230,13 @@ def _passing(error: Exception, session: _Session) -> Trouble | None:
     return trouble if trouble.kind is Kind.PASSING else None
 
 
+def _open(url: str, session: _Session) -> _Connection:
+    # Its own retries are off: they would wait where nobody can see it.
+    connection = _Connection(url, session=session, auto_validate=False, retry=False)
+    require_safe(connection.root_url)
+    return connection
+
+
 def _connect(
     url: str,
     session: _Session,
@@ -215,9 +245,7 @@ def _connect(
     prefer_basic: bool,
     ask: Ask | None,
 ) -> tuple[Remote, Standing]:
-    # Its own retries are off: they would wait where nobody can see it.
-    connection = _Connection(url, session=session, auto_validate=False, retry=False)
-    require_safe(connection.root_url)
+    connection = _open(url, session)
     offers = connection.capabilities().supports_endpoint
     oidc, basic = (offers(f"/credentials/{way}", "GET") for way in ("oidc", "basic"))
     if basic and prefer_basic:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from grid import ORBITS, BBox, Chunk, Tile, days, iter_tiles_covering
 from jobs.catalogue import Cover, Covers
@@ -12,6 +12,7 @@ from jobs.estimate import Estimate, estimate
 from jobs.journal import ENDS, Journal, Row, State
 from jobs.recipe import Recipe, digests
 from jobs.settings import Settings
+from shared.collection import Collection
 
 WAITING = (State.PLANNED, State.CREATING, State.CREATED)  # what costs nothing yet
 
@@ -75,9 +76,12 @@ def make(
     demand: Demand, archive_has: Callable[[Chunk], bool], journal: Journal, made: Settings
 ) -> Plan:
     """What is missing of a demand, and what it will cost; nothing is created."""
+    collection = made.recipe.collection
+    if not collection.by_orbit:
+        demand = replace(demand, orbit=_without_orbit(demand.orbit, collection))
     latest = latest_rows(journal, demand.backend, made.recipe)
     found = _Sorted()
-    for chunk in _wanted(demand):
+    for chunk in _wanted(demand, collection):
         _sort(chunk, demand, archive_has, latest, made.recipe, found)
     missing, wanted = found.missing, set(found.missing)
     begun = [
@@ -121,10 +125,21 @@ def _sort(
         found.renewed += [chunk] * bool(nothing)
 
 
-def _wanted(demand: Demand) -> Iterator[Chunk]:
+def _without_orbit(orbit: str | None, collection: Collection) -> str:
+    """What the chunks of a collection are called that does not go by orbits."""
+    if orbit in ORBITS[1:]:
+        raise ValueError(
+            f"{collection.name} is not told apart by orbit, so leave out --orbit {orbit}.  "
+            "Nothing was ordered."
+        )
+    return ORBITS[0]
+
+
+def _wanted(demand: Demand, collection: Collection) -> Iterator[Chunk]:
     """The chunks to be had of the tiles and days."""
+    every = [day for day in days(demand.first, demand.last) if collection.has(day)]
     for tile in iter_tiles_covering(demand.bbox, demand.chunk_size):
-        for day in days(demand.first, demand.last):
+        for day in every:
             yield from _of_day(tile, day, demand)
 
 

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from grid import Chunk
+from shared.collection import Collection
 
-RADAR = ("SENTINEL1_GRD",)  # collections that `sar_backscatter` is applicable to
-KNOWN_BANDS = {"SENTINEL1_GRD": ("VV", "VH", "HH", "HV")}  # of collections; others: any
+BACKSCATTER = "sar_backscatter"
+CLOUDS = "eo:cloud_cover"  # percent of an image, in the catalogue and as a filter
+ALL_CLOUDS = 100.0
 PAIRS = (("VV", "VH"), ("HH", "HV"))  # the bands of a product that has two
 WIDEST = 100  # times a margin; nearer to a pole than 0.6 degrees there are no images
 
@@ -29,14 +31,17 @@ Json = dict[str, Any]
 class Recipe:
     """What the order of a chunk is made from, besides the chunk."""
 
-    collection: str
+    collection: Collection
     bands: tuple[str, ...]
     margin: float  # degrees of latitude
     elevation_model: str
+    max_cloud: float = ALL_CLOUDS  # percent of an image, where clouds are known
 
     def order(self, chunk: Chunk) -> Json:
         """The process graph."""
-        return order(chunk, self.collection, self.bands, self.margin, self.elevation_model)
+        return order(
+            chunk, self.collection, self.bands, self.margin, self.elevation_model, self.max_cloud
+        )
 
 
 @functools.lru_cache(maxsize=4096)
@@ -47,7 +52,12 @@ def digests(chunk: Chunk, recipe: Recipe) -> tuple[str, str]:
 
 
 def order(
-    chunk: Chunk, collection: str, bands: Sequence[str], margin: float, elevation_model: str
+    chunk: Chunk,
+    collection: Collection,
+    bands: Sequence[str],
+    margin: float,
+    elevation_model: str,
+    max_cloud: float = ALL_CLOUDS,
 ) -> Json:
     """The process graph for one chunk.
 
@@ -61,26 +71,29 @@ def order(
     for that have the bands, since one without ends the whole job.
     """
     load: Json = {
-        "id": collection,
+        "id": collection.name,
         "spatial_extent": _extent(chunk, margin),
         "temporal_extent": [
             f"{day.isoformat()}T00:00:00Z" for day in (chunk.day, chunk.day + dt.timedelta(days=1))
         ],
         "bands": list(bands),
     }
-    radar = collection in RADAR
+    radar = collection.process == BACKSCATTER
     wanted = {"sat:orbit_state": None if chunk.orbit == "any" else chunk.orbit.upper()}
     wanted["polarisation"] = _polarisation(bands) if radar else None
-    if properties := {name: _equal(value) for name, value in wanted.items() if value}:
+    properties = {name: _compared("eq", value) for name, value in wanted.items() if value}
+    if max_cloud < ALL_CLOUDS and collection.has_clouds:
+        properties[CLOUDS] = _compared("lte", max_cloud)
+    if properties:
         load["properties"] = properties
     graph: Json = {"load": {"process_id": "load_collection", "arguments": load}}
     if radar:
         graph["backscatter"] = _backscatter("load", elevation_model)
-    mean = _child("mean", {"data": {"from_parameter": "data"}})
+    reducer = _child(collection.reducer, {"data": {"from_parameter": "data"}})
     graph["reduce"] = {
         # One step a day is what the back end makes; the mean of linear power suits any number.
         "process_id": "reduce_dimension",
-        "arguments": {"data": {"from_node": list(graph)[-1]}, "dimension": "t", "reducer": mean},
+        "arguments": {"data": {"from_node": list(graph)[-1]}, "dimension": "t", "reducer": reducer},
     }
     graph["save"] = {
         "process_id": "save_result",
@@ -121,7 +134,7 @@ def _extent(chunk: Chunk, margin: float) -> Json:
 def _backscatter(data: str, elevation_model: str | None) -> Json:
     named = {"elevation_model": elevation_model} if elevation_model else {}
     return {
-        "process_id": "sar_backscatter",
+        "process_id": BACKSCATTER,
         "arguments": {"data": {"from_node": data}, "coefficient": "sigma0-ellipsoid", **named},
     }
 
@@ -144,8 +157,8 @@ def digest(graph: Json) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _equal(value: str) -> Json:
-    return _child("eq", {"x": {"from_parameter": "value"}, "y": value})
+def _compared(process: str, value: object) -> Json:
+    return _child(process, {"x": {"from_parameter": "value"}, "y": value})
 
 
 def _child(process: str, arguments: Json) -> Json:

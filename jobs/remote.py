@@ -113,6 +113,14 @@ class Remote:
         document: Json = self._connection.get(url).json()
         return document
 
+    def collection(self, name: str) -> Json:
+        """What the back end says of a collection; Trouble of Kind.WRONG if it has none such."""
+        return dict(self._ask(lambda: self._connection.describe_collection(name)))
+
+    def collections(self) -> list[str]:
+        """The names of all collections."""
+        return self._ask(lambda: list(map(str, self._connection.list_collection_ids())))
+
     def account(self) -> Json:
         """Who is logged in, as the back end describes it; empty if it does not."""
         if not self._offers("/me"):

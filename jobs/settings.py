@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from grid import check_chunk_size
@@ -11,8 +11,9 @@ from jobs.address import require_safe
 from jobs.failures import Mending
 from jobs.items import Selection
 from jobs.model import Pace
-from jobs.recipe import KNOWN_BANDS, Recipe
-from shared import judge
+from jobs.recipe import Recipe
+from shared import collection, judge
+from shared.collection import Collection
 
 FILE = "download.py"  # where the constants stand
 SMALLEST = 0.001  # degrees, a side of a tile
@@ -37,15 +38,31 @@ class Settings:
     backends: Mapping[str, str]  # labels of those that are paid for, with their addresses
     chunk_size: tuple[float, float]  # degrees E-W, S-N
     recipe: Recipe
-    selection: Selection
+    catalogue: Selection  # as the constants have it
     pace: Pace
-    typical: Typical
+    usual: Typical  # by the constants; where one is 0, what is known of the collection
     keep_raw: bool
     claim_lasts: float  # s
     job_options: Mapping[str, Any]
     mending: Mending
     partial: float  # share of what was promised, below which a record is partial
     inexact: float  # share of a tile that the promise may be off by
+
+    @property
+    def selection(self) -> Selection:
+        """Which images of the catalogue the order can be made from."""
+        return self.catalogue.of(self.recipe)
+
+    @property
+    def typical(self) -> Typical:
+        """What one job takes."""
+        usual, collection = self.usual, self.recipe.collection
+        return replace(
+            usual,
+            seconds=usual.seconds or collection.seconds,
+            bytes=usual.bytes or collection.bytes,
+            pixel=usual.pixel or collection.pixel,
+        )
 
 
 def is_partial(covered: float | None, seen: float, made: Settings) -> bool:
@@ -58,10 +75,9 @@ def judged(constants: Mapping[str, Any]) -> Settings:
     every = _Constants(constants)
     recipe = _recipe(every)
     typical = _typical(every)
-    selection = _selection(every, recipe.bands)
     partial, inexact = every.number("PARTIAL", 0, 1), every.number("INEXACT", 0, 1)
     return Settings(
-        _backends(every), _chunk_size(every), recipe, selection, _pace(every), typical,
+        _backends(every), _chunk_size(every), recipe, _selection(every), _pace(every), typical,
         every.flag("KEEP_RAW"), every.positive("CLAIM_LASTS"), every.options("JOB_OPTIONS"),
         _mending(every), partial, inexact,
     )  # fmt: skip
@@ -100,35 +116,37 @@ class _Constants:
 
 
 def _recipe(every: _Constants) -> Recipe:
-    collection = every.text("COLLECTION")
+    known = collection.of_name(every.text("COLLECTION"))
+    require_bands(*every.raw("BANDS"), known)
     return Recipe(
-        collection, _bands(every, collection), every.number("MARGIN", 0, 1),
-        every.text("ELEVATION_MODEL"),
+        known, every.names("BANDS"), every.number("MARGIN", 0, 1), every.text("ELEVATION_MODEL"),
+        every.number("MAX_CLOUD", 0, 100),
     )  # fmt: skip
 
 
-def _bands(every: _Constants, collection: str) -> tuple[str, ...]:
-    found = every.names("BANDS")
-    known = KNOWN_BANDS.get(collection, found)
-    if not set(found) <= set(known):
-        must = f"some of {', '.join(known)}, which {collection} has"
-        raise ValueError(judge.wrong(*every.raw("BANDS"), must))
-    return found
+def require_bands(name: str, value: Any, known: Collection) -> None:
+    """Raise ValueError unless these are bands of a collection, as far as these are known."""
+    if not set(judge.names(name, value)) <= set(known.bands or value):
+        must = f"some of {', '.join(known.bands)}, which {known.name} has"
+        raise ValueError(judge.wrong(name, value, must))
 
 
-def _selection(every: _Constants, bands: tuple[str, ...]) -> Selection:
+def _selection(every: _Constants) -> Selection:
     require_safe(address := every.text("CATALOGUE"))
+    _, images = every.raw("IMAGES")
     return Selection(
-        address, every.text("IMAGES"), every.names("TYPES"), every.names("MODES"), bands,
-        every.number("LEAST_SHARE", 0, 1),
+        address, "" if images is None else every.text("IMAGES"), every.names("TYPES"),
+        every.names("MODES"), least_share=every.number("LEAST_SHARE", 0, 1),
     )  # fmt: skip
 
 
 def _typical(every: _Constants) -> Typical:
+    def known(name: str) -> float:
+        return 0.0 if every.raw(name)[1] is None else every.positive(name)
+
     return Typical(
-        every.positive("TYPICAL_SECONDS"), every.positive("EMBEDDED_SECONDS"),
-        every.positive("TYPICAL_BYTES"), every.positive("PIXEL"), every.positive("MIN_CREDITS"),
-        every.whole("HISTORY"),
+        known("TYPICAL_SECONDS"), every.positive("EMBEDDED_SECONDS"), known("TYPICAL_BYTES"),
+        known("PIXEL"), every.positive("MIN_CREDITS"), every.whole("HISTORY"),
     )  # fmt: skip
 
 

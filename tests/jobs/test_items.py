@@ -201,7 +201,7 @@ def test_no_item_whatever_is_in_it_stops_the_others(path, value):
 def test_an_item_may_be_anything_at_all(item):
     result = items.sorted_out({items.name_of(item): item, "g": GOOD}, DAY, DAY, SELECTION)
     assert (len(result.images), len(result.skipped)) == (1, 1)
-    assert items.lacks_something(item)
+    assert items.lacks_something(item, SELECTION.usual)
 
 
 def test_every_footprint_of_the_sandbox_is_believed():

@@ -16,6 +16,7 @@ from grid import BBox, Chunk, Provenance, Tile
 from jobs import recipe
 from jobs.journal import DATABASE, State
 from sandbox import elevation, errors, graph, orbit
+from shared import collection as collections
 from store import Archive
 from tests.conftest import ROOT
 from tests.downloading import LABEL, QUICK, connect, folder_of, into, journal_of
@@ -40,7 +41,9 @@ def archive(tmp_path):
 def ordered(bands=("VV", "VH"), collection="SENTINEL1_GRD", orbit_state="any"):
     """What the sandbox reads from an order: its reader is not ours."""
     chunk = Chunk(TILE, DAY, orbit_state)
-    order = recipe.order(chunk, collection, bands, 0.001, download.ELEVATION_MODEL)
+    order = recipe.order(
+        chunk, collections.of_name(collection), bands, 0.001, download.ELEVATION_MODEL
+    )
     return graph.read({"process_graph": order}).cube
 
 
@@ -157,7 +160,9 @@ def test_a_product_without_vh_ends_no_job(sandboxes, archive, monkeypatch):
 
 
 def test_another_collection_is_ordered_without_what_is_for_radar():
-    order = recipe.order(Chunk(TILE, DAY), "SENTINEL2_L2A", ("B04", "B08"), 0.001, "COPERNICUS_30")
+    order = recipe.order(
+        Chunk(TILE, DAY), collections.SENTINEL2, ("B04", "B08"), 0.001, "COPERNICUS_30"
+    )
     assert [node["process_id"] for node in order.values()] == [
         "load_collection", "reduce_dimension", "save_result",
     ]  # fmt: skip
@@ -167,12 +172,6 @@ def test_another_collection_is_ordered_without_what_is_for_radar():
     before = recipe.of_before(order)
     with pytest.raises(errors.ApiError, match=r"not applicable for collection SENTINEL2_L2A"):
         graph.read({"process_graph": before})
-
-
-def test_the_catalogue_promises_nothing_of_another_collection(monkeypatch):
-    monkeypatch.setattr(download, "COLLECTION", "SENTINEL2_L2A")
-    with pytest.raises(ValueError, match=r"COLLECTION is SENTINEL2_L2A\..*--no-catalogue"):
-        download.images(BBox(7, 50, 8, 50.5), DAY, DAY, "http://127.0.0.1:9/stac")
 
 
 # --- orders of before ------------------------------------------------------------------

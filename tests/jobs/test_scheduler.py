@@ -29,6 +29,7 @@ from jobs import assets, recipe, remote
 from jobs.journal import Journal, State
 from jobs.trouble import Kind, Trouble
 from sandbox import graph
+from shared import collection
 from shared.files import is_disk_full
 from store import Archive
 from tests.conftest import start_sandbox
@@ -63,7 +64,7 @@ def archive(tmp_path):
 def ordered(tile, day=DAY, orbit="any"):
     """The cube that the sandbox reads from an order: its reader is not ours."""
     order = recipe.order(
-        Chunk(tile, day, orbit), download.COLLECTION, download.BANDS, 0.001, "MAPZEN"
+        Chunk(tile, day, orbit), collection.SENTINEL1, download.BANDS, 0.001, "MAPZEN"
     )
     return graph.read({"process_graph": order}).cube
 
@@ -113,7 +114,7 @@ def test_an_orbit_is_filtered_in_the_collections_own_words():
 def test_another_order_has_another_digest():
     tiles = (Tile(7, 50, 8, 50.5), Tile(7, 50, 7.5, 50.5))
     orders = [
-        recipe.order(Chunk(tile, day, orbit), "SENTINEL1_GRD", bands, 0.001, "MAPZEN")
+        recipe.order(Chunk(tile, day, orbit), collection.SENTINEL1, bands, 0.001, "MAPZEN")
         for tile, day, orbit, bands in itertools.product(
             tiles, (DAY, DAY + dt.timedelta(days=1)), ("any", "ascending"), (("VV",), ("VV", "VH"))
         )
@@ -204,7 +205,7 @@ def test_an_estimate_without_a_history_is_of_typical_jobs():
     made = download.estimate([Chunk(Tile(7, 50, 8, 50.5), DAY)] * 8, [], "cdse")
     assert made.jobs == 0
     assert made.credits == 16
-    assert made.seconds == 4 * download.TYPICAL_SECONDS
+    assert made.seconds == 4 * download.settings().typical.seconds
     # 330 MB raw for two bands of such a tile, less what deflate saves.
     assert 0.5 * 330e6 < made.bytes / 8 < 1.1 * 330e6
     assert download.estimate([], [], "http://127.0.0.1").credits is None

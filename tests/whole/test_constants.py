@@ -32,6 +32,7 @@ TILE = Tile(3.0, 51.0, 4.0, 51.5)
 # What no constant may be, and what each may not be besides.
 NOT_WHOLE = (0, -1, 2.5, True, NAN, INF, "2", None, [2])
 NOT_POSITIVE = (0, -1.0, NAN, INF, "2", None, True)
+NOT_POSITIVE_OR_NONE = tuple(value for value in NOT_POSITIVE if value is not None)
 NOT_A_NUMBER = (-1, NAN, INF, "2", None)
 NOT_A_TEXT = ("", " ", 5, None, "two\nlines")
 WRONG = {
@@ -44,10 +45,10 @@ WRONG = {
     "download.START_INTERVAL": NOT_A_NUMBER,
     "download.PATIENCE": NOT_POSITIVE,
     "download.STUCK_AFTER": NOT_POSITIVE,
-    "download.TYPICAL_SECONDS": NOT_POSITIVE,
+    "download.TYPICAL_SECONDS": NOT_POSITIVE_OR_NONE,
     "download.EMBEDDED_SECONDS": NOT_POSITIVE,
-    "download.TYPICAL_BYTES": NOT_POSITIVE,
-    "download.PIXEL": NOT_POSITIVE,
+    "download.TYPICAL_BYTES": NOT_POSITIVE_OR_NONE,
+    "download.PIXEL": NOT_POSITIVE_OR_NONE,
     "download.MIN_CREDITS": NOT_POSITIVE,
     "download.BACKOFF": (5, (1,), (3, 1), (0, 1), (1, NAN), ("1", "2"), None),
     "download.MARGIN": (-0.1, 2, NAN, "0.001", None),
@@ -70,7 +71,8 @@ WRONG = {
     ),
     "download.BACKEND": ("cdes", "", 5, None, "http://openeo.example.org"),
     "download.CATALOGUE": (*NOT_A_TEXT, "ftp://stac.example.org"),
-    "download.IMAGES": NOT_A_TEXT,
+    "download.IMAGES": tuple(value for value in NOT_A_TEXT if value is not None),
+    "download.MAX_CLOUD": (-1, 101, NAN, "20", None),
     "download.TYPES": ("IW_GRDH_1S", (), None, (1,)),
     "download.MODES": ("IW", (), None, (1,)),
     "download.PARTIAL": (-0.1, 1.1, NAN, "0", None),
@@ -299,6 +301,7 @@ PROBES = {
     "download.BACKOFF": ((2.0, 9.0), "download.settings().pace.backoff_longest"),
     "download.CHUNK_SIZE": ([0.5, 0.25], "len(plan().missing)"),
     "download.COLLECTION": ("OTHER", "graph()['load']['arguments']['id']"),
+    "download.MAX_CLOUD": (50, "download.settings().recipe.max_cloud"),
     "download.BANDS": (("VV",), "graph()['load']['arguments']['bands']"),
     "download.MARGIN": (0.01, "graph()['load']['arguments']['spatial_extent']['south']"),
     "download.START_LAG": (1, "download.settings().pace.start_lag"),

@@ -1,0 +1,152 @@
+"""What a collection of the back end is: its bands, and what the archive keeps of them.
+
+A `Product` is what cells hold; an archive carries the one that it was made with, and whoever
+reads it obeys that.  A `Collection` is the way to it: what is ordered, by which catalogue, at
+what cost.  The two that are known by heart are `KNOWN`; what is said of any other one is
+taken from the back end (`jobs.collections`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+POSITIVE, FINITE = "positive", "finite"  # which pixels count
+DECIBELS, REFLECTANCE, PLAIN = "decibels", "reflectance", "plain"  # how a picture shows them
+MEAN, FIRST = "mean", "first"  # what an order makes of the steps of a day
+
+
+@dataclass(frozen=True)
+class Band:
+    """A band as the archive keeps it: ``file value * scale + offset``, in its units."""
+
+    name: str
+    long_name: str
+    units: str = "1"  # by UDUNITS; "": unknown
+    standard_name: str = ""  # by CF
+    scale: float = 1.0
+    offset: float = 0.0
+    is_class: bool = False  # a cell has the most frequent class, never a mean
+
+
+@dataclass(frozen=True)
+class Product:
+    """What the cells of an archive hold."""
+
+    name: str  # of the collection, the back end's
+    title: str
+    bands: tuple[Band, ...]  # all that there are; of others nothing is known
+    counts: str = FINITE  # POSITIVE: a pixel is seen where a band is above 0, as of power
+    nodata: tuple[float, ...] = ()  # values of files that are none, whatever the files say
+    shown: str = PLAIN
+    composite: tuple[str, ...] = ()  # three bands that make a picture in true colour
+
+    def band(self, name: str) -> Band:
+        """What is known of a band."""
+        known = {band.name: band for band in self.bands}
+        return known.get(name) or Band(name, name, "")
+
+    def classes(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of these bands that hold classes."""
+        return tuple(name for name in names if self.band(name).is_class)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        found: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return found
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Product:
+        """The product of `to_json`; KeyError or TypeError for anything else."""
+        known = {name: tuple(found[name]) for name in ("nodata", "composite")}
+        return cls(**{**found, **known, "bands": tuple(Band(**band) for band in found["bands"])})
+
+
+@dataclass(frozen=True)
+class Collection:
+    """How a product is had from a back end."""
+
+    product: Product
+    process: str = ""  # between loading and the mean of a day
+    reducer: str = MEAN  # of the steps of a day
+    has_clouds: bool = False  # whether images say how cloudy they are
+    by_orbit: bool = False  # whether passes of each direction become records of their own
+    images: str = ""  # the collection of the catalogue; "": none is known
+    pixel: float = 10.0  # m
+    bytes: float = 4.0  # of a pixel and band in a file
+    seconds: float = 600.0  # of one job for a tile, from start to finish
+    first: dt.date | None = None  # day of which there is anything; None: nobody says
+    last: dt.date | None = None
+
+    def has(self, day: dt.date) -> bool:
+        """Whether there may be something of a day."""
+        return (self.first or day) <= day <= (self.last or day)
+
+    @property
+    def name(self) -> str:
+        """The back end's name."""
+        return self.product.name
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The names of its bands; none where they are not known."""
+        return tuple(band.name for band in self.product.bands)
+
+
+def _backscatter(band: str) -> Band:
+    return Band(
+        band, f"sigma0 backscatter in {band}, linear power",
+        standard_name="surface_backwards_scattering_coefficient_of_radar_wave",
+    )  # fmt: skip
+
+
+def _reflectance(band: str) -> Band:
+    # The radiometric offset has been taken off by the back end.
+    return Band(
+        band, f"surface reflectance in {band}", standard_name="surface_bidirectional_reflectance",
+        scale=1e-4,
+    )  # fmt: skip
+
+
+SENTINEL1 = Collection(
+    Product(
+        "SENTINEL1_GRD", "Sentinel-1 backscatter",
+        tuple(_backscatter(band) for band in ("VV", "VH", "HH", "HV")),
+        counts=POSITIVE, shown=DECIBELS,
+    ),
+    process="sar_backscatter", by_orbit=True, images="sentinel-1-grd",
+)  # fmt: skip
+SENTINEL2 = Collection(
+    Product(
+        "SENTINEL2_L2A", "Sentinel-2 surface reflectance",
+        (
+            *map(_reflectance, [f"B{i:02}" for i in (1, 2, 3, 4, 5, 6, 7, 8)]),
+            *map(_reflectance, ("B8A", "B09", "B11", "B12")),
+            Band(
+                "AOT", "aerosol optical thickness at 550 nm",
+                standard_name="atmosphere_optical_thickness_due_to_ambient_aerosol_particles",
+                scale=1e-3,
+            ),
+            Band("WVP", "water vapour in the column of air", "cm", scale=1e-3),
+            Band("CLD", "probability of clouds", "percent"),
+            Band("SNW", "probability of snow", "percent"),
+            Band("SCL", "scene classification", is_class=True),
+        ),
+        nodata=(-32768.0,), shown=REFLECTANCE, composite=("B04", "B03", "B02"),
+    ),
+    reducer=FIRST, has_clouds=True, images="sentinel-2-l2a", bytes=1.5, seconds=300.0,
+)  # fmt: skip
+KNOWN = {collection.name: collection for collection in (SENTINEL1, SENTINEL2)}
+
+
+def of_name(name: str) -> Collection:
+    """What is known of a collection by its name alone."""
+    return KNOWN.get(name) or Collection(Product(name, name, ()))
+
+
+def with_bands(product: Product, names: Sequence[str]) -> Product:
+    """The product with a description of just these bands."""
+    return replace(product, bands=tuple(map(product.band, names)))
