@@ -6,9 +6,10 @@ fall into it.  How that is done is in the room `cells`.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from cells.settings import Settings as Settings
 from cells.settings import judged
@@ -18,6 +19,8 @@ from shared.errors import RasterError as RasterError  # part of what this door o
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    Raster: TypeAlias = xr.Dataset | str | os.PathLike[str]
 
 NSIDE = 262144  # HEALPix resolution: level 18, cells of 25 m
 ELLIPSOID = "sphere"  # "sphere": latitudes as they are, like healpy; "WGS84": authalic
@@ -41,21 +44,31 @@ def tile_runs(tile: Tile, nside: int | None = None, ellipsoid: str | None = None
 
 
 def raster_to_cells(
-    raster: xr.Dataset | str | os.PathLike[str],
+    raster: Raster | Sequence[Raster],
     tile: Tile,
     nside: int | None = None,
     ellipsoid: str | None = None,
     bands: Sequence[str] | None = None,
+    step: int | None = None,
+    day: dt.date | None = None,
+    decibels: bool = False,
 ) -> xr.Dataset:
     """The cells of a tile from a raster, given as a dataset or as the path of its file.
 
-    The raster may have any CRS (as text, by CF's parameters, by PROJ's; without one,
-    longitudes and latitudes are those of WGS 84), x and y in either direction, any pixel
-    size, and cover the tile in part.  ``bands`` are the variables to use; by default all that
-    span x and y, in file order.  Of several time steps the earliest is used, the first of
-    them if there are several.  Values equal to ``_FillValue`` or ``missing_value`` (or
-    netCDF's own where a file names neither) are no data, except 0, which the definition
-    above judges; a dataset that xarray has masked gets such zeros back.
+    A file may be netCDF, GeoTIFF, or anything else that GDAL reads.  The raster may have any
+    CRS (as text, by CF's parameters, by PROJ's; without one, longitudes and latitudes are those
+    of WGS 84), x and y in either direction, any pixel size, and cover the tile in part.  Of
+    several rasters the pixels are taken together, as if they were one.
+
+    ``bands`` are the variables, labels of a dimension of bands or descriptions to use, which may
+    have the name among other words (Sigma0_VV); by default all that span x and y, in file
+    order.  Bands that nothing names are taken in their order.  Of several time steps ``step``
+    (counted from 0) or the earliest of the UTC ``day`` is used, else the earliest, the first of
+    them if there are several.  ``decibels``: turn values into power, 10 ** (value / 10), first.
+
+    Values are unpacked as CF has it.  Those equal to ``_FillValue`` or ``missing_value`` (or
+    netCDF's own where a file names neither), or outside of ``valid_range``, are no data, except
+    0, which the definition above judges; a dataset that xarray has masked gets such zeros back.
 
     Result: ``<band>(cells)`` float32, the mean in linear power, NaN where no seen pixel
     has a value; ``count(cells)`` uint16, the seen pixels (65535 stands for more);
@@ -66,11 +79,16 @@ def raster_to_cells(
     """
     made = settings()
     nside = made.nside if nside is None else nside
-    from cells import average
+    import xarray as xr
 
+    from cells import average
+    from cells.raster import Choice
+
+    given = [raster] if isinstance(raster, xr.Dataset | str | os.PathLike) else list(raster)
     return average.raster_to_cells(
-        raster, tile, nside, ellipsoid or made.ellipsoid, bands, made.workers
-    )
+        given, tile, nside, ellipsoid or made.ellipsoid, Choice(bands, step, day, decibels),
+        made.workers,
+    )  # fmt: skip
 
 
 def cells_to_grid(

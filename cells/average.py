@@ -12,11 +12,11 @@ every run, whatever the number of threads.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import logging
 import math
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cells.projection import BLOCKS, STRIP, Fits, Projection, fits_of, projection_of
-from cells.raster import Raster, open_raster
+from cells.raster import Choice, Given, Raster, open_raster
 from grid import Tile
 from healpix.arrays import Floats, Ints, Runs
 from healpix.boxes import box_runs
@@ -43,30 +43,43 @@ log = logging.getLogger("cells")
 
 
 def raster_to_cells(
-    raster: xr.Dataset | str | os.PathLike[str],
+    rasters: Sequence[Given],
     tile: Tile,
     nside: int,
     ellipsoid: str,
-    bands: Sequence[str] | None,
+    choice: Choice,
     workers: int,
 ) -> xr.Dataset:
-    """The cells of a tile from a raster, as `convert.raster_to_cells` has it."""
-    with open_raster(raster, bands) as source:
-        projection = projection_of(source, ellipsoid)
-        slots = box_slots(tile.bbox, nside, ellipsoid)
-        runs = box_runs(tile.bbox, nside, ellipsoid)
-        work = _Work(source, projection, fits_of(projection, tile, slots), slots, runs, workers)
-        means, count = _average(work)
-        if 2 * np.count_nonzero(count) < count.size:
-            _require_linear(source)
-        if count.size and not count.any() and not _overlaps(work):
+    """The cells of a tile from rasters, as `convert.raster_to_cells` has it."""
+    slots = box_slots(tile.bbox, nside, ellipsoid)
+    runs = box_runs(tile.bbox, nside, ellipsoid)
+    with contextlib.ExitStack() as stack:
+        works = []
+        for raster in rasters:
+            source = stack.enter_context(open_raster(raster, choice))
+            projection = projection_of(source, ellipsoid)
+            fits = fits_of(projection, tile, slots)
+            works.append(_Work(source, projection, fits, slots, runs, workers))
+        sources = [work.raster for work in works]
+        _require_same_bands(sources)
+        means, count = _average(works)
+        for source in sources:
+            if choice.decibels:
+                _require_decibels(source)
+            elif 2 * np.count_nonzero(count) < count.size:
+                _require_linear(source)
+        if count.size and not count.any() and not any(map(_overlaps, works)):
             raise RasterError(
-                f"{source.name}: no pixel of {source.bands[0]} falls into a cell of the tile "
-                f"{tile.name}; it is the raster of another place."
+                f"{sources[0].name}: no pixel of {sources[0].bands[0]} falls into a cell of the "
+                f"tile {tile.name}; it is the raster of another place."
             )
-        attrs = {"nside": nside, "ellipsoid": ellipsoid, "ordering": "nested"} | source.attrs
-        attrs |= _holes(work, nside, count)
-    data: dict[str, Any] = {b: ("cells", means[i]) for i, b in enumerate(source.bands)}
+        attrs = {"nside": nside, "ellipsoid": ellipsoid, "ordering": "nested"}
+        for key in ("source", "time"):
+            said = [source.attrs[key] for source in sources if key in source.attrs]
+            attrs |= {key: "; ".join(dict.fromkeys(filter(None, said)))} if said else {}
+        for work in works:
+            attrs |= _holes(work, nside, count)
+    data: dict[str, Any] = {b: ("cells", means[i]) for i, b in enumerate(sources[0].bands)}
     data |= {"count": ("cells", count), "start_ipix": ("runs", runs[0])}
     return xr.Dataset(data | {"run_len": ("runs", runs[1])}, attrs=attrs)
 
@@ -83,27 +96,53 @@ class _Work:
     workers: int
 
 
+def _require_same_bands(rasters: Sequence[Raster]) -> None:
+    for raster in rasters:
+        if raster.bands != rasters[0].bands:
+            raise RasterError(
+                f"{raster.name}: it has the bands {', '.join(raster.bands)}, but "
+                f"{rasters[0].name} has {', '.join(rasters[0].bands)}; say which are wanted."
+            )
+
+
+def _sampled(raster: Raster) -> NDArray[Any]:
+    """The values of some rows as they are read, but those of no data."""
+    rows = range(0, raster.y.size, -(-raster.y.size // SAMPLED_ROWS))
+    parts = [np.ravel(part) for row in rows for part in raster.read_raw(row, row + 1)]
+    values = np.concatenate([part.astype(float) for part in parts])
+    return np.asarray(values[np.isfinite(values) & (values != 0)])
+
+
+def _require_decibels(raster: Raster) -> None:
+    """Raise RasterError where what is said to be decibels has no negative value."""
+    values = _sampled(raster)
+    if values.size and not (values < 0).any():
+        raise RasterError(
+            f"{raster.name}: no value is negative: they look like linear power, not like "
+            "decibels (--decibels). Nothing was converted."
+        )
+
+
 def _require_linear(raster: Raster) -> None:
     """Raise RasterError where most values of some rows are negative: those are decibels."""
-    rows = range(0, raster.y.size, -(-raster.y.size // SAMPLED_ROWS))
-    values = np.concatenate([np.ravel(raster.read(row, row + 1)) for row in rows])
-    values = values[np.isfinite(values) & (values != 0)]
+    values = _sampled(raster)
     negative = values[values < 0]
     if 2 * negative.size > values.size and np.unique(negative).size > FEW:
         raise RasterError(
             f"{raster.name}: {negative.size / values.size:.0%} of the values are negative: they "
-            "look like decibels, and averages need linear power. Nothing was converted."
+            "look like decibels, and averages need linear power. Nothing was converted. If they "
+            "are, say so (--decibels), and they are turned into power first."
         )
 
 
-def _average(work: _Work) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
+def _average(works: Sequence[_Work]) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
     """Mean of each band, (band, cell), and count of seen pixels of the cells of the runs."""
-    raster, slots, workers = work.raster, work.slots, work.workers
-    sums = np.zeros((slots.start[-1], len(raster.bands) + 1))
-    missing = np.zeros((slots.start[-1], len(raster.bands)), np.int32)
-    run_start, run_len = (part.astype(np.int64) for part in work.runs)
+    bands, slots, workers = len(works[0].raster.bands), works[0].slots, works[0].workers
+    sums = np.zeros((slots.start[-1], bands + 1))
+    missing = np.zeros((slots.start[-1], bands), np.int32)
+    run_start, run_len = (part.astype(np.int64) for part in works[0].runs)
     place = np.concatenate([[0], np.cumsum(run_len)])
-    means = np.empty((len(raster.bands), place[-1]), np.float32)
+    means = np.empty((bands, place[-1]), np.float32)
     count = np.empty(place[-1], np.uint16)
 
     def take(first: int, stop: int) -> None:
@@ -113,11 +152,13 @@ def _average(work: _Work) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
         )  # fmt: skip
 
     with ThreadPoolExecutor(workers) as pool:
-        adding = [
-            pool.submit(_add_rings, work, rings, sums, missing)
-            for rings in itertools.pairwise(_shares(work))
-        ]
-        partly = sum(job.result() for job in adding)
+        partly = 0
+        for work in works:  # one after the other, as they add to the same sums
+            adding = [
+                pool.submit(_add_rings, work, rings, sums, missing)
+                for rings in itertools.pairwise(_shares(work))
+            ]
+            partly += sum(job.result() for job in adding)
         gaps = missing if partly else missing[:0]
         # Several shares for each thread: they take unequal times.
         cuts = np.searchsorted(place, np.linspace(0, place[-1], 8 * workers + 1))
@@ -188,8 +229,10 @@ def _overlaps(work: _Work) -> bool:
     def ones(first: int, stop: int) -> NDArray[Any]:
         return np.ones((stop - first, work.projection.x.size))
 
-    solid = dataclasses.replace(work.raster, bands=work.raster.bands[:1], readers=(ones,))
-    return bool(_average(dataclasses.replace(work, raster=solid))[1].any())
+    solid = dataclasses.replace(
+        work.raster, bands=work.raster.bands[:1], readers=(ones,), decibels=False
+    )
+    return bool(_average([dataclasses.replace(work, raster=solid)])[1].any())
 
 
 def _holes(work: _Work, nside: int, count: NDArray[np.uint16]) -> dict[str, str]:

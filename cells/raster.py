@@ -1,9 +1,7 @@
 """A raster as it comes: find its axes, CRS, bands and time step, and read its rows.
 
-The back end writes netCDF-4 (CF), float32, deflated in blocks.  HDF5 inflates one block at
-a time for the whole process, which would take longer than all the rest of a conversion; so
-blocks of the usual layout are fetched as they are and inflated by the thread that needs
-them.  Any other layout is read through xarray.
+The back end writes netCDF-4 (CF), float32, deflated in blocks, which `blocks` reads.  Any other
+netCDF is read through xarray, and what is no netCDF by GDAL.
 
 Values are taken raw.  ``_FillValue`` is often 0 here and 0 is a measurement, clipped, where
 another band is seen; so 0 is never masked, whatever the file says, and any other fill
@@ -13,10 +11,9 @@ value always is.
 from __future__ import annotations
 
 import contextlib
-import logging
+import datetime as dt
 import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,23 +21,31 @@ from typing import Any
 import h5py
 import numpy as np
 import xarray as xr
-from isal import isal_zlib
 from numpy.typing import NDArray
 
+from cells import geotiff
+from cells.blocks import Rows, blocks_of
+from cells.layers import choose, choose_step, find_layers, named, parts
+from cells.packing import names_fill, unpacker
 from healpix.arrays import Floats
-from healpix.loops import loop
-from shared.attributes import DEFAULT_FILLS, as_unsigned, fill_values, text
-from shared.errors import RasterError
+from shared.attributes import text
+from shared.errors import RasterError, brief
 from shared.lattice import find_axes, locate, with_plain_attributes
 
-TIME_NAMES = ("t", "time")
-DEFAULT_FILL = np.float32(DEFAULT_FILLS["f4"])
+Given = xr.Dataset | str | os.PathLike[str]  # a raster, or the path of its file
+
 DECIBELS = ("db", "decibel", "decibels")
+ENGINES = {b"CDF\x01": "scipy", b"CDF\x02": "scipy", b"CDF\x05": "netcdf4"}  # by how files begin
 
-# The rows [first, stop) of a band, until the same thread reads the next ones.
-Rows = Callable[[int, int], NDArray[Any]]
 
-log = logging.getLogger("cells")
+@dataclass(frozen=True)
+class Choice:
+    """What of a raster is wanted, and how it is meant."""
+
+    bands: Sequence[str] | None = None  # None: all
+    step: int | None = None  # of its time, counted from 0
+    day: dt.date | None = None  # of several steps, those of this day
+    decibels: bool = False  # its values are decibels
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class Raster:
     crs: str
     attrs: dict[str, str]
     readers: tuple[Rows, ...]
+    decibels: bool = False  # what is read are decibels, to be turned into power
+    zero_is_none: bool = False  # and a pixel of 0 in all bands is no data
 
     def read(self, first: int, stop: int) -> Any:
         """Rows [first, stop) of each band, until the same thread reads the next ones.
@@ -62,6 +69,15 @@ class Raster:
         as one array (band, row, column) float64, so that the loops are compiled for no
         more than these two.
         """
+        values = self.read_raw(first, stop)
+        if self.decibels:
+            values = _power(values, self.zero_is_none)
+        if len(values) == 2 and all(part.dtype == np.float32 for part in values):
+            return tuple(np.require(part, np.float32, ["C", "W"]) for part in values)
+        return np.stack(values).astype(np.float64, copy=False)
+
+    def read_raw(self, first: int, stop: int) -> list[NDArray[Any]]:
+        """The same before decibels are turned into power, (row, column) of each band."""
         values = []
         for band, reader in zip(self.bands, self.readers, strict=True):
             try:
@@ -69,206 +85,153 @@ class Raster:
             except Exception as error:  # isal's errors have no class of their own in its stubs
                 raise RasterError(
                     f"{self.name}: {band} cannot be read between the rows {first} and {stop}; "
-                    f"the file is damaged ({error}). Download it again."
+                    f"the file is damaged ({brief(error)}). Download it again."
                 ) from error
-        if len(values) == 2 and all(part.dtype == np.float32 for part in values):
-            return tuple(np.require(part, np.float32, ["C", "W"]) for part in values)
-        return np.stack(values).astype(np.float64, copy=False)
+        return values
 
 
 @contextlib.contextmanager
-def open_raster(
-    raster: xr.Dataset | str | os.PathLike[str], bands: Sequence[str] | None
-) -> Iterator[Raster]:
-    """The raster, open for reading."""
+def open_raster(raster: Given, choice: Choice | None = None) -> Iterator[Raster]:
+    """The raster, open for reading.  Raises RasterError, and FileNotFoundError."""
+    choice = choice or Choice()
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(open_file(raster))
+        if isinstance(opened, geotiff.Image):
+            yield _of_image(opened, choice)
+        else:
+            yield _describe(*opened, choice)
+
+
+@contextlib.contextmanager
+def open_file(
+    raster: Given,
+) -> Iterator[geotiff.Image | tuple[xr.Dataset, str, h5py.File | None]]:
+    """A dataset with its name and, of netCDF-4, its HDF5 file; or an image of another format."""
     if isinstance(raster, xr.Dataset):
-        yield _describe(raster, raster.encoding.get("source", "the raster"), bands, None)
+        yield with_plain_attributes(raster), raster.encoding.get("source", "the raster"), None
         return
     path = Path(raster)
+    with path.open("rb") as stream:
+        engine = ENGINES.get(stream.read(4))
+    is_hdf5 = h5py.is_hdf5(path)
+    if engine is None and not is_hdf5:
+        with geotiff.open_image(path) as image:
+            yield image
+        return
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(h5py.File(path)) if h5py.is_hdf5(path) else None
-            engine = "h5netcdf" if file else "scipy"
+            file = stack.enter_context(h5py.File(path)) if is_hdf5 else None
+            engine = "h5netcdf" if is_hdf5 else engine
             dataset = stack.enter_context(xr.open_dataset(path, engine=engine, decode_cf=False))
-        except FileNotFoundError:
-            raise
         except Exception as error:
             raise RasterError(
-                f"{path}: this is no whole netCDF file ({error}). Download it again."
+                f"{path}: this is no whole netCDF file ({brief(error)}). Download it again."
             ) from error
-        yield _describe(dataset, str(path), bands, file)
+        yield with_plain_attributes(dataset), str(path), file
 
 
-def _describe(
-    dataset: xr.Dataset, name: str, bands: Sequence[str] | None, file: h5py.File | None
-) -> Raster:
+def _describe(dataset: xr.Dataset, name: str, file: h5py.File | None, choice: Choice) -> Raster:
     """Find axes, CRS, bands and time step of a raster, or say what is missing."""
-    dataset = with_plain_attributes(dataset)
     x_dim, y_dim = find_axes(dataset, name)
-    found = [
-        str(key)
-        for key, variable in dataset.data_vars.items()
-        if {x_dim, y_dim} <= set(variable.dims) and variable.dtype.kind in "fiu"
-    ]
-    wanted = list(found if bands is None else bands)
-    missing = [band for band in wanted if band not in found]
-    if missing or not wanted:
-        raise RasterError(
-            f"{name}: there is no band {' or '.join(missing) or 'at all'} "
-            f"over {y_dim} and {x_dim}, only {', '.join(found) or 'none'}."
-        )
-    for band in wanted:
-        if (unit := text(dataset[band].attrs.get("units")).strip()).lower() in DECIBELS:
-            raise RasterError(
-                f"{name}: {band} is in decibels ({unit}), and averages need linear power; convert "
-                "it first: 10 ** (dB / 10)."
-            )
+    space = y_dim, x_dim
+    layers = find_layers(dataset, space)
+    found = [layer.name for layer in layers]
+    chosen = choose(found, choice.bands, f" over {y_dim} and {x_dim}", name)
     attrs = {"source": str(dataset.attrs.get("source", ""))}
-    readers = []
-    for band in wanted:
-        step, label = _time_step(dataset[band], x_dim, y_dim, name)
-        attrs |= label
-        array = dataset[band].isel(step)
+    of_file = file is not None or dataset.encoding.get("source")
+    readers, of_fill = [], []
+    for layer in (layers[index] for index in chosen):
+        array = dataset[layer.variable]
+        _require_scale(layer.name or layer.variable, text(array.attrs.get("units")), choice, name)
+        sample = array.isel(layer.place, drop=True)
+        place, label = choose_step(sample, space, choice.step, choice.day, name)
+        attrs |= {"time": label} if label else {}
+        place |= layer.place
         readers.append(
-            _blocks_of(file, dataset[band], step, (y_dim, x_dim)) or _rows_of(array, y_dim, x_dim)
+            blocks_of(file, array, place, space)
+            or _rows_of(array.isel(place), space, bool(of_file), choice)
         )
-    where = locate(dataset, (x_dim, y_dim), wanted, name)
+        of_fill.append(names_fill(array.attrs, array.encoding))
+    variables = [layers[index].variable for index in chosen]
+    where = locate(dataset, (x_dim, y_dim), variables, name)
     return Raster(
         name=name,
-        bands=tuple(wanted),
+        bands=_names(found, chosen, choice),
         x=where.x,
         y=where.y,
         crs=where.crs,
         attrs=attrs,
         readers=tuple(readers),
+        decibels=choice.decibels,
+        zero_is_none=choice.decibels and not any(of_fill),
     )
 
 
-def _time_step(
-    array: xr.DataArray, x_dim: str, y_dim: str, name: str
-) -> tuple[dict[str, int], dict[str, str]]:
-    """The index of the earliest time step of a band, and its label, where it has time."""
-    others = [str(dim) for dim in array.dims if dim not in (x_dim, y_dim)]
-    if not others:
-        return {}, {}
-    dim = others[0]
-    if len(others) > 1 or (array.sizes[dim] > 1 and dim.lower() not in TIME_NAMES):
-        raise RasterError(
-            f"{name}: {array.name} has the dimension {others[-1]}, neither space nor time."
+def _of_image(image: geotiff.Image, choice: Choice) -> Raster:
+    """The bands of an image, by their descriptions or in their order."""
+    chosen = choose(image.names, choice.bands, "", image.name)
+    if choice.step:
+        raise RasterError(f"{image.name}: there is no step {choice.step}, as it has no time.")
+    for index in chosen:
+        _require_scale(image.names[index], image.units[index], choice, image.name)
+    x, y = image.lattice()
+    readers = tuple(
+        image.reader(
+            index, unpacker(image.packing(index), {}, image.dtype(index), False, choice.decibels)
         )
-    if array.sizes[dim] == 0:
-        raise RasterError(f"{name}: {array.name} has no time step at all.")
-    if dim not in array.coords:
-        return {dim: 0}, {}
-    # Sorting is stable and puts what is no time last.
-    step = int(np.argsort(array[dim].values, kind="stable")[0])
-    if array.sizes[dim] > 1:
-        log.info("%s has %d time steps; the earliest is used.", name, array.sizes[dim])
-    with contextlib.suppress(ValueError, OverflowError):  # odd units: the number will do
-        decoded = xr.decode_cf(array[dim].drop_vars(dim).rename("label").to_dataset())["label"]
-        return {dim: step}, {"time": str(decoded.values[step])}
-    return {dim: step}, {"time": str(array[dim].values[step])}
+        for index in chosen
+    )
+    return Raster(
+        name=image.name,
+        bands=_names(image.names, chosen, choice),
+        x=x,
+        y=y,
+        crs=image.crs(),
+        attrs={"source": image.source},
+        readers=readers,
+        decibels=choice.decibels,
+        zero_is_none=choice.decibels and not any(names_fill(image.packing(i), {}) for i in chosen),
+    )
 
 
-def _rows_of(array: xr.DataArray, y_dim: str, x_dim: str) -> Rows:
+def _names(found: Sequence[str], chosen: Sequence[int], choice: Choice) -> tuple[str, ...]:
+    """What the bands are called: as they were asked for, else as in the file."""
+    if choice.bands is not None:
+        return tuple(choice.bands)
+    every = named(found)
+    return tuple(every[index] for index in chosen)
+
+
+def _require_scale(band: str, unit: str, choice: Choice, name: str) -> None:
+    """Raise RasterError for decibels, by their unit or name, that nobody has spoken of."""
+    says = unit.strip().lower() in DECIBELS
+    if (says or parts(band)[-1:] == ["db"]) and not choice.decibels:
+        raise RasterError(
+            f"{name}: {band} is in decibels ({unit.strip() if says else 'by its name'}), and "
+            "averages need linear power; say that they are decibels (--decibels), and they are "
+            "converted first: 10 ** (dB / 10)."
+        )
+
+
+def _power(values: Sequence[NDArray[Any]], zero_is_none: bool) -> list[NDArray[Any]]:
+    """Decibels as power.  Where nothing says what is no data, a pixel of 0 in all bands is."""
+    with np.errstate(over="ignore"):
+        power = [
+            np.power(10, part / (part.dtype.type(10) if part.dtype.kind == "f" else 10.0))
+            for part in values
+        ]
+    if zero_is_none:
+        none = np.logical_and.reduce([part == 0 for part in values])
+        power = [np.where(none, np.nan, part) for part in power]
+    return power
+
+
+def _rows_of(array: xr.DataArray, space: tuple[str, str], of_file: bool, choice: Choice) -> Rows:
     """A reader of rows through xarray, with fill values and scaling as CF has them."""
-    attrs, encoding = array.attrs, array.encoding
-    array = array.transpose(y_dim, x_dim)
-    # xarray has masked those that it knows of, and zeros: see `raster_to_cells`.
-    named = any(key in attrs for key in ("_FillValue", "missing_value"))
-    of_file = "source" in encoding and "_FillValue" not in encoding
-    fills = fill_values(attrs, array.dtype) if named or of_file else []
-    scale, offset = float(attrs.get("scale_factor", 1)), float(attrs.get("add_offset", 0))
-    masked_zeros = encoding.get("_FillValue") == 0 and offset == 0
+    unpack = unpacker(array.attrs, array.encoding, array.dtype, of_file, choice.decibels)
+    array = array.transpose(*space)
 
     def read(first: int, stop: int) -> NDArray[Any]:
-        raw: NDArray[Any] = as_unsigned(array[first:stop].values, attrs)
-        values = raw
-        if (scale, offset) != (1, 0):
-            values = raw * scale + offset
-        for fill in fills:
-            if fill * scale + offset != 0:
-                values = np.where(raw == fill, np.nan, values)
-        if masked_zeros:
-            values = np.nan_to_num(values, nan=0, posinf=np.inf, neginf=-np.inf)
-        return values
+        return unpack(np.asarray(array[first:stop].values))
 
     return read
-
-
-def _blocks_of(
-    file: h5py.File | None, array: xr.DataArray, step: dict[str, int], dims: tuple[str, str]
-) -> Rows | None:
-    """A reader of rows from the compressed blocks of an HDF5 file, for many threads at once.
-
-    HDF5 inflates one block at a time for the whole process; here each thread inflates
-    its own.  None for a layout other than the one that netCDF writes by default:
-    little-endian float32, (shuffle and) deflate, one time step a block, no masking to do.
-    """
-    if file is None or any(key in array.attrs for key in ("scale_factor", "add_offset")):
-        return None
-    variable = file[str(array.name)]
-    properties = variable.id.get_create_plist()
-    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
-    usual = ([h5py.h5z.FILTER_DEFLATE], [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE])
-    fills = fill_values(array.attrs, variable.dtype)
-    if (
-        filters not in usual
-        or variable.dtype != np.dtype("<f4")
-        or array.dims != (*step, *dims)
-        or any(value > 0 and value != DEFAULT_FILL for value in fills)
-        or any(size != 1 for size in variable.chunks[:-2])
-    ):
-        return None
-    shuffled = len(filters) == 2
-    height, width = variable.chunks[-2:]
-    scratch: dict[int, NDArray[np.float32]] = {}  # of each thread
-    unwritten = 0 if variable.fillvalue == 0 else np.nan
-    filled = DEFAULT_FILL in fills
-    columns = variable.shape[-1]
-
-    def read(first: int, stop: int) -> NDArray[Any]:
-        # Memory that is new each time costs as much as inflating what goes there.
-        out = scratch.get(threading.get_ident(), np.empty((0, columns), np.float32))
-        if len(out) < stop - first:
-            out = scratch[threading.get_ident()] = np.empty((stop - first, columns), np.float32)
-        out = out[: stop - first]
-        for row in range(first - first % height, stop, height):
-            low, high = max(first, row), min(stop, row + height)
-            for column in range(0, columns, width):
-                place = (*step.values(), row, column)
-                if variable.id.get_chunk_info_by_coord(place).byte_offset is None:
-                    out[low - first : high - first, column : column + width] = unwritten
-                    continue
-                skipped, block = variable.id.read_direct_chunk(place)
-                if skipped:
-                    raise OSError(f"the block at {place} was stored without its filters")
-                block = isal_zlib.decompress(block, bufsize=4 * height * width + 1)
-                values = np.frombuffer(block, np.uint8)
-                if values.size != 4 * height * width:
-                    raise OSError(f"the block at {place} holds {values.size} bytes")
-                values = (
-                    values.reshape(4, height, width)
-                    if shuffled
-                    else values.reshape(height, width, 4).transpose(2, 0, 1)
-                )
-                part = out[low - first : high - first, column : column + width]
-                _join_bytes(values[:, low - row :, :], part.view(np.uint32))
-        if filled:
-            out[out == DEFAULT_FILL] = np.nan
-        return out
-
-    return read
-
-
-@loop
-def _join_bytes(values: Any, out: Any) -> None:
-    """Undo HDF5's shuffle filter: the lowest bytes of all numbers come first, then the next."""
-    for row in range(out.shape[0]):
-        for column in range(out.shape[1]):
-            out[row, column] = (
-                np.uint32(values[0, row, column])
-                | np.uint32(values[1, row, column]) << np.uint32(8)
-                | np.uint32(values[2, row, column]) << np.uint32(16)
-                | np.uint32(values[3, row, column]) << np.uint32(24)
-            )

@@ -18,6 +18,7 @@ import numpy as np
 DEFAULT_FILLS = {
     "f4": 9.969209968386869e36, "f8": 9.969209968386869e36,
     "i2": -32767, "u2": 65535, "i4": -2147483647, "u4": 4294967295,
+    "i8": -9223372036854775806, "u8": 18446744073709551614,
 }  # fmt: skip
 
 
@@ -43,15 +44,16 @@ def as_unsigned(values: Any, attributes: Mapping[str, Any]) -> Any:
 
 
 def fill_values(attributes: Mapping[str, Any], dtype: np.dtype[Any]) -> list[Any]:
-    """The values, as they are stored, that stand for none; netCDF's own where none is named."""
+    """The values, as they are stored, that stand for none; netCDF's own if it has no _FillValue."""
     named = [np.ravel(attributes.get(key, ())) for key in ("_FillValue", "missing_value")]
-    found = np.concatenate([values for values in named if values.dtype.kind in "fiu"])
-    if not any(values.size for values in named) and dtype.str[1:] in DEFAULT_FILLS:
-        found = np.array([DEFAULT_FILLS[dtype.str[1:]]])
+    if not named[0].size and dtype.str[1:] in DEFAULT_FILLS:
+        named[0] = np.array([DEFAULT_FILLS[dtype.str[1:]]])
+    found = [values for values in named if values.dtype.kind in "fiu"]
     if dtype.kind in "iu":
-        found = found[np.isfinite(found)]
+        found = [values[np.isfinite(values)] for values in found]
     with np.errstate(invalid="ignore", over="ignore"):
-        return list(as_unsigned(found.astype(dtype), attributes))
+        stored = np.concatenate([np.empty(0, dtype), *(values.astype(dtype) for values in found)])
+    return list(as_unsigned(stored, attributes))
 
 
 def _plain(value: Any) -> Any:

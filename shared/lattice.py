@@ -35,9 +35,10 @@ LENGTHS = {  # in metres
     0.3048: "ft foot feet",
     1200 / 3937: "us-ft us_survey_foot us_survey_feet",
 }
+EAST = "degree_east degrees_east degree_e degrees_e degreee degreese"  # only longitudes count so
+NORTH = "degree_north degrees_north degree_n degrees_n degreen degreesn"
 ANGLES = {  # in radians
-    np.pi / 180: "degree degrees deg degree_east degrees_east degree_e degrees_e degreee degreese "
-    "degree_north degrees_north degree_n degrees_n degreen degreesn",
+    np.pi / 180: f"degree degrees deg {EAST} {NORTH}",
     1.0: "rad radian radians",
 }
 
@@ -64,7 +65,7 @@ def with_plain_attributes(dataset: xr.Dataset) -> xr.Dataset:
 
 def find_axes(dataset: xr.Dataset, name: str) -> tuple[str, str]:
     """The dimensions along x and along y.  Raises RasterError."""
-    return _axis(dataset, X_NAMES, "X", name), _axis(dataset, Y_NAMES, "Y", name)
+    return _axis(dataset, X_NAMES, "X", EAST, name), _axis(dataset, Y_NAMES, "Y", NORTH, name)
 
 
 def locate(dataset: xr.Dataset, dims: tuple[str, str], bands: Sequence[str], name: str) -> Lattice:
@@ -74,12 +75,13 @@ def locate(dataset: xr.Dataset, dims: tuple[str, str], bands: Sequence[str], nam
     return Lattice(x, y, crs.srs)
 
 
-def _axis(dataset: xr.Dataset, names: Sequence[str], axis: str, name: str) -> str:
-    """The dimension that runs along x or y."""
+def _axis(dataset: xr.Dataset, names: Sequence[str], axis: str, units: str, name: str) -> str:
+    """The dimension that runs along x or y, by its name, attributes or units."""
     for dim in map(str, dataset.dims):
         attrs = dataset[dim].attrs if dim in dataset.variables else {}
         hints = (dim.lower(), attrs.get("standard_name"), attrs.get("axis"))
-        if any(isinstance(hint, str) and hint in (*names, axis) for hint in hints):
+        by_unit = text(attrs.get("units")).strip().lower() in units.split()
+        if by_unit or any(isinstance(hint, str) and hint in (*names, axis) for hint in hints):
             if dim not in dataset.variables:
                 raise RasterError(f"{name}: the dimension {dim} has no coordinates.")
             if not np.all(np.isfinite(dataset[dim].values)) or dataset[dim].size == 0:

@@ -446,7 +446,7 @@ def test_that_loops_are_compiled_is_said_once(folder, answer, monkeypatch, capsy
 def test_what_a_raster_gives_rise_to_say_is_shown(capsys):
     values = xr.DataArray(np.ones((2, 3, 3), np.float32), dims=("t", "lat", "lon"))
     axes = {"t": [1, 2], "lat": [50.2, 50.1, 50.0], "lon": [7.0, 7.1, 7.2]}
-    with remarks(), open_raster(values.to_dataset(name="VV").assign_coords(axes), None):
+    with remarks(), open_raster(values.to_dataset(name="VV").assign_coords(axes)):
         pass
     assert capsys.readouterr().err.count("2 time steps; the earliest is used") == 1
 
