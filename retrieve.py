@@ -3,8 +3,7 @@
 `open` gives the images of a box on a regular grid of longitude and latitude, one for each
 day, as a lazy dataset: nothing is read before it is computed, and then each block reads
 just the inner chunks of the records that it touches.  `retrieve` is the same for one day,
-computed.  NSIDE and ellipsoid are those of the archive.  How that is done is in the room
-`images`; what draws and writes files is imported when it is called.
+computed.  How that is done is in the room `images`; what is large is imported when called.
 """
 
 from __future__ import annotations
@@ -40,9 +39,9 @@ PERCENTILES = (2.0, 98.0)  # of the drawn dB values: black and white
 
 __all__ = [
     "Coverage", "NoData", "Settings", "animate", "coverage_map", "days", "export", "has_pixels",
-    "load",
-    "merge", "nothing_seen", "open", "padded", "plot", "plot_line", "plot_ranges", "range_words",
-    "retrieve", "save_figure", "save_line", "select", "settings", "show", "spacing", "statistics",
+    "load", "merge", "nothing_seen", "open", "padded", "plot", "plot_line", "plot_ranges",
+    "range_words", "ranges", "retrieve", "save_figure", "save_line", "select", "settings", "show",
+    "spacing", "statistics",
 ]  # fmt: skip
 
 
@@ -166,6 +165,13 @@ def plot_ranges(figure: Figure) -> dict[str, tuple[float, float]]:
     from images import figure as drawing
 
     return drawing.plot_ranges(figure)
+
+
+def ranges(dataset: xr.Dataset) -> dict[str, tuple[float, float]]:
+    """What `plot_ranges` says of the figure that `plot` draws of a grid, without drawing it."""
+    from images import series
+
+    return series.ranges(dataset, settings().look)
 
 
 def range_words(low: float, high: float) -> str:

@@ -24,6 +24,7 @@ from archive.layout import EMPTY
 from archive.packing import DamageError, pack, sealed, unpack, unsealed
 from archive.spans import Piece, Spans
 from archive.storage import Bytes, Part, Storage
+from healpix.copies import gather
 
 Array = Mapping[str, Any]  # the metadata of an array
 
@@ -243,8 +244,6 @@ def _place(task: tuple[npt.NDArray[Any], int, Piece, Bytes]) -> DamageError | No
             unpack(data, out)
         else:
             values = np.frombuffer(unpack(data), out.dtype)
-            from healpix.copies import gather
-
             gather(values, piece.starts, piece.sizes, out)
     except DamageError as error:
         return error

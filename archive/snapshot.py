@@ -29,6 +29,7 @@ from grid import BBox, Chunk, Tile
 from healpix.arrays import Runs
 from healpix.boxes import box_runs
 from healpix.ids import parent_runs
+from shared.variables import variable
 
 SHARED = ("provenance", "start_ipix", "run_len")  # what reading needs besides the days
 BOXES = 64  # that a view remembers
@@ -121,8 +122,8 @@ class View:
                 values = self._read_overview(names, slot, level, spans)
         except DamageError as error:
             raise self._explained(chunk, slot, error) from error
-        data: dict[str, Any] = {name: ("cells", array) for name, array in values.items()}
-        data |= {"start_ipix": ("runs", runs[0]), "run_len": ("runs", runs[1])}
+        data = {name: variable("cells", array) for name, array in values.items()}
+        data |= {"start_ipix": variable("runs", runs[0]), "run_len": variable("runs", runs[1])}
         attributes = {
             "nside": 2**level,
             "ellipsoid": self._layout.ellipsoid,

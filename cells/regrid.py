@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from grid import BBox
 from healpix.arrays import Floats
 from healpix.ids import level_of
+from healpix.indexes import index_runs
 from healpix.latitudes import to_authalic
 from healpix.pixels import add_to_pixels, ring_rows
-from healpix.places import index_runs
 from healpix.sample import interpolate, look_up
+from shared.variables import coordinate, variable
 
 METHODS = ("nearest", "bilinear", "mean")
 
@@ -35,12 +36,12 @@ def cells_to_grid(cells: xr.Dataset, frame: Frame, method: str, workers: int) ->
         cells, frame, slice(0, frame.lat.size), slice(0, frame.lon.size), method, workers
     )
     names = band_names(cells)
-    data = {band: (("lat", "lon"), out[i], cells[band].attrs) for i, band in enumerate(names)}
+    sides = {"lat": (frame.lat, "latitude", "north"), "lon": (frame.lon, "longitude", "east")}
     return xr.Dataset(
-        data,
+        {band: variable(("lat", "lon"), out[i], cells[band].attrs) for i, band in enumerate(names)},
         coords={
-            "lat": ("lat", frame.lat, {"standard_name": "latitude", "units": "degrees_north"}),
-            "lon": ("lon", frame.lon, {"standard_name": "longitude", "units": "degrees_east"}),
+            dim: coordinate(dim, at, {"standard_name": name, "units": f"degrees_{side}"})
+            for dim, (at, name, side) in sides.items()
         },
         attrs=cells.attrs,
     )

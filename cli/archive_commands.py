@@ -55,7 +55,7 @@ def run_list(
 def draw_map(archive: Archive, path: str, overwrite: bool) -> int:
     """The tiles and their numbers of records, over land and sea."""
     import retrieve
-    from cli.progress import working
+    from cli.bar import working
     from images import export
 
     export.checked_target(path, overwrite=True, suffixes=(".png",))
@@ -71,7 +71,7 @@ def draw_map(archive: Archive, path: str, overwrite: bool) -> int:
 
 def run_verify(workspace: Workspace, remove: bool = False, ask_first: bool = False) -> int:
     """Read every record again, name the damaged ones, and remove them if that is wanted."""
-    from cli.progress import working
+    from cli.bar import working
 
     archive = workspace.existing
     with working("verifying") as progress:

@@ -143,7 +143,7 @@ def make_plan(
     Nothing is read for every chunk.
     """
     import download
-    from cli.progress import working
+    from cli.bar import working
 
     covers, go_on = None, True
     if not flags.no_catalogue:
@@ -194,7 +194,7 @@ def ask_catalogue(
 def look_up(wanted: Wanted, named: str | None, made: download.Settings) -> dict[Chunk, Cover]:
     """Ask the catalogue that was named, or the one of the back end."""
     import download
-    from cli.progress import working
+    from cli.bar import working
     from jobs import catalogue
 
     address: contextlib.AbstractContextManager[str]

@@ -1,24 +1,22 @@
-"""What a person sees while something takes its time.
+"""What a person sees while a download takes its time.
 
-A download: on a terminal one line for each place at the back end, one for the results on
+On a terminal one line for each place at the back end, one for the results on
 their way, and one for the whole, redrawn in place.  Elsewhere, and above these lines: one
-line for each chunk that came to its end.  Other work: a bar, once it has taken a second.
-Nothing is drawn where there is no terminal or a dumb one.
+line for each chunk that came to its end.  Nothing is drawn where there is no terminal or a
+dumb one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from cli.terminal import USUAL_WIDTH, duration, hush, size
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from download import Estimate, Event
     from grid import Chunk
 
-SHOWN_AFTER = 1.0  # s of work before anything is drawn about it
 FRAMES = 2  # drawings a second
 USUAL_HEIGHT = 25  # rows of a window where the environment says 0
 NARROW = 60  # columns; in a window below that the lines of a download are cut short
@@ -246,30 +243,3 @@ def _rows(parts: Sequence[str], head: str, width: int) -> list[str]:
     if len(together) <= width or len(parts) < 2:
         return [together]
     return [f"{' ' * len(head) if i else head}{part}" for i, part in enumerate(parts)]
-
-
-@contextlib.contextmanager
-def working(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show, on a terminal, that something is being done if it takes longer than a second.
-
-    The function it gives may be called with the steps that are done and those there are.
-    """
-    console = Quiet(sys.stderr)
-    if not console.draws:
-        yield lambda _done, _total: None
-        return
-    columns = (
-        SpinnerColumn("line"), TextColumn("{task.description}"), BarColumn(20),
-        TimeElapsedColumn(),
-    )  # fmt: skip
-    bar = Progress(*columns, console=console, transient=True, refresh_per_second=5)
-    task = bar.add_task(what, total=None)
-    timer = threading.Timer(SHOWN_AFTER, bar.start)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-    finally:
-        timer.cancel()
-        timer.join()
-        bar.stop()

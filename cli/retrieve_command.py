@@ -167,19 +167,21 @@ def require_several_days(wish: Wish, outputs: Sequence[str], lines: Sequence[str
 def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
     """Draw the box, write it to the files, print their names, and open a window."""
     import retrieve
-    from cli.progress import working
+    from cli.bar import working
 
     lazy = opened(archive, wish, chosen_spacing(wish))
     with working("reading and regridding"):
         grid = in_memory(lazy)
         picture = pictured(archive, wish, grid)
         require_pixels(archive, wish, grid, picture)
-        figure = retrieve.plot(picture)
-    say_what_it_is(grid, picture, wish, retrieve.plot_ranges(figure))
+        drawn = show or any(name.lower().endswith(".png") for name in wish.targets)
+        figure = retrieve.plot(picture) if drawn else None
+        ranges = retrieve.ranges(picture) if figure is None else retrieve.plot_ranges(figure)
+    say_what_it_is(grid, picture, wish, ranges)
     for name, replace in wish.targets.items():
         with working(f"writing {Path(name).name}") as progress:
             suffix = Path(name).suffix.lower()
-            if suffix == ".png":
+            if suffix == ".png" and figure is not None:
                 retrieve.save_figure(figure, name, replace)
             else:
                 retrieve.export(picture if suffix == ".gif" else grid, name, replace, progress)
@@ -190,20 +192,22 @@ def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
         for name, replace in wish.lines.items():
             retrieve.save_line(rows, grid.attrs, name, replace)
             click.echo(name)
-    if show and not retrieve.show(figure) and not wish.targets and not wish.lines:
+    seen = figure is not None and show and retrieve.show(figure)
+    if show and not seen and not wish.targets and not wish.lines:
         tell("There is no display to open a window on; name a file with --output.")
 
 
 def opened(archive: Archive, wish: Wish, spacing: tuple[float, float]) -> xr.Dataset:
     """The grid of what is wished for, lazy unless small; of a day without a time dimension."""
     import retrieve
+    from images.grids import image_of
 
     open_ = retrieve.load if is_small(archive, wish, spacing) else retrieve.open
     grid = open_(
         archive, wish.bbox, *wish.days, bands=wish.bands, dlat=spacing[0], dlon=spacing[1],
         method=wish.method, orbit=wish.orbit, as_of=wish.as_of,
     )  # fmt: skip
-    return grid if wish.is_series else grid.isel(time=0).drop_vars("orbit")
+    return grid if wish.is_series else image_of(grid)
 
 
 def is_small(archive: Archive, wish: Wish, spacing: tuple[float, float]) -> bool:
@@ -239,8 +243,9 @@ def chosen_spacing(wish: Wish) -> tuple[float, float]:
 def in_memory(grid: xr.Dataset) -> xr.Dataset:
     """The grid, computed once for all that is made of it, unless it is too large for that."""
     import retrieve
+    from images import grids
 
-    return grid.compute() if grid.nbytes <= retrieve.MEMORY_MAX else grid
+    return grids.in_memory(grid) if grid.nbytes <= retrieve.MEMORY_MAX else grid
 
 
 def pictured(archive: Archive, wish: Wish, grid: xr.Dataset) -> xr.Dataset:

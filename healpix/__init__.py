@@ -16,8 +16,8 @@ of them ``4 * min(ring, nside, 4 nside - ring)`` cells eastwards from 0 E.
 Cells are found with the operations of healpy in the order of healpy, so that a centre
 exactly on the edge of a box falls to the same side of it, rounding included.
 
-Plain numpy is in `arrays`, `ids`, `latitudes` and `slots`, which know nothing of numba; what
-needs compiled loops is in the modules beside them, and how they are compiled in `loops`.
+Loops are compiled when they are called first, by `kept`, which alone imports numba; `loops`
+says how.  A few cells are dealt with in plain numpy, by `few`, with equal bits.
 The loops release the interpreter lock and use no threads of their own; who wants two cores
 calls them from two threads, each with its own output.
 """

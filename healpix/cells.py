@@ -29,7 +29,7 @@ def _spread(v: int) -> int:
 @loop
 def _compact(v: int) -> int:
     """The bits of v at the even places, side by side."""
-    v &= 0x5555555555555555
+    v = v & 0x5555555555555555  # numpy: not in place
     v = (v | (v >> 1)) & 0x3333333333333333
     v = (v | (v >> 2)) & 0x0F0F0F0F0F0F0F0F
     v = (v | (v >> 4)) & 0x00FF00FF00FF00FF

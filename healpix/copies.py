@@ -1,28 +1,38 @@
-"""The values of runs of cells, from where they are to where they belong."""
+"""The values of runs of cells, from where they are to where they belong; plain numpy."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from healpix.arrays import Ints
-from healpix.loops import loop
+from healpix.ids import runs_to_ids
+
+LONG = 128  # values of a run, on average, from where on it is copied sooner by itself
 
 
-@loop
 def gather(values: Any, starts: Ints, sizes: Ints, out: Any) -> None:
     """Copy runs of values, one behind the other."""
-    k = 0
-    for i in range(starts.size):
-        for j in range(starts[i], starts[i] + sizes[i]):
-            out[k] = values[j]
-            k += 1
+    if out.size < LONG * starts.size:
+        np.take(values, _places(starts, sizes), out=out, mode="clip")
+        return
+    done = 0
+    for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
+        out[done : done + size] = values[start : start + size]
+        done += size
 
 
-@loop
 def copy_runs(values: Any, run_len: Ints, place: Ints, out: Any) -> None:
     """Copy the cells of runs, one run after the other in ``values``, to their places."""
+    if values.size < LONG * run_len.size:
+        out[_places(place, run_len)] = values
+        return
     done = 0
-    for run in range(run_len.size):
-        for i in range(run_len[run]):
-            out[place[run] + i] = values[done + i]
-        done += run_len[run]
+    for start, size in zip(place.tolist(), run_len.tolist(), strict=True):
+        out[start : start + size] = values[done : done + size]
+        done += size
+
+
+def _places(starts: Ints, sizes: Ints) -> Ints:
+    return runs_to_ids(starts, sizes).view(np.int64)

@@ -1,107 +1,96 @@
-"""How loops are compiled, and when they are compiled again.
+"""How loops are compiled, when that is, and how a few cells do without.
 
-numba keeps a compiled loop on disk until the file of that loop changes.  But the loops it
-calls are compiled into it, so one that changed in another file would go on giving its old
-results.  What is kept here bears a stamp of all files of this package as well.
+A loop is compiled, or what was compiled earlier is loaded, when it is called first: numba takes
+longer to import than plain Python and numpy take with the cells of a small box.  Where that is
+weighed, `is_worth` says how much is too much for them, and `plain` gives the same formulas as
+they stand in the source.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
+import sys
 import threading
 from collections.abc import Callable
-from importlib.resources import files
+from functools import update_wrapper
+from importlib import import_module
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
-from numba import njit
-from numba.core import caching, config, event
+from healpix.stamp import STAMP as STAMP  # taken before any other file of the package is imported
 
-log = logging.getLogger("healpix")
+PATIENCE = 8_000_000  # cells or pixels that numpy does in half the time that numba takes to start
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def loop(function: Function) -> Function:
     """Compile a function at its first call, once per installation, to run beside others."""
-    return _compiled(function)
+    return cast(Function, Loop(function, {}))
 
 
 def loose_loop(function: Function) -> Function:
     """As `loop`, but a product and a sum may be rounded as one: for what checks its margins."""
-    return _compiled(function, fastmath={"contract"})
+    return cast(Function, Loop(function, {"fastmath": {"contract"}}))
 
 
-def _compiled(function: Function, **options: Any) -> Function:
-    with _locating:  # numba looks up the setting while it decorates
-        before = config.CACHE_LOCATOR_CLASSES  # type: ignore[attr-defined]
-        config.CACHE_LOCATOR_CLASSES = _LOCATORS  # type: ignore[attr-defined]
-        try:
-            decorated = njit(cache=True, nogil=True, error_model="numpy", **options)(function)
-        finally:
-            config.CACHE_LOCATOR_CLASSES = before  # type: ignore[attr-defined]
-    return cast(Function, decorated)
+class Loop:
+    """A function that is compiled when it is called, or called by another one."""
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        self.function, self.options = function, options
+        self._compiled: Callable[..., Any] | None = None
+        update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The result of the compiled function."""
+        return (self._compiled or self.compiled)(*arguments)
+
+    @property
+    def compiled(self) -> Any:
+        """The function as numba has it."""
+        with _compiling:
+            if self._compiled is None:
+                kept = import_module("healpix.kept")  # which imports numba
+                self._compiled = kept.decorated(self)
+        return self._compiled
+
+    @property
+    def plain(self) -> Callable[..., Any]:
+        """The function in plain Python, as are the loops that it calls."""
+        names = self.function.__globals__
+        called = {name: names[name] for name in self.function.__code__.co_names if name in names}
+        called = {name: has.plain if isinstance(has, Loop) else has for name, has in called.items()}
+        return FunctionType(self.function.__code__, {**names, **called})
 
 
-# --- where compiled loops are kept -------------------------------------------------------
+_compiling = threading.RLock()
 
 
-def _hash_of_package() -> str:
-    sources = [f for f in files(__package__).iterdir() if f.name.endswith(".py")]
-    parts = [(f.name, f.read_bytes()) for f in sorted(sources, key=lambda f: f.name)]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+def plain(function: Function) -> Function:
+    """A loop in plain Python: the same formulas in the same order, so equal bits."""
+    return cast(Function, cast(Loop, function).plain)
 
 
-_STAMP = _hash_of_package()  # before any of them is imported
+# --- what is worth to be compiled ---------------------------------------------------------
 
 
-class _Stamped:
-    """Adds the stamp of the package to that of the loop's own file."""
+class _Patience:
+    """How much plain numpy may still do in this process before the loops are loaded."""
 
-    def get_source_stamp(self) -> tuple[Any, str]:
-        return super().get_source_stamp(), _STAMP  # type: ignore[misc]
+    left = PATIENCE
 
-
-class InNamedFolder(_Stamped, caching.UserProvidedCacheLocator):
-    """In the folder that NUMBA_CACHE_DIR names, if it does."""
-
-
-class BesideSource(_Stamped, caching.InTreeCacheLocator):
-    """In ``__pycache__``, if it can be written."""
+    def lasts(self, size: int) -> bool:
+        """Whether it lasts for so many cells or pixels, which then count."""
+        self.left -= size  # two threads at once may lose one: much does not depend on it
+        return self.left > 0
 
 
-class InUserCache(_Stamped, caching.UserWideCacheLocator):
-    """In the user's folder of caches."""
+patience = _Patience()
 
 
-class BesideZip(_Stamped, caching.ZipCacheLocator):
-    """There too, for sources in a zip file."""
+def is_worth(size: int) -> bool:
+    """Whether the compiled loops are for so many cells or pixels, and not plain numpy.
 
-
-_LOCATORS = ",".join(
-    f"{place.__module__}.{place.__qualname__}"
-    for place in (InNamedFolder, BesideSource, InUserCache, BesideZip)
-)
-_locating = threading.Lock()
-
-
-# --- what is said about it ---------------------------------------------------------------
-
-
-class Announcement(event.Listener):
-    """Says once that loops are being compiled: nobody should wonder what takes so long."""
-
-    said = False
-
-    def on_start(self, *_: Any) -> None:
-        """A loop is being compiled."""
-        if not self.said:
-            log.info("Compiling the loops for this computer; once only, about half a minute.")
-            self.said = True
-
-    def on_end(self, *_: Any) -> None:
-        """It was."""
-
-
-announcement = Announcement()
-event.register("numba:compile", announcement)  # type: ignore[no-untyped-call]
+    Much in small pieces is much; and where numba is there already, nothing is small.
+    """
+    return "healpix.kept" in sys.modules or not patience.lasts(size)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from healpix import few
 from healpix.arrays import Floats, Ints
 from healpix.cells import (
     HALF_PI,
@@ -19,14 +20,23 @@ from healpix.cells import (
     ring_theta,
     z_and_w,
 )
+from healpix.indexes import RunIndex
 from healpix.latitudes import RADIAN
-from healpix.loops import loop
-from healpix.places import RunIndex, to_places
+from healpix.loops import is_worth, loop
+from healpix.places import to_places
+
+
+def look_up(lat: Floats, lon: Floats, level: int, index: RunIndex, values: Any, out: Any) -> None:
+    """out (band, lat, lon): the values (band, cell) of the cells that contain the points."""
+    fill = look_up_loop if is_worth(lat.size * lon.size) else few.look_up
+    fill(lat, lon, level, index, values, out)
 
 
 @loop
-def look_up(lat: Floats, lon: Floats, level: int, index: RunIndex, values: Any, out: Any) -> None:
-    """out (band, lat, lon): the values (band, cell) of the cells that contain the points."""
+def look_up_loop(
+    lat: Floats, lon: Floats, level: int, index: RunIndex, values: Any, out: Any
+) -> None:
+    """As `look_up`, compiled."""
     quarters = np.array([quarter_turns(v) for v in lon])
     ids = np.empty(lon.size, np.int64)
     for i in range(lat.size):
@@ -42,7 +52,7 @@ def look_up(lat: Floats, lon: Floats, level: int, index: RunIndex, values: Any, 
 def _row_ids(quarters: Floats, z: float, w: float, level: int, ids: Ints) -> None:
     """As `cell_around` and `encode`, for many longitudes (in quarter turns) of one latitude."""
     nside = 1 << level
-    if w == 0:
+    if abs(z) <= 2 / 3:  # w is 0 there, but at the poles, too
         b = nside * (z * 0.75)
         for j in range(ids.size):
             a = nside * (0.5 + quarters[j])

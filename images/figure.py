@@ -15,15 +15,16 @@ Only matplotlib's object interface is used.  `show` alone touches pyplot.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from grid import wrap
-from images.grids import Box, Pixels, grid_bands, grid_edges, to_db
+from images.grids import Box, Pixels, grid_bands, grid_edges, in_memory, to_db
 from images.settings import Look
 
 if TYPE_CHECKING:
@@ -70,13 +71,12 @@ def draw_image(dataset: xr.Dataset, look: Look) -> Figure:
     from matplotlib.figure import Figure
 
     bands = grid_bands(dataset)
-    dataset = dataset.compute()  # both bands of a lazy one at a time
-    composite = {"VV", "VH"} <= set(bands)
+    dataset = in_memory(dataset)  # both bands of a lazy one at a time
+    composite = _is_composite(bands)
     box = grid_edges(dataset)
     layout = _Layout(len(bands) + composite, box, words_inches(_words(dataset)) + _LEGEND)
     figure = Figure(figsize=layout.size, dpi=100)
-    rows, columns = (max(1, round(side * look.dpi)) for side in layout.map_size[::-1])
-    power = {name: shrink(dataset[name].values, rows, columns) for name in bands}
+    power = _on_paper(dataset, look)
     for i, name in enumerate(bands):
         axes, (bar,) = layout.map_axes(figure, i, name), layout.bar_axes(figure, i)
         _draw_band(
@@ -92,6 +92,28 @@ def draw_image(dataset: xr.Dataset, look: Look) -> Figure:
     gaps = any(not np.isfinite(p).all() for p in power.values())
     _write_around(figure, layout, dataset, gaps)
     return figure
+
+
+def ranges(dataset: xr.Dataset, look: Look) -> dict[str, Range]:
+    """What `plot_ranges` would say of the figure that `draw_image` would draw, without drawing."""
+    power = _on_paper(in_memory(dataset), look)
+    decibel = {name: to_db(values) for name, values in power.items()}
+    decibel |= channels(power) if _is_composite(power) else {}
+    found = {name: db_range(values, look) for name, values in decibel.items()}
+    return {name: limits for name, limits in found.items() if limits is not None}
+
+
+def _on_paper(dataset: xr.Dataset, look: Look) -> dict[str, Pixels]:
+    """The bands of a grid, averaged to the pixels that a panel will have when it is printed."""
+    bands = grid_bands(dataset)
+    size = _map_size(len(bands) + _is_composite(bands), grid_edges(dataset))[0]
+    rows, columns = (max(1, round(side * look.dpi)) for side in size[::-1])
+    return {name: shrink(dataset[name].values, rows, columns) for name in bands}
+
+
+def _is_composite(bands: Iterable[str]) -> bool:
+    """Whether there is a panel that shows both polarisations in colour."""
+    return {"VV", "VH"} <= set(bands)
 
 
 def plot_ranges(figure: Figure) -> dict[str, Range]:
@@ -179,20 +201,27 @@ def metres_per_degree(lat: float) -> tuple[float, float]:
     return math.radians(max(east, 1.0)), math.radians(north)
 
 
+def _map_size(panels: int, box: Box) -> tuple[tuple[float, float], bool]:
+    """Width and height of the map of a panel, in inches, and whether the panels are stacked."""
+    west, east, south, north = box
+    per_lon, per_lat = metres_per_degree((south + north) / 2)
+    shape = (east - west) * per_lon / ((north - south) * per_lat)
+    stacked = panels > 1 and shape > 1.7
+    widest, highest = ALONE if panels == 1 else STACKED if stacked else BESIDE
+    width = min(widest, highest * shape)
+    return (width, width / shape), stacked
+
+
 class _Layout:
     """Where the panels and their bars go, in inches, for the shape of a box."""
 
     def __init__(self, panels: int, box: Box, words: float) -> None:
         """``words``: inches that what is written above and below the panels takes."""
-        west, east, south, north = box
-        per_lon, per_lat = metres_per_degree((south + north) / 2)
+        per_lon, per_lat = metres_per_degree((box[2] + box[3]) / 2)
         self.aspect = per_lat / per_lon
-        shape = (east - west) * per_lon / ((north - south) * per_lat)
-        self.stacked = panels > 1 and shape > 1.7
-        widest, highest = ALONE if panels == 1 else STACKED if self.stacked else BESIDE
-        width = min(widest, highest * shape)
-        self.map_size = width, width / shape
-        self.room = max(width, SMALLEST[0]), max(width / shape, SMALLEST[1])
+        self.map_size, self.stacked = _map_size(panels, box)
+        width, height = self.map_size
+        self.room = max(width, SMALLEST[0]), max(height, SMALLEST[1])
         self.is_narrow = width < SMALLEST[0]
         self.top = _TOP + _OVER * self.is_narrow
         across, down = (1, panels) if self.stacked else (panels, 1)
@@ -457,12 +486,18 @@ def words_inches(words: Sequence[Words]) -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
+    paths = [
+        TextPath((0, 0), text, prop=FontProperties(size=points, weight=weight))
+        for text, points, weight in words
+        if text.strip()
+    ]
+    # Curves stay inside of the points that they are drawn by, which are known sooner.
+    bounds = [float(path.vertices[:, 0].max()) for path in paths]
     widest = 0.0
-    for text, points, weight in words:
-        if text.strip():
-            font = FontProperties(size=points, weight=weight)
-            widest = max(widest, TextPath((0, 0), text, prop=font).get_extents().x1 / 72)
-    return 1.04 * widest  # dots of a screen are rounded
+    for bound, path in sorted(zip(bounds, paths, strict=True), key=itemgetter(0), reverse=True):
+        if bound > widest:
+            widest = max(widest, path.get_extents().x1)
+    return 1.04 * widest / 72  # dots of a screen are rounded
 
 
 def draw_grey_ramp(bar: Axes, name: str, limits: Range | None) -> None:

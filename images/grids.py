@@ -6,7 +6,34 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from shared.variables import variable
+
 CRS = "EPSG:4326"
+GRID_MAPPING: dict[str, str | float] = {  # what PROJ makes of it; a test compares
+    "grid_mapping_name": "latitude_longitude",
+    "geographic_crs_name": "WGS 84",
+    "horizontal_datum_name": "World Geodetic System 1984 ensemble",
+    "reference_ellipsoid_name": "WGS 84",
+    "semi_major_axis": 6378137.0,
+    "semi_minor_axis": 6356752.314245179,
+    "inverse_flattening": 298.257223563,
+    "prime_meridian_name": "Greenwich",
+    "longitude_of_prime_meridian": 0.0,
+    "crs_wkt": (
+        'GEOGCRS["WGS 84",ENSEMBLE["World Geodetic System 1984 ensemble",'
+        'MEMBER["World Geodetic System 1984 (Transit)"],'
+        'MEMBER["World Geodetic System 1984 (G730)"],MEMBER["World Geodetic System 1984 (G873)"],'
+        'MEMBER["World Geodetic System 1984 (G1150)"],MEMBER["World Geodetic System 1984 (G1674)"],'
+        'MEMBER["World Geodetic System 1984 (G1762)"],MEMBER["World Geodetic System 1984 (G2139)"],'
+        'MEMBER["World Geodetic System 1984 (G2296)"],'
+        'ELLIPSOID["WGS 84",6378137,298.257223563,LENGTHUNIT["metre",1]],ENSEMBLEACCURACY[2.0]],'
+        'PRIMEM["Greenwich",0,ANGLEUNIT["degree",0.0174532925199433]],CS[ellipsoidal,2],'
+        'AXIS["geodetic latitude (Lat)",north,ORDER[1],ANGLEUNIT["degree",0.0174532925199433]],'
+        'AXIS["geodetic longitude (Lon)",east,ORDER[2],ANGLEUNIT["degree",0.0174532925199433]],'
+        'USAGE[SCOPE["Horizontal component of 3D system."],AREA["World."],BBOX[-90,-180,90,180]],'
+        'ID["EPSG",4326]]'
+    ),
+}
 STANDARD_NAME = "surface_backwards_scattering_coefficient_of_radar_wave"
 
 Box = tuple[float, float, float, float]  # west, east, south, north: degrees, as matplotlib has it
@@ -31,6 +58,25 @@ def is_lazy(dataset: xr.Dataset) -> bool:
     return any(dataset[name].chunks for name in grid_bands(dataset))
 
 
+def image_of(dataset: xr.Dataset) -> xr.Dataset:
+    """The first image of a grid, without a time dimension; in memory if the grid is."""
+    if is_lazy(dataset):
+        return dataset.isel(time=0).drop_vars("orbit")
+    bands = grid_bands(dataset)
+    first = {
+        name: variable(("lat", "lon"), dataset[name].values[0], dataset[name].attrs)
+        for name in bands
+    }
+    time = variable((), np.asarray(dataset["time"].values[0]), dataset["time"].attrs)
+    out = dataset.drop_vars([*bands, "time", "orbit"])
+    return out.assign(first).assign_coords(time=time)
+
+
+def in_memory(dataset: xr.Dataset) -> xr.Dataset:
+    """The grid, computed if it is lazy; what is in memory is not looked at by dask."""
+    return dataset.compute() if is_lazy(dataset) else dataset
+
+
 def grid_edges(dataset: xr.Dataset) -> Box:
     """West, east, south, north of the outer pixel edges in degrees; east may pass 180."""
     west, east = _outer_edges(dataset["lon"].values, float(dataset.attrs.get("dlon", 0)))
@@ -52,9 +98,7 @@ def to_db(power: Pixels) -> Pixels:
 
 def georeferenced(dataset: xr.Dataset) -> xr.Dataset:
     """A shallow copy that says by CF what its bands and coordinates are."""
-    from pyproj import CRS as PyprojCRS
-
-    out = dataset.assign_coords(crs=((), np.int32(0), PyprojCRS.from_user_input(CRS).to_cf()))
+    out = dataset.assign_coords(crs=variable((), np.array(0, np.int32), GRID_MAPPING))
     for axis, name, units, letter in (
         ("lat", "latitude", "degrees_north", "Y"),
         ("lon", "longitude", "degrees_east", "X"),

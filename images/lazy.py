@@ -21,10 +21,11 @@ import xarray as xr
 from cells.regrid import Frame
 from grid import ORBITS, BBox
 from images.blocks import Cube, block_of, padded, read_all, whole
-from images.grids import georeferenced
+from images.grids import georeferenced, image_of, in_memory
 from images.merge import merge
 from images.pieces import has_pixels
 from images.records import Image, NoData, layout_of, newest, on_days, views_of, with_border
+from shared.variables import coordinate, variable
 
 if TYPE_CHECKING:
     from archive.contents import Contents
@@ -105,12 +106,12 @@ def open_grid(
     cube = Cube(tuple(views), read, bands, frame, layout.nside, on.method)
     values = whole(cube) if now else _on_dask(cube)
     grid = xr.Dataset(
-        {band: (("time", "lat", "lon"), values[:, i]) for i, band in enumerate(bands)},
+        {band: variable(("time", "lat", "lon"), values[:, i]) for i, band in enumerate(bands)},
         {
-            "lat": frame.lat,
-            "lon": frame.lon,
-            "time": [np.datetime64(image.day, "s") for image in images],
-            "orbit": ("time", np.array([_flag(image) for image in images], np.int8), ORBIT_FLAGS),
+            "lat": coordinate("lat", frame.lat),
+            "lon": coordinate("lon", frame.lon),
+            "time": coordinate("time", [np.datetime64(image.day, "s") for image in images]),
+            "orbit": variable("time", np.array([*map(_flag, images)], np.int8), ORBIT_FLAGS),
         },
         {
             "title": f"Sentinel-1 backscatter, {' and '.join(bands)}, {_when(images)}",
@@ -144,7 +145,7 @@ def image_of_day(on: Canvas, day: dt.date, memory_max: int) -> xr.Dataset:
     frame = on.frame
     _check_size(frame.bbox, frame.dlat, frame.dlon, len(on.bands), memory_max)
     grid = open_grid(on, day, now="distributed" not in sys.modules)  # else a client may be active
-    image = grid.isel(time=0).drop_vars("orbit").compute()
+    image = in_memory(image_of(grid))
     if not has_pixels(image):
         raise nothing_seen(on.archive, frame.bbox, image)
     return image

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from cells.regrid import band_names
 from healpix.copies import copy_runs
 from healpix.ids import runs_to_ids
-from healpix.places import RunIndex, find_places, index_runs
+from healpix.indexes import RunIndex, index_runs
+from healpix.places import find_places
+from shared.variables import variable
 
 
 def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -36,17 +38,17 @@ def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     joined, place, shared = _united(start, length)
     runs = np.cumsum([0] + [part.sizes["runs"] for part in parts])
     total = int(joined[1].sum())
-    values: dict[str, Any] = {}
+    values: dict[str, xr.Variable] = {}
     for name in _cell_variables(parts):
         out = np.empty(total, _of(parts[0], name).dtype)
         for part, low, high in zip(parts, runs[:-1], runs[1:], strict=True):
             copy_runs(_of(part, name).values, length[low:high], place[low:high], out)
-        values[name] = ("cells", out)
+        values[name] = variable("cells", out)
+    values["start_ipix"] = variable("runs", joined[0].astype(np.uint64))
+    values["run_len"] = variable("runs", joined[1].astype(np.uint32))
     merged = xr.Dataset(values)
     if shared.size:
         _average_shared(merged, parts, shared, index_runs(*joined))
-    merged["start_ipix"] = ("runs", joined[0].astype(np.uint64))
-    merged["run_len"] = ("runs", joined[1].astype(np.uint32))
     sources = dict.fromkeys(part.attrs["source"] for part in parts)
     merged.attrs = {**parts[0].attrs, "source": "; ".join(filter(None, sources))}
     return merged
@@ -96,7 +98,7 @@ def _average_shared(
         find_places(shared, index_runs(part["start_ipix"].values, part["run_len"].values))
         for part in parts
     ]
-    for name in [str(name) for name in merged.data_vars]:
+    for name in _cell_variables([merged]):
         sums, weights = np.zeros((2, len(shared)))
         is_band = name in band_names(merged)
         for part, there in zip(parts, places, strict=True):

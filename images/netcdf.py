@@ -1,7 +1,7 @@
 """A grid as CF-1.11 netCDF: linear power and dB, coordinates with bounds, grid mapping.
 
-xarray and netCDF4 write all but the large variables; of these each compressed block is
-made where it is computed, and put into the file as it is.
+netCDF4 writes all but the large variables; of these each compressed block is made where it is
+computed, and put into the file as it is.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import google_crc32c
 import numpy as np
@@ -20,11 +20,12 @@ from cells.regrid import plain_gaps
 from grid import wrap
 from images.grids import CRS, georeferenced, grid_bands, grid_edges, is_lazy, to_db
 from images.pieces import DIFFERS, Place, Progress, Vector, computed, each_block, in_blocks
+from shared.variables import variable
 
 CONVENTIONS = "CF-1.11"
 DB_UNITS = "0.1 lg(re 1)"  # what UDUNITS, and so CF, calls dB
 CHUNK = 512  # pixels, side of a compressed block in the netCDF file
-LEVEL = 1  # deflate; speckle gains nothing from more
+LEVEL: Final = 1  # deflate; speckle gains nothing from more
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path, progress: Progress | None = None) -> None:
@@ -52,27 +53,33 @@ def write_netcdf(dataset: xr.Dataset, path: Path, progress: Progress | None = No
 
 
 def _write_outline(described: xr.Dataset, large: list[str], path: Path) -> None:
-    """The file without the values of the large variables."""
-    packed = {"zlib": True, "complevel": LEVEL, "shuffle": True, "_FillValue": np.float32("nan")}
-    encoding: dict[str, dict[str, Any]] = {
-        name: packed | {"chunksizes": _chunks(described[name].shape)} for name in large
-    }
-    encoding |= {name: {"_FillValue": None} for name in ("lat", "lon", "lat_bnds", "lon_bnds")}
-    if "time" in described.coords:
-        since = {"units": "seconds since 1970-01-01", "calendar": "standard", "dtype": "int64"}
-        encoding["time"] = {"_FillValue": None, **since}
-    # Lazy values are left for later, that is to us; without a reference the file is closed.
-    # Of those in memory, which are few, gaps are written, and replaced.
-    is_lazy = bool(described[large[0]].chunks)
-    if not is_lazy:
-        gaps = {name: described[name].copy(data=_gaps(described[name].shape)) for name in large}
-        described = described.assign(gaps)
-    described.to_netcdf(path, engine="netcdf4", encoding=encoding, compute=not is_lazy)
+    """The file without the values of the large variables.
 
+    Not by xarray, which imports dask, and a cluster's client with it, before it writes.
+    """
+    import netCDF4
 
-def _gaps(shape: tuple[int, ...]) -> Vector:
-    """As many gaps, in no memory."""
-    return np.broadcast_to(np.float32("nan"), shape)
+    with netCDF4.Dataset(path, "w") as file:
+        file.setncatts(described.attrs)
+        for dim, size in described.sizes.items():
+            file.createDimension(str(dim), size)
+        beside = " ".join(sorted(str(n) for n in described.coords if n not in described.dims))
+        for key, values in described.variables.items():
+            name, dims, about = str(key), tuple(map(str, values.dims)), dict(values.attrs)
+            if name in large:
+                chunks = _chunks(values.shape)
+                file.createVariable(
+                    name, "f4", dims, compression="zlib", complevel=LEVEL, shuffle=True,
+                    chunksizes=chunks, fill_value=np.float32("nan"),
+                ).setncatts(about | ({"coordinates": beside} if beside else {}))  # fmt: skip
+                continue
+            array = values.values
+            if array.dtype.kind == "M":
+                array = array.astype("datetime64[s]").astype(np.int64)
+                about |= {"units": "seconds since 1970-01-01", "calendar": "standard"}
+            plain = file.createVariable(name, array.dtype, dims)
+            plain.setncatts(about)
+            plain[...] = array
 
 
 def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -108,19 +115,14 @@ def cf_dataset(dataset: xr.Dataset) -> xr.Dataset:
     """A copy with all that CF-1.11 asks for: dB beside linear, bounds, box, history."""
     bands = grid_bands(dataset)
     west, east, south, north = grid_edges(dataset)
-    out = georeferenced(dataset[bands]).reset_coords("crs")
+    out = georeferenced(dataset[bands]).reset_coords("crs")  # a variable, not a coordinate
     for name in bands:
         attrs = {**out[name].attrs, "long_name": f"{name} backscatter, sigma nought, in dB"}
         attrs |= {"units": DB_UNITS, "comment": "dB; no value where the linear power is 0"}
-        decibel = xr.apply_ufunc(
-            _decibel, out[name], dask="parallelized", output_dtypes=[np.float32]
-        )
-        out[f"{name}_dB"] = decibel.assign_attrs(attrs)
-    out["lat_bnds"] = (("lat", "bnds"), _bounds(dataset["lat"].values, south, north))
-    out["lon_bnds"] = (("lon", "bnds"), _bounds(dataset["lon"].values, west, east))
-    out["lat"].attrs["bounds"], out["lon"].attrs["bounds"] = "lat_bnds", "lon_bnds"
-    for name in ("crs", "lat_bnds", "lon_bnds"):
-        out[name].encoding["coordinates"] = None  # xarray would say that time belongs to them
+        out[f"{name}_dB"] = variable(out[name].dims, _decibels(out[name]), attrs)
+    for axis, edges in (("lat", (south, north)), ("lon", (west, east))):
+        out[f"{axis}_bnds"] = variable((axis, "bnds"), _bounds(dataset[axis].values, *edges))
+        out[axis].attrs["bounds"] = f"{axis}_bnds"
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     out.attrs = {
         "Conventions": CONVENTIONS,
@@ -134,6 +136,13 @@ def cf_dataset(dataset: xr.Dataset) -> xr.Dataset:
         "geospatial_bounds_crs": CRS,
     }
     return out
+
+
+def _decibels(power: xr.DataArray) -> Any:
+    """The values in dB, lazy where the power is."""
+    if not power.chunks:
+        return _decibel(power.values)
+    return power.data.map_blocks(_decibel, dtype=np.float32)
 
 
 def _decibel(power: Vector) -> Vector:

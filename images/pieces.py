@@ -43,7 +43,13 @@ def in_blocks(dataset: xr.Dataset) -> xr.Dataset:
     """
     bands = grid_bands(dataset)
     if not is_lazy(dataset) and sum(dataset[name].nbytes for name in bands) <= SMALL:
-        return dataset.assign({name: dataset[name].astype("<f4", copy=False) for name in bands})
+        return dataset.assign(
+            {
+                name: dataset[name].copy(data=dataset[name].values.astype("<f4", copy=False))
+                for name in bands
+                if dataset[name].dtype != "<f4"
+            }
+        )
     sizes = {"lat": SIDE, "lon": SIDE} | ({"time": 1} if "time" in dataset.dims else {})
     rest = dataset.drop_vars(bands).compute()
     blocks = {name: dataset[name].chunk(sizes) for name in bands}

@@ -21,7 +21,6 @@ from images.figure import Ranges
 from images.grids import Box, Pixels, grid_bands, grid_edges, is_lazy, to_db
 from images.pieces import computed
 from images.settings import Look
-from shared import compute
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,9 +48,15 @@ def draw(dataset: xr.Dataset, look: Look) -> Figure:
         return drawing.draw_image(dataset, look)
     if dataset.sizes["time"] == 1:
         return drawing.draw_image(dataset.isel(time=0), look)
-    number = dataset.sizes["time"]
-    shown = np.unique(np.linspace(0, number - 1, min(PANELS, number)).round().astype(int))
-    return _side_by_side(dataset, shown.tolist(), look)
+    return _side_by_side(dataset, _shown(dataset), look)
+
+
+def ranges(dataset: xr.Dataset, look: Look) -> dict[str, tuple[float, float]]:
+    """The dB that `draw` would draw darkest and brightest, by channel, without drawing."""
+    if dataset.sizes.get("time", 1) == 1:
+        return drawing.ranges(dataset.isel(time=0) if "time" in dataset.dims else dataset, look)
+    found = _ranges(_images(dataset, _shown(dataset), PANEL * look.dpi), look)
+    return {name: limits for name, limits in found.items() if limits is not None}
 
 
 def animate(dataset: xr.Dataset, path: Path, look: Look) -> None:
@@ -96,6 +101,8 @@ def statistics(dataset: xr.Dataset) -> Statistics:
     """
     import dask
 
+    from shared import compute
+
     bands = grid_bands(dataset)
     weights = np.cos(np.radians(dataset["lat"].values))[:, np.newaxis]
     numbers = dask.delayed(_numbers)
@@ -118,7 +125,7 @@ def write_numbers(rows: Statistics, path: Path) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         for row in rows:
-            writer.writerow({key: _shown(value) for key, value in row.items()})
+            writer.writerow({key: _as_text(value) for key, value in row.items()})
 
 
 def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
@@ -158,6 +165,13 @@ def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
 
 
 # --- behind the scenes -----------------------------------------------------------------
+
+
+def _shown(dataset: xr.Dataset) -> list[int]:
+    """The numbers of the images that a figure shows."""
+    number = dataset.sizes["time"]
+    steps = np.linspace(0, number - 1, min(PANELS, number))
+    return [int(step) for step in np.unique(steps.round())]
 
 
 class _Sheet:
@@ -253,6 +267,8 @@ def _images(dataset: xr.Dataset, shown: Sequence[int], pixels: float) -> list[di
     """Some images of a grid, each band (lat, lon) averaged down to so many pixels a side."""
     import dask
 
+    from shared import compute
+
     bands = grid_bands(dataset)
     bands = ["VV", "VH"] if {"VV", "VH"} <= set(bands) else bands[:1]
     shrink = dask.delayed(_shrunk)
@@ -307,7 +323,7 @@ def _numbers(arrays: Sequence[Any], weights: Any) -> list[dict[str, float]]:
     return found
 
 
-def _shown(value: Any) -> Any:
+def _as_text(value: Any) -> Any:
     if not isinstance(value, float):
         return value
     return f"{value:.3f}" if math.isfinite(value) else ""

@@ -9,8 +9,9 @@ import time
 import pytest
 from rich.console import Console
 
-from cli import progress
-from cli.progress import DownloadProgress, Quiet, working
+from cli import bar
+from cli.bar import working
+from cli.progress import DownloadProgress, Quiet
 from cli.table import print_table
 from download import Estimate, Event
 from grid import Chunk
@@ -182,7 +183,7 @@ def test_the_environment_is_respected(environ, draws, colours, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(progress, "SHOWN_AFTER", 0.0)
+    monkeypatch.setattr(bar, "SHOWN_AFTER", 0.0)
     stream = Stream(terminal=draws is not None)
     monkeypatch.setattr("sys.stderr", stream)
     with working("verifying") as step:
@@ -211,7 +212,7 @@ def test_quick_work_is_not_worth_a_bar(monkeypatch):
 def test_work_that_fails_leaves_the_terminal_as_it_was(monkeypatch):
     stream = Stream()
     monkeypatch.setattr("sys.stderr", stream)
-    monkeypatch.setattr(progress, "SHOWN_AFTER", 0.0)
+    monkeypatch.setattr(bar, "SHOWN_AFTER", 0.0)
     monkeypatch.setenv("TERM", "xterm")
     with pytest.raises(KeyboardInterrupt), working("verifying"):
         time.sleep(0.05)

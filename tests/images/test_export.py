@@ -15,11 +15,12 @@ import rasterio
 import xarray as xr
 from compliance_checker.runner import CheckSuite, ComplianceChecker
 from PIL import Image
+from pyproj import CRS
 
 import retrieve
 from archive.layout import ArchiveError
 from images.export import checked_target
-from images.grids import georeferenced
+from images.grids import GRID_MAPPING, georeferenced
 from retrieve import export, plot, save_figure
 from shared.files import is_disk_full
 from tests.conftest import ROOT
@@ -370,3 +371,11 @@ def test_a_failed_write_says_once_what_is_the_matter(tmp_path, monkeypatch, suff
     text = str(caught.value)
     assert text.endswith(f": {what}.  Nothing half done was kept.")
     assert "Errno" not in text
+
+
+def test_the_grid_mapping_is_that_of_proj():
+    own = CRS.from_user_input("EPSG:4326").to_cf()
+    assert CRS.from_cf(GRID_MAPPING) == CRS.from_user_input("EPSG:4326")
+    assert CRS.from_cf({k: v for k, v in GRID_MAPPING.items() if k != "crs_wkt"}).is_geographic
+    for name in set(own) - {"crs_wkt"}:  # whose list of members grows
+        assert GRID_MAPPING[name] == own[name]

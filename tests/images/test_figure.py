@@ -109,8 +109,9 @@ def test_black_and_white_are_the_2nd_and_98th_percentile_of_the_decibels(usual):
 
 
 def test_the_colours_span_the_range_that_is_told(usual):
-    _, figure, _ = usual
+    dataset, figure, _ = usual
     ranges = plot_ranges(figure)
+    assert list(retrieve.ranges(dataset).items()) == list(ranges.items())
     for axes, band in zip(maps(figure), ("VV", "VH"), strict=False):
         assert axes.images[0].get_clim() == pytest.approx(ranges[band])
         assert axes.images[0].get_cmap().name == "gray"

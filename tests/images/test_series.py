@@ -127,6 +127,7 @@ def test_a_file_that_reads_back_differently_is_not_kept(tmp_path, monkeypatch):
 
 def test_each_day_has_a_panel_with_its_date_and_all_have_the_same_colours():
     drawn = plot(cube())
+    assert retrieve.ranges(cube()) == retrieve.plot_ranges(drawn)
     titles = [axes.get_title(loc="left") for axes in drawn.axes if axes.get_title(loc="left")]
     assert titles == ["2026-01-20", "2026-01-26", "2026-02-01", "2026-02-07", "2026-02-13"]
     words = [text.get_text() for text in drawn.texts]

@@ -32,7 +32,7 @@ from cli.running import remarks
 from cli.terminal import InputEnded
 from cli.workspace import Workspace
 from grid import Provenance
-from healpix.loops import announcement
+from healpix.kept import announcement
 from jobs import journal, trouble
 from store import Archive
 from tests.conftest import ROOT
