@@ -15,6 +15,7 @@ from cells.settings import Settings as Settings
 from cells.settings import judged
 from grid import BBox, Tile
 from healpix.arrays import Runs
+from shared.collection import SENTINEL1, Product
 from shared.errors import RasterError as RasterError  # part of what this door offers
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def raster_to_cells(
     step: int | None = None,
     day: dt.date | None = None,
     decibels: bool = False,
+    product: Product | None = None,
 ) -> xr.Dataset:
     """The cells of a tile from a raster, given as a dataset or as the path of its file.
 
@@ -65,6 +67,7 @@ def raster_to_cells(
     order.  Bands that nothing names are taken in their order.  Of several time steps ``step``
     (counted from 0) or the earliest of the UTC ``day`` is used, else the earliest, the first of
     them if there are several.  ``decibels``: turn values into power, 10 ** (value / 10), first.
+    ``product`` says what the values are; Sentinel-1's backscatter if it is not given.
 
     Values are unpacked as CF has it.  Those equal to ``_FillValue`` or ``missing_value`` (or
     netCDF's own where a file names neither), or outside of ``valid_range``, are no data, except
@@ -84,11 +87,11 @@ def raster_to_cells(
     from cells import average
     from cells.raster import Choice
 
+    choice = Choice(bands, step, day, decibels, product or SENTINEL1.product)
     given = [raster] if isinstance(raster, xr.Dataset | str | os.PathLike) else list(raster)
     return average.raster_to_cells(
-        given, tile, nside, ellipsoid or made.ellipsoid, Choice(bands, step, day, decibels),
-        made.workers,
-    )  # fmt: skip
+        given, tile, nside, ellipsoid or made.ellipsoid, choice, made.workers
+    )
 
 
 def cells_to_grid(

@@ -1,9 +1,10 @@
 """Raster to HEALPix cells: the mean of the pixels whose centres fall into each.
 
-The value of a cell is the mean, in linear power, of the seen raster pixels whose centres
-fall into it.  So, for each band without gaps, the sum over a tile of value x count is the
-sum of the seen pixels in its cells.  A pixel is seen when at least one of its bands is
-finite and above 0; of a seen pixel every band that is finite and not negative counts.
+The value of a cell is the mean, in linear power or in the units of a band, of the seen raster
+pixels whose centres fall into it.  So, for each band without gaps, the sum over a tile of value
+x count is the sum of the seen pixels in its cells.  Of power a pixel is seen when at least one
+of its bands is finite and above 0, and of a seen pixel every band that is finite and not negative
+counts.  Of anything else every finite value counts, and of classes a cell has the most frequent.
 
 The sums are kept ring by ring, west to east, so neighbouring pixels meet in memory, and
 each thread owns the rings of one part of the tile: no locks, and the same bits on
@@ -26,6 +27,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from cells.blocks import Rows
 from cells.projection import BLOCKS, STRIP, Fits, Projection, fits_of, projection_of
 from cells.raster import Choice, Given, Raster, open_raster
 from grid import Tile
@@ -34,6 +36,7 @@ from healpix.boxes import box_runs
 from healpix.means import take_means
 from healpix.slots import Slots, box_slots, cut_slots
 from healpix.sums import add_blocks, add_points
+from shared.classes import most_frequent, require_few
 from shared.errors import RasterError
 
 SAMPLED_ROWS = 16  # of a raster of which little is seen: are they decibels?
@@ -63,10 +66,13 @@ def raster_to_cells(
         sources = [work.raster for work in works]
         _require_same_bands(sources)
         means, count = _average(works)
+        for i, band in enumerate(sources[0].bands):
+            if choice.product.band(band).is_class:
+                means[i] = _classes(works, i)
         for source in sources:
             if choice.decibels:
                 _require_decibels(source)
-            elif 2 * np.count_nonzero(count) < count.size:
+            elif choice.product.is_power and 2 * np.count_nonzero(count) < count.size:
                 _require_linear(source)
         if count.size and not count.any() and not any(map(_overlaps, works)):
             raise RasterError(
@@ -144,10 +150,12 @@ def _average(works: Sequence[_Work]) -> tuple[NDArray[np.float32], NDArray[np.ui
     place = np.concatenate([[0], np.cumsum(run_len)])
     means = np.empty((bands, place[-1]), np.float32)
     count = np.empty(place[-1], np.uint16)
+    known = map(works[0].raster.product.band, works[0].raster.bands)
+    scaling = np.array([(band.scale, band.offset) for band in known])
 
     def take(first: int, stop: int) -> None:
         take_means(
-            run_start[first:stop], run_len[first:stop], slots, sums, gaps,
+            run_start[first:stop], run_len[first:stop], slots, sums, gaps, scaling,
             means[:, place[first] : place[stop]], count[place[first] : place[stop]],
         )  # fmt: skip
 
@@ -165,6 +173,56 @@ def _average(works: Sequence[_Work]) -> tuple[NDArray[np.float32], NDArray[np.ui
         for job in [pool.submit(take, *cut) for cut in itertools.pairwise(cuts.tolist())]:
             job.result()
     return means, count
+
+
+def _classes(works: Sequence[_Work], index: int) -> NDArray[np.float32]:
+    """The most frequent class of each cell, of a band that holds classes."""
+    raster, size = works[0].raster, int(works[0].runs[1].sum())
+    band = raster.bands[index]
+    found = [
+        require_few(values, f"{work.raster.name}: {band}")
+        for work in works
+        for values in _strips(work.raster, index)
+    ]
+
+    def shares(some: Sequence[float]) -> Sequence[NDArray[Any]]:
+        return list(_average([_with_classes(work, index, some) for work in works])[0])
+
+    try:
+        every = require_few(np.array(sorted({v for values in found for v in values})), band)
+    except ValueError as error:
+        raise RasterError(f"{error}. Nothing was converted.") from error
+    return most_frequent(every, shares, size)
+
+
+def _strips(raster: Raster, index: int) -> Iterator[NDArray[Any]]:
+    """The values of a band, strip by strip."""
+    alone = dataclasses.replace(
+        raster, bands=raster.bands[index : index + 1], readers=raster.readers[index : index + 1]
+    )
+    for first in range(0, raster.y.size, STRIP):
+        yield alone.read_raw(first, min(first + STRIP, raster.y.size))[0].astype(np.float32)
+
+
+def _with_classes(work: _Work, index: int, classes: Sequence[float]) -> _Work:
+    """The work with a band for each class: 1 where it is, 0 where another one is."""
+    raster = work.raster
+    name = raster.bands[index]
+
+    def reader(value: float) -> Rows:
+        alone = dataclasses.replace(raster, bands=(name,), readers=(raster.readers[index],))
+
+        def read(first: int, stop: int) -> NDArray[Any]:
+            (values,) = alone.read_raw(first, stop)
+            return np.where(np.isfinite(values), values == value, np.nan)
+
+        return read
+
+    bands = tuple(f"{name} = {value:g}" for value in classes)
+    readers = tuple(map(reader, classes))
+    return dataclasses.replace(
+        work, raster=dataclasses.replace(raster, bands=bands, readers=readers)
+    )
 
 
 def _shares(work: _Work) -> list[int]:
@@ -193,6 +251,7 @@ def _add_rings(
     mine = (fits.single_rings[:, 0] < rings[1]) & (fits.single_rings[:, 1] >= rings[0])
     single = fits.single[mine]
     slots = cut_slots(work.slots, *rings)
+    finite = not work.raster.product.is_power
     for first in range(0, height, STRIP):
         here = np.flatnonzero(blocks[:, 0] // STRIP == first // STRIP)
         alone = single[single[:, 0] // STRIP == first // STRIP]
@@ -202,13 +261,21 @@ def _add_rings(
         # In the order of the raster, so that sums do not depend on how blocks were cut.
         here = here[np.lexsort((blocks[here, 2], blocks[here, 0]))]
         more, doubtful = add_blocks(
-            values, first, blocks[here], polynomials[here], origins[here], slots, sums, missing
+            values,
+            first,
+            blocks[here],
+            polynomials[here],
+            origins[here],
+            slots,
+            sums,
+            missing,
+            finite,
         )
         partly += more
         for rows, columns in ((doubtful[:, 0], doubtful[:, 1]), *_pixels(alone)):
             lon, lat = work.projection.lonlat(rows, columns)
             partly += add_points(
-                values, rows - first, columns.copy(), lon, lat, slots, sums, missing
+                values, rows - first, columns.copy(), lon, lat, slots, sums, missing, finite
             )
     return partly
 

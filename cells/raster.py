@@ -29,6 +29,7 @@ from cells.layers import choose, choose_step, find_layers, named, parts
 from cells.packing import names_fill, unpacker
 from healpix.arrays import Floats
 from shared.attributes import text
+from shared.collection import SENTINEL1, Product
 from shared.errors import RasterError, brief
 from shared.lattice import find_axes, locate, with_plain_attributes
 
@@ -46,6 +47,12 @@ class Choice:
     step: int | None = None  # of its time, counted from 0
     day: dt.date | None = None  # of several steps, those of this day
     decibels: bool = False  # its values are decibels
+    product: Product = SENTINEL1.product  # what its values are
+
+    @property
+    def zero_fills(self) -> bool:
+        """Whether a fill value of 0 is one as any other: a power of 0 is a measurement."""
+        return self.decibels or not self.product.is_power
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ class Raster:
     readers: tuple[Rows, ...]
     decibels: bool = False  # what is read are decibels, to be turned into power
     zero_is_none: bool = False  # and a pixel of 0 in all bands is no data
+    product: Product = SENTINEL1.product
 
     def read(self, first: int, stop: int) -> Any:
         """Rows [first, stop) of each band, until the same thread reads the next ones.
@@ -72,7 +80,8 @@ class Raster:
         values = self.read_raw(first, stop)
         if self.decibels:
             values = _power(values, self.zero_is_none)
-        if len(values) == 2 and all(part.dtype == np.float32 for part in values):
+        is_usual = self.product.is_power and len(values) == 2
+        if is_usual and all(part.dtype == np.float32 for part in values):
             return tuple(np.require(part, np.float32, ["C", "W"]) for part in values)
         return np.stack(values).astype(np.float64, copy=False)
 
@@ -81,12 +90,18 @@ class Raster:
         values = []
         for band, reader in zip(self.bands, self.readers, strict=True):
             try:
-                values.append(reader(first, stop))
+                values.append(self._without_nodata(band, reader(first, stop)))
             except Exception as error:  # isal's errors have no class of their own in its stubs
                 raise RasterError(
                     f"{self.name}: {band} cannot be read between the rows {first} and {stop}; "
                     f"the file is damaged ({brief(error)}). Download it again."
                 ) from error
+        return values
+
+    def _without_nodata(self, band: str, values: NDArray[Any]) -> NDArray[Any]:
+        for none in self.product.band(band).nodata:
+            if (where := values == none).any():
+                values = np.where(where, np.nan, values)
         return values
 
 
@@ -138,7 +153,7 @@ def _describe(dataset: xr.Dataset, name: str, file: h5py.File | None, choice: Ch
     found = [layer.name for layer in layers]
     chosen = choose(found, choice.bands, f" over {y_dim} and {x_dim}", name)
     attrs = {"source": str(dataset.attrs.get("source", ""))}
-    of_file = file is not None or dataset.encoding.get("source")
+    of_file = bool(file is not None or dataset.encoding.get("source"))
     readers, of_fill = [], []
     for layer in (layers[index] for index in chosen):
         array = dataset[layer.variable]
@@ -148,8 +163,8 @@ def _describe(dataset: xr.Dataset, name: str, file: h5py.File | None, choice: Ch
         attrs |= {"time": label} if label else {}
         place |= layer.place
         readers.append(
-            blocks_of(file, array, place, space)
-            or _rows_of(array.isel(place), space, bool(of_file), choice)
+            blocks_of(file, array, place, space, choice.zero_fills)
+            or _rows_of(array.isel(place), space, of_file, choice)
         )
         of_fill.append(names_fill(array.attrs, array.encoding))
     variables = [layers[index].variable for index in chosen]
@@ -164,6 +179,7 @@ def _describe(dataset: xr.Dataset, name: str, file: h5py.File | None, choice: Ch
         readers=tuple(readers),
         decibels=choice.decibels,
         zero_is_none=choice.decibels and not any(of_fill),
+        product=choice.product,
     )
 
 
@@ -177,7 +193,7 @@ def _of_image(image: geotiff.Image, choice: Choice) -> Raster:
     x, y = image.lattice()
     readers = tuple(
         image.reader(
-            index, unpacker(image.packing(index), {}, image.dtype(index), False, choice.decibels)
+            index, unpacker(image.packing(index), {}, image.dtype(index), False, choice.zero_fills)
         )
         for index in chosen
     )
@@ -191,6 +207,7 @@ def _of_image(image: geotiff.Image, choice: Choice) -> Raster:
         readers=readers,
         decibels=choice.decibels,
         zero_is_none=choice.decibels and not any(names_fill(image.packing(i), {}) for i in chosen),
+        product=choice.product,
     )
 
 
@@ -205,6 +222,8 @@ def _names(found: Sequence[str], chosen: Sequence[int], choice: Choice) -> tuple
 def _require_scale(band: str, unit: str, choice: Choice, name: str) -> None:
     """Raise RasterError for decibels, by their unit or name, that nobody has spoken of."""
     says = unit.strip().lower() in DECIBELS
+    if not choice.product.is_power:
+        return
     if (says or parts(band)[-1:] == ["db"]) and not choice.decibels:
         raise RasterError(
             f"{name}: {band} is in decibels ({unit.strip() if says else 'by its name'}), and "
@@ -228,7 +247,7 @@ def _power(values: Sequence[NDArray[Any]], zero_is_none: bool) -> list[NDArray[A
 
 def _rows_of(array: xr.DataArray, space: tuple[str, str], of_file: bool, choice: Choice) -> Rows:
     """A reader of rows through xarray, with fill values and scaling as CF has them."""
-    unpack = unpacker(array.attrs, array.encoding, array.dtype, of_file, choice.decibels)
+    unpack = unpacker(array.attrs, array.encoding, array.dtype, of_file, choice.zero_fills)
     array = array.transpose(*space)
 
     def read(first: int, stop: int) -> NDArray[Any]:

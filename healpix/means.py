@@ -22,11 +22,13 @@ def take_means(
     slots: Slots,
     sums: Floats,
     missing: Any,
+    scaling: Floats,
     means: Any,
     count: Any,
 ) -> None:
     """Mean and count of each cell of the runs, in their order.
 
+    scaling: (band, 2), what means are multiplied by and what is added then.
     means: (band, cell), NaN where the band has no value.  count: (cell), at most the
     largest of its type.  missing may be empty, when nothing was.
     """
@@ -37,7 +39,9 @@ def take_means(
         while cell < stop:
             side = _largest_square(cell, stop, slots.level)
             n = side * side
-            _take_square(cell, side, slots, sums, missing, means[:, k : k + n], count[k : k + n])
+            _take_square(
+                cell, side, slots, sums, missing, scaling, means[:, k : k + n], count[k : k + n]
+            )
             k += n
             cell += n
 
@@ -56,7 +60,14 @@ def _largest_square(cell: int, stop: int, level: int) -> int:
 
 @loop
 def _take_square(
-    cell: int, side: int, slots: Slots, sums: Floats, missing: Any, means: Any, count: Any
+    cell: int,
+    side: int,
+    slots: Slots,
+    sums: Floats,
+    missing: Any,
+    scaling: Floats,
+    means: Any,
+    count: Any,
 ) -> None:
     """As `take_means`, for one square; ring by ring, as the sums lie in memory."""
     level, top, first, start = slots
@@ -83,4 +94,5 @@ def _take_square(
                 if missing.size > 0:
                     valid -= missing[start[ring - top] + k, band]
                 # 0 / 0 is NaN, as asked.
-                means[np.uint64(band), j] = flat[place + np.uint64(band)] / valid
+                mean = flat[place + np.uint64(band)] / valid
+                means[np.uint64(band), j] = mean * scaling[band, 0] + scaling[band, 1]

@@ -26,6 +26,7 @@ def add_blocks(
     slots: Slots,
     sums: Floats,
     missing: Any,
+    finite: bool,
 ) -> tuple[int, Ints]:
     """Add the pixels of blocks of a raster to the slots of their cells.
 
@@ -35,7 +36,8 @@ def add_blocks(
     (or longitude and latitude), with s and t from -1 to 1 over the rows and columns; to
     them the origins, (block, 2), are added, whole numbers.  sums: (slot, band + 1), the
     last for the count of seen pixels.  missing: (slot, band), seen pixels without a value
-    in the band.  Only sums of ``slots`` are touched, so that threads with different rings
+    in the band.  finite: every finite value counts; else those from 0 up, and a pixel is seen
+    where one is above 0.  Only sums of ``slots`` are touched, so that threads with different rings
     never meet.
 
     Returns how many pixels were seen in some bands only, and rows and columns, (n, 2), of
@@ -78,7 +80,9 @@ def add_blocks(
                         doubtful[left_out, 0] = row
                         doubtful[left_out, 1] = column0 + j
                         left_out += 1
-            partly += _add_row(values, row - offset, column0, found[:n], weight[:n], sums, missing)
+            partly += _add_row(
+                values, row - offset, column0, found[:n], weight[:n], sums, missing, finite
+            )
     return partly, doubtful[:left_out]
 
 
@@ -92,6 +96,7 @@ def add_points(
     slots: Slots,
     sums: Floats,
     missing: Any,
+    finite: bool,
 ) -> int:
     """As `add_blocks`, for single pixels of known longitude and (authalic) latitude."""
     partly = 0
@@ -100,7 +105,7 @@ def add_points(
     for i in range(rows.size):
         if abs(lat[i]) <= 90 and abs(lon[i]) < np.inf:
             found[0] = _slot_of_point(lon[i], lat[i], slots)
-            partly += _add_row(values, rows[i], columns[i], found, weight, sums, missing)
+            partly += _add_row(values, rows[i], columns[i], found, weight, sums, missing, finite)
     return partly
 
 
@@ -136,24 +141,44 @@ def _weigh(values: Any, row: int, column: int, weight: Floats) -> None:
 
 
 @loop
+def _weigh_finite(values: Any, row: int, column: int, weight: Floats) -> None:
+    """1 for pixels with a value in each band, -1 if some are none."""
+    weight[:] = 1.0
+    for band in range(len(values)):
+        part = values[band][row, column : column + weight.size]
+        for j in range(weight.size):
+            weight[j] = weight[j] if abs(part[j]) < np.inf else -1.0
+
+
+@loop
 def _add_row(
-    values: Any, row: int, column: int, found: Ints, weight: Floats, sums: Floats, missing: Any
+    values: Any,
+    row: int,
+    column: int,
+    found: Ints,
+    weight: Floats,
+    sums: Floats,
+    missing: Any,
+    finite: bool,
 ) -> int:
     """Add the pixels of one row, from a column on, to the slots found for them.
 
     Returns how many were seen in some bands only.
     """
-    if len(values) == 2:
+    if len(values) == 2 and not finite:
         return _add_row_of_two(values, row, column, found, sums, missing)
     partly = 0
     bands = len(values)
-    _weigh(values, row, column, weight)
+    if finite:
+        _weigh_finite(values, row, column, weight)
+    else:
+        _weigh(values, row, column, weight)
     for j in range(found.size):
         if found[j] < 0:
             continue
         slot = np.uint64(found[j])
         if weight[j] < 0:
-            partly += _add_partly_seen(values, row, column + j, found[j], sums, missing)
+            partly += _add_partly_seen(values, row, column + j, found[j], sums, missing, finite)
         else:
             for band in range(bands):
                 sums[slot, band] += values[band][row, column + j]
@@ -185,7 +210,7 @@ def _add_row_of_two(
             if (a == 0) & (b == 0):
                 continue
             if not (a >= 0) & (b >= 0) & (a < np.inf) & (b < np.inf):
-                partly += _add_partly_seen(values, row, column + j, found[j], sums, missing)
+                partly += _add_partly_seen(values, row, column + j, found[j], sums, missing, False)
                 continue
         k = np.uint64(found[j]) * np.uint64(3)
         flat[k] += first[j]
@@ -196,20 +221,21 @@ def _add_row_of_two(
 
 @loop
 def _add_partly_seen(
-    values: Any, row: int, column: int, slot: int, sums: Floats, missing: Any
+    values: Any, row: int, column: int, slot: int, sums: Floats, missing: Any, finite: bool
 ) -> int:
     """Add a pixel of which some bands are no measurements, if another one is seen."""
     bands = len(values)
     seen = False
     for band in range(bands):
-        if 0 < values[band][row, column] < np.inf:
+        value = values[band][row, column]
+        if abs(value) < np.inf and (finite or value > 0):
             seen = True
     if not seen:
         return 0
     sums[slot, bands] += 1
     for band in range(bands):
         value = values[band][row, column]
-        if 0 <= value < np.inf:
+        if abs(value) < np.inf and (finite or value >= 0):
             sums[slot, band] += value
         else:
             missing[slot, band] += 1

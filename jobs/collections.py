@@ -33,8 +33,7 @@ def described(remote: Remote, name: str) -> Collection:
         raise ValueError(_unknown(name, remote.collections())) from trouble
     first, last = _extent(about)
     bands = tuple(_bands(about))
-    nodata = dict.fromkeys(value for band in _tables(about).values() for value in _nodata(band))
-    product = Product(name, str(about.get("title") or name), bands, nodata=tuple(nodata))
+    product = Product(name, str(about.get("title") or name), bands)
     return Collection(product, pixel=_pixel(about), first=first, last=last)
 
 
@@ -43,9 +42,7 @@ def in_words(collection: Collection, bands: Sequence[str]) -> Iterator[str]:
     product = collection.product
     yield (
         f"{collection.name} is kept by what the back end says of it: of each cell the mean of "
-        "the finite values"
-        + (f" but {', '.join(f'{value:g}' for value in product.nodata)}" * bool(product.nodata))
-        + "; a day is one record, whatever its orbits"
+        "the finite values; a day is one record, whatever its orbits"
     )
     for band in map(product.band, bands):
         scaled = f", values x {band.scale:g} + {band.offset:g}" * (
@@ -56,7 +53,12 @@ def in_words(collection: Collection, bands: Sequence[str]) -> Iterator[str]:
             if band.is_class
             else (f"in {band.units}" if band.units else "of unknown units")
         )
-        yield f"{band.name}: {band.long_name}, {kind}{scaled}"
+        none = (
+            f", {' and '.join(f'{value:g}' for value in band.nodata)} for none"
+            if band.nodata
+            else ""
+        )
+        yield f"{band.name}: {band.long_name}, {kind}{scaled}{none}"
     yield f"pixels of {collection.pixel:.3g} m" + (
         f", from {collection.first} to {collection.last or 'today'}" if collection.first else ""
     )
@@ -89,6 +91,7 @@ def _band(name: str, said: Mapping[str, Any]) -> Band:
         str(said.get("unit") or ""),
         scale=_number(said.get("scale"), 1.0) or 1.0,
         offset=_number(said.get("offset"), 0.0),
+        nodata=tuple(_nodata(said)),
         is_class=bool(said.get("classification:classes")),
     )
 

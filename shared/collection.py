@@ -29,6 +29,7 @@ class Band:
     standard_name: str = ""  # by CF
     scale: float = 1.0
     offset: float = 0.0
+    nodata: tuple[float, ...] = ()  # values of files that are none, whatever the files say
     is_class: bool = False  # a cell has the most frequent class, never a mean
 
 
@@ -39,10 +40,14 @@ class Product:
     name: str  # of the collection, the back end's
     title: str
     bands: tuple[Band, ...]  # all that there are; of others nothing is known
-    counts: str = FINITE  # POSITIVE: a pixel is seen where a band is above 0, as of power
-    nodata: tuple[float, ...] = ()  # values of files that are none, whatever the files say
+    counts: str = FINITE  # or POSITIVE: a pixel is seen where a band is above 0
     shown: str = PLAIN
     composite: tuple[str, ...] = ()  # three bands that make a picture in true colour
+
+    @property
+    def is_power(self) -> bool:
+        """Whether values are power: 0 is a measurement where another band is above it."""
+        return self.counts == POSITIVE
 
     def band(self, name: str) -> Band:
         """What is known of a band."""
@@ -61,8 +66,8 @@ class Product:
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Product:
         """The product of `to_json`; KeyError or TypeError for anything else."""
-        known = {name: tuple(found[name]) for name in ("nodata", "composite")}
-        return cls(**{**found, **known, "bands": tuple(Band(**band) for band in found["bands"])})
+        bands = [Band(**{**band, "nodata": tuple(band["nodata"])}) for band in found["bands"]]
+        return cls(**{**found, "composite": tuple(found["composite"]), "bands": tuple(bands)})
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ def _reflectance(band: str) -> Band:
     # The radiometric offset has been taken off by the back end.
     return Band(
         band, f"surface reflectance in {band}", standard_name="surface_bidirectional_reflectance",
-        scale=1e-4,
+        scale=1e-4, nodata=(-32768.0,),
     )  # fmt: skip
 
 
@@ -133,9 +138,9 @@ SENTINEL2 = Collection(
             Band("WVP", "water vapour in the column of air", "cm", scale=1e-3),
             Band("CLD", "probability of clouds", "percent"),
             Band("SNW", "probability of snow", "percent"),
-            Band("SCL", "scene classification", is_class=True),
+            Band("SCL", "scene classification", nodata=(0.0,), is_class=True),
         ),
-        nodata=(-32768.0,), shown=REFLECTANCE, composite=("B04", "B03", "B02"),
+        shown=REFLECTANCE, composite=("B04", "B03", "B02"),
     ),
     reducer=FIRST, has_clouds=True, images="sentinel-2-l2a", bytes=1.5, seconds=300.0,
 )  # fmt: skip

@@ -1,0 +1,42 @@
+"""Classes of many parts as one: the most frequent one, the lowest of those that are equally so.
+
+A mean of classes says nothing.  What does the averaging of numbers also counts classes: the mean
+of 1 where a part has the class and 0 where it has another one is the share of the class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST = 256  # classes; what has more is no classification
+TOGETHER = 4  # classes that are averaged at a time
+
+Shares = Callable[[Sequence[float]], Sequence[NDArray[np.floating]]]
+
+
+def most_frequent(classes: Iterable[float], shares: Shares, size: int) -> NDArray[np.float32]:
+    """The class of each of ``size`` parts with the largest share; NaN where none has any.
+
+    ``shares`` gives, of some classes, the share of each of them in each part, or anything that
+    grows with it.
+    """
+    found = np.full(size, np.nan, np.float32)
+    best = np.zeros(size)
+    every = sorted(classes)
+    for some in (every[i : i + TOGETHER] for i in range(0, len(every), TOGETHER)):
+        for value, share in zip(some, shares(some), strict=True):
+            more = share > best  # False for NaN
+            found[more] = value
+            best[more] = share[more]
+    return found
+
+
+def require_few(classes: NDArray[np.floating], name: str) -> list[float]:
+    """The different values, as they come; ValueError for what is no classification."""
+    values = np.unique(classes[np.isfinite(classes)])
+    if values.size > MOST:
+        raise ValueError(f"{name} has more than {MOST} different values, so these are no classes")
+    return [float(value) for value in values]
