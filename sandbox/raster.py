@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
-from sandbox import catalogue, elevation, orbit, products, scene
+from sandbox import catalogue, elevation, ground, orbit, products, scene
 from sandbox.errors import Cancelled, Failed, NoData
 from sandbox.graph import Cube, Order
 from sandbox.products import Product, Traits, traits
@@ -207,10 +207,10 @@ def _nodes(
 ) -> tuple[Array, Array, tuple[int, int]]:
     """Longitude and latitude of the coarse lattice around a strip.
 
-    Its nodes are the centres of every `scene.CELL`-th pixel of the absolute UTM grid, so
+    Its nodes are the centres of every `ground.CELL`-th pixel of the absolute UTM grid, so
     that overlapping rasters are interpolated from the same nodes.
     """
-    cell = scene.CELL
+    cell = ground.CELL
     # Rows count southwards from northing 0: pixel row r has its centre at -(r + 0.5).
     first = row - pixels.top
     i0, i1 = first // cell, (first + rows - 1) // cell + 1
