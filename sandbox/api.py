@@ -29,6 +29,7 @@ from sandbox import catalogue, graph, stac
 from sandbox.errors import ApiError
 from sandbox.faults import Faults
 from sandbox.jobs import FILE_NAME, LOG_LEVELS, Job, Jobs
+from sandbox.offers import OFFERS, Offer
 
 ROOT = "/openeo/1.2"
 LINK_SECONDS = 86400  # life of a link to a result file
@@ -103,17 +104,15 @@ def _discovery_routes(api: Blueprint, auth: login.Auth, faults: Faults) -> None:
 
     @api.get("/collections")
     def collections() -> Response:
-        return jsonify(collections=[catalogue.collection(_root(), full=False)], links=[])
+        return jsonify(collections=[o.document(_root(), False) for o in OFFERS.values()], links=[])
 
     @api.get("/collections/<identifier>")
     def collection(identifier: str) -> Response:
-        _require_collection(identifier)
-        return jsonify(catalogue.collection(_root(), full=True))
+        return jsonify(_offer(identifier).document(_root(), True))
 
     @api.get("/collections/<identifier>/queryables")
     def queryables(identifier: str) -> Response:
-        _require_collection(identifier)
-        answer = jsonify(catalogue.queryables(_root()))
+        answer = jsonify(_offer(identifier).queryables(_root()))
         answer.mimetype = "application/schema+json"
         return answer
 
@@ -461,9 +460,10 @@ def _denied(code: str, message: str, status: int = 403) -> Response:
     return Response(body, status, mimetype="application/xml")
 
 
-def _require_collection(identifier: str) -> None:
-    if identifier != catalogue.COLLECTION_ID:
+def _offer(identifier: str) -> Offer:
+    if identifier not in OFFERS:
         raise ApiError("CollectionNotFound", identifier=identifier)
+    return OFFERS[identifier]
 
 
 def _body() -> dict[str, Any]:

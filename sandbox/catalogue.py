@@ -8,17 +8,20 @@ from sandbox import orbit
 
 API_VERSION = "1.2.0"
 STAC_VERSION = "1.0.0"
-TITLE = "openEO sandbox (synthetic Sentinel-1)"
+TITLE = "openEO sandbox (synthetic Sentinel-1 and Sentinel-2)"
 DESCRIPTION = (
     "A back end on this computer, for a first run, for tests and for working offline. "
-    "Its Sentinel-1 is **synthetic**: made up by a formula, not measured."
+    "Its images are **synthetic**: made up by a formula, not measured."
 )
 COLLECTION_ID = "SENTINEL1_GRD"
 BANDS = ("VV", "VH")
-# Bands of the collections whose orders are read; of others than ours they are then refused.
-LOADED = {COLLECTION_ID: BANDS, "SENTINEL2_L2A": ("B02", "B03", "B04", "B08", "SCL")}
+SENTINEL2 = "SENTINEL2_L2A"
+ELEVATION = "COPERNICUS_30"
+DEGREES = 4326  # EPSG code of what is not in UTM
 ELEVATION_MODELS = ("SRTMGL1", "GEOTIFF", "MAPZEN", "COPERNICUS_30", "OFF")
-FILTERS = {  # properties that can be filtered on: as they may be written, and by STAC
+FILTERS: dict[
+    str, str
+] = {  # properties that can be filtered on: as they may be written, and by STAC
     "sat:orbit_state": "sat:orbit_state",
     "orbitDirection": "sat:orbit_state",
     "polarisation": "sar:polarizations",
@@ -28,6 +31,13 @@ FILTERS = {  # properties that can be filtered on: as they may be written, and b
 FORMAT = "netCDF"
 MEDIA_TYPE = "application/x-netcdf"
 FIRST_DAY = orbit.FIRST_DAY
+COMPARISONS = {
+    "eq": "two values are equal",
+    "lte": "a value is at most another one",
+    "lt": "a value is less than another one",
+    "gte": "a value is at least another one",
+    "gt": "a value is greater than another one",
+}
 REDUCERS = ("first", "last", "mean", "median", "min", "max")
 COEFFICIENTS = (
     "beta0",
@@ -130,7 +140,7 @@ def file_formats() -> Json:
         "output": {
             FORMAT: {
                 "title": "Network Common Data Form",
-                "description": "One netCDF-4 file, one variable per band, in UTM.",
+                "description": "One netCDF-4 file, one variable per band.",
                 "gis_data_types": ["raster"],
                 "parameters": {},
             }
@@ -139,8 +149,8 @@ def file_formats() -> Json:
     }
 
 
-def collection(root: str, *, full: bool) -> Json:
-    """The collection's STAC document, or with ``full=False`` its entry in the list."""
+def radar(root: str, *, full: bool) -> Json:
+    """Sentinel-1's STAC document, or with ``full=False`` its entry in the list."""
     document: Json = {
         "stac_version": STAC_VERSION,
         "stac_extensions": [
@@ -207,8 +217,8 @@ def collection(root: str, *, full: bool) -> Json:
     return document
 
 
-def queryables(root: str) -> Json:
-    """What the collection can be filtered on, as a JSON Schema."""
+def radar_queryables(root: str) -> Json:
+    """What Sentinel-1 can be filtered on, as a JSON Schema."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"{root}/collections/{COLLECTION_ID}/queryables",
@@ -300,7 +310,7 @@ _LISTED = [
             _parameter("bands", "Only these bands.", [_BAND_NAMES, {"type": "null"}], default=None),
             _parameter(
                 "properties",
-                "Filters by metadata property, here sat:orbit_state and sar:polarizations.",
+                "Filters by metadata property; see the queryables of the collection.",
                 [
                     {
                         "type": "object",
@@ -407,11 +417,14 @@ _LISTED = [
         ],
         {"type": "boolean"},
     ),
-    _process(
-        "eq",
-        "Whether two values are equal; for filters on properties.",
-        [_parameter("x", "A value.", {}), _parameter("y", "A value.", {})],
-        {"type": "boolean"},
+    *(
+        _process(
+            name,
+            f"Whether {what}; for filters on properties.",
+            [_parameter("x", "A value.", {}), _parameter("y", "A value.", {})],
+            {"type": "boolean"},
+        )
+        for name, what in COMPARISONS.items()
     ),
     *(
         _process(

@@ -33,12 +33,7 @@ def require(bbox: tuple[float, float, float, float], model: str | None) -> None:
 
 def is_there(lon: int, lat: int) -> bool:
     """Whether there is a file of the degree north and east of a corner."""
-    if not SOUTH <= lat < NORTH:
-        return False
-    cells, top, left = land.window(lon, lat, lon + 1, lat + 1)
-    size = land.CELLS_PER_DEGREE
-    row, column = (90 - lat - 1) * size - top, (lon + 180) * size - left
-    return bool(cells[row : row + size, column : column + size].any())
+    return SOUTH <= lat < NORTH and land.is_in(lon, lat)
 
 
 def _name(lon: int, lat: int) -> str:

@@ -13,17 +13,43 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sandbox import catalogue, orbit
 from sandbox.errors import ApiError
+from sandbox.offers import OFFERS, Offer
 
 MAX_PIXELS = 400_000_000  # per band and time step; a 1 x 0.5 degree tile has 41 million
 METRES_PER_DEGREE = 111_320.0
 
 Arguments = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a property of a product must be like."""
+
+    name: str  # by STAC
+    comparison: str  # one of catalogue.COMPARISONS
+    value: object
+
+    def holds(self, properties: Mapping[str, Any]) -> bool:
+        """Whether a product is wanted; one without the property is not."""
+        if self.name not in properties:
+            return False
+        try:
+            return bool(_COMPARE[self.comparison](properties[self.name], self.value))
+        except TypeError:  # a text and a number
+            return False
+
+
+_COMPARE: dict[str, Callable[[Any, Any], object]] = {
+    "eq": operator.eq, "lte": operator.le, "lt": operator.lt,
+    "gte": operator.ge, "gt": operator.gt,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,6 +65,7 @@ class Cube:
     elevation_model: str | None = None  # in capitals; None is SRTM, as on the Copernicus back end
     polarisations: tuple[str, ...] | None = None  # of the products, exactly; None: of any
     collection: str = catalogue.COLLECTION_ID
+    conditions: tuple[Condition, ...] = ()  # on the products of other collections
 
 
 @dataclass(frozen=True)
@@ -129,21 +156,30 @@ class _Evaluation:
 
 
 def _load_collection(arguments: Arguments) -> Cube:
-    collection = str(arguments["id"])
-    known = catalogue.LOADED.get(collection)
-    if known is None:
+    name, collection = "load_collection", str(arguments["id"])
+    offer = OFFERS.get(collection)
+    if offer is None:
         raise ApiError("CollectionNotFound", identifier=collection)
-    start, end = _interval(arguments["temporal_extent"], "load_collection", "temporal_extent")
-    bands = arguments.get("bands")
-    wanted = _filters(arguments.get("properties"))
+    start, end = _interval(arguments["temporal_extent"], name, "temporal_extent", offer.first_day)
+    asked = arguments.get("bands")
+    bands = offer.bands if asked is None else _bands(asked, offer.bands, name)
+    box = _box(arguments["spatial_extent"], name, "spatial_extent", offer.pixel(bands))
+    conditions = _conditions(arguments.get("properties"), offer)
+    if collection != catalogue.COLLECTION_ID:
+        wanted = tuple(Condition(*each) for each in conditions)
+        return Cube(box, start, end, bands, collection=collection, conditions=wanted)
+    equal = {}
+    for key, comparison, value in conditions:
+        if comparison != "eq":
+            raise ApiError("ProcessUnsupported", process=comparison, namespace="backend")
+        equal[key] = value
     return Cube(
-        _box(arguments["spatial_extent"], "load_collection", "spatial_extent"),
+        box,
         start,
         end,
-        known if bands is None else _bands(bands, known, "load_collection"),
-        _orbit(wanted.get("sat:orbit_state")),
-        polarisations=_polarisations(wanted.get("sar:polarizations")),
-        collection=collection,
+        bands,
+        _orbit(equal.get("sat:orbit_state")),
+        polarisations=_polarisations(equal.get("sar:polarizations")),
     )
 
 
@@ -195,7 +231,8 @@ def _filter_temporal(arguments: Arguments) -> Cube:
     cube = _cube(arguments["data"], name)
     if arguments.get("dimension", "t") not in (None, "t") or cube.reducer is not None:
         raise _invalid(name, "dimension", "the cube has no such time dimension.")
-    start, end = _interval(arguments["extent"], name, "extent")
+    first = OFFERS[cube.collection].first_day
+    start, end = _interval(arguments["extent"], name, "extent", first)
     return replace(cube, start=max(start, cube.start), end=min(end, cube.end))
 
 
@@ -203,14 +240,15 @@ def _filter_bands(arguments: Arguments) -> Cube:
     name = "filter_bands"
     cube = _cube(arguments["data"], name)
     if arguments.get("wavelengths"):
-        raise _invalid(name, "wavelengths", "radar bands are chosen by name.")
+        raise _invalid(name, "wavelengths", "bands are chosen by name.")
     return replace(cube, bands=_bands(arguments.get("bands"), cube.bands, name))
 
 
 def _filter_bbox(arguments: Arguments) -> Cube:
     name = "filter_bbox"
     cube = _cube(arguments["data"], name)
-    west, south, east, north = _box(arguments["extent"], name, "extent")
+    pixel = OFFERS[cube.collection].pixel(cube.bands)
+    west, south, east, north = _box(arguments["extent"], name, "extent", pixel)
     w, s, e, n = cube.bbox
     box = max(w, west), max(s, south), min(e, east), min(n, north)
     if box[0] >= box[2] or box[1] >= box[3]:
@@ -225,8 +263,6 @@ def _save_result(arguments: Arguments) -> Order:
         raise ApiError("FormatUnsupported")
     if arguments.get("options"):
         raise _invalid("save_result", "options", f"{catalogue.FORMAT} has no options here.")
-    if cube.collection != catalogue.COLLECTION_ID:  # what is done to it could be read
-        raise ApiError("CollectionNotFound", identifier=cube.collection)
     return Order(cube, catalogue.FORMAT)
 
 
@@ -247,8 +283,10 @@ def _cube(value: object, process: str) -> Cube:
     return value
 
 
-def _box(value: object, process: str, parameter: str) -> tuple[float, float, float, float]:
-    """A bounding box object in degrees, checked."""
+def _box(
+    value: object, process: str, parameter: str, pixel: float
+) -> tuple[float, float, float, float]:
+    """A bounding box object in degrees, checked; ``pixel`` is the edge of its pixels, m."""
     edges = ("west", "south", "east", "north")
     if not isinstance(value, dict) or not set(edges) <= set(value):
         raise _invalid(
@@ -268,18 +306,20 @@ def _box(value: object, process: str, parameter: str) -> tuple[float, float, flo
         raise _invalid(process, parameter, "west < east and south < north must hold, in degrees.")
     height = (north - south) * METRES_PER_DEGREE
     widest = math.cos(math.radians(0 if south <= 0 <= north else min(abs(south), abs(north))))
-    pixels = round(height * (east - west) * METRES_PER_DEGREE * widest / 100)
+    pixels = round(height * (east - west) * METRES_PER_DEGREE * widest / pixel**2)
     if pixels > MAX_PIXELS:
         raise ApiError("ExtentTooLarge", pixels=pixels, limit=MAX_PIXELS)
     return west, south, east, north
 
 
-def _interval(value: object, process: str, parameter: str) -> tuple[dt.datetime, dt.datetime]:
+def _interval(
+    value: object, process: str, parameter: str, first: dt.date
+) -> tuple[dt.datetime, dt.datetime]:
     """Both ends of a left-closed interval; null stands for the collection's own ends."""
     if not isinstance(value, list | tuple) or len(value) != 2 or value == [None, None]:
         raise _invalid(process, parameter, "an array with start and end is needed.")
     ends = [_moment(end, process, parameter) for end in value]
-    start = ends[0] or dt.datetime.combine(catalogue.FIRST_DAY, dt.time(), dt.UTC)
+    start = ends[0] or dt.datetime.combine(first, dt.time(), dt.UTC)
     end = ends[1] or dt.datetime.now(dt.UTC)
     if start >= end:
         raise _invalid(
@@ -305,36 +345,46 @@ def _bands(value: object, available: tuple[str, ...], process: str) -> tuple[str
         raise _invalid(process, "bands", "a list of different band names is needed.")
     for band in value:
         if band not in available:
-            raise _invalid(process, "bands", f"there is no band {band!r} in {list(available)}.")
+            # In the words of the Copernicus back end, which gets them from the openEO client.
+            reason = f"Invalid band name/index {band!r}. Valid names: {list(available)!r}"
+            raise _invalid(process, "bands", reason)
     return tuple(value)
 
 
-def _filters(properties: object) -> dict[str, object]:
-    """The values that properties must equal, by their STAC names."""
-    name, found = "load_collection", {}
+def _conditions(properties: object, offer: Offer) -> list[tuple[str, str, object]]:
+    """The properties, by their STAC names, how they are compared, and with what."""
+    name, found = "load_collection", []
     if not isinstance(properties, dict | None):
         raise _invalid(name, "properties", "it is no object.")
     for key, condition in (properties or {}).items():
-        if key not in catalogue.FILTERS:
-            known = ", ".join(repr(each) for each in catalogue.FILTERS)
+        if key not in offer.filters:
+            known = ", ".join(repr(each) for each in offer.filters) or "nothing"
             raise _invalid(name, "properties", f"only {known} can be filtered on.")
-        found[catalogue.FILTERS[key]] = _equal(_only_node(condition, name, "properties"))
+        comparison, value = _comparison(_only_node(condition, name, "properties"))
+        if key == "tileId":  # the old name of the tile, which the catalogue has with a prefix
+            value = f"MGRS-{value}"
+        found.append((offer.filters[key], comparison, value))
     return found
 
 
-def _equal(node: Mapping[str, Any]) -> object:
-    """What a condition wants its value to equal."""
-    if node["process_id"] != "eq":
-        raise ApiError("ProcessUnsupported", process=node["process_id"], namespace="backend")
+def _comparison(node: Mapping[str, Any]) -> tuple[str, object]:
+    """How a condition compares its value, and with what."""
+    process = node["process_id"]
+    if process not in catalogue.COMPARISONS:
+        raise ApiError("ProcessUnsupported", process=process, namespace="backend")
     arguments = dict(node["arguments"])
     sides = [arguments.pop("x", None), arguments.pop("y", None)]
     if arguments:
-        raise ApiError("ProcessParameterUnsupported", process="eq", parameter=next(iter(arguments)))
+        raise ApiError(
+            "ProcessParameterUnsupported", process=process, parameter=next(iter(arguments))
+        )
+    if sides[1] == {"from_parameter": "value"} and process != "eq":
+        process = {"lte": "gte", "lt": "gt", "gte": "lte", "gt": "lt"}[process]
     if {"from_parameter": "value"} in sides:
         sides.remove({"from_parameter": "value"})
     if len(sides) != 1:
         raise _invalid("load_collection", "properties", "a value is compared with one other.")
-    return sides[0]
+    return process, sides[0]
 
 
 def _orbit(value: object) -> str | None:

@@ -48,6 +48,14 @@ def window(
     return cells, top, left
 
 
+def is_in(lon: int, lat: int) -> bool:
+    """Whether there is land in the degree north and east of a corner."""
+    cells, top, left = window(lon, lat, lon + 1, lat + 1)
+    size = CELLS_PER_DEGREE
+    row, column = (90 - lat - 1) * size - top, (lon + 180) * size - left
+    return bool(cells[row : row + size, column : column + size].any())
+
+
 def _changes() -> NDArray[np.int64]:
     """Flat indices of the cells that differ from the one before them."""
     with _lock:

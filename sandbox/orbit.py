@@ -1,6 +1,6 @@
-"""When and where the synthetic Sentinel-1 looks: its passes over a day and their swaths.
+"""When and where a synthetic mission looks: its passes over a day and their swaths.
 
-Two satellites fly the orbit of Sentinel-1: 175 revolutions in 12 days at an inclination
+For Sentinel-1 (`RADAR`) two satellites make 175 revolutions in 12 days at an inclination
 of 98.18 degrees, crossing the equator northwards at 18:00 local solar time, half a cycle
 (6 days) apart, so that the pattern of passes repeats every 6 days.  Each looks to its
 right, at a swath of 250 km.
@@ -42,7 +42,37 @@ STATES = ("ASCENDING", "DESCENDING")
 FIRST_DAY = dt.date(2014, 10, 3)  # day 0 of the cycle, and the first in the catalogue
 
 STEP = 0.05  # degrees of latitude between two entries of the tables
-_TURN = 360.0 * CYCLE / REVOLUTIONS  # degrees the Earth turns below the orbit in a revolution
+
+
+@dataclass(frozen=True)
+class Mission:
+    """Two satellites on one orbit, half a cycle apart, and the swath of their instrument."""
+
+    revolutions: int  # per cycle
+    cycle: int  # days
+    inclination: float  # degrees
+    range: tuple[float, float]  # ground distance of the swath's edges right of the track, km
+    limits: tuple[float, float]  # degrees of latitude; nothing is imaged beyond
+    node_longitude: float  # degrees, of revolution 0: places all tracks
+    node_hour: float  # local solar time of the ascending node
+    states: tuple[str, ...]  # on which halves of a revolution it looks
+
+    @property
+    def turn(self) -> float:
+        """Degrees that the Earth turns below the orbit in a revolution."""
+        return 360.0 * self.cycle / self.revolutions
+
+
+RADAR = Mission(
+    REVOLUTIONS,
+    CYCLE,
+    INCLINATION,
+    (NEAR_RANGE, FAR_RANGE),
+    (SOUTH_LIMIT, NORTH_LIMIT),
+    NODE_LONGITUDE,
+    NODE_HOUR,
+    STATES,
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +86,7 @@ class Pass:
     platform: str  # "A" or "B"
     south: float = SOUTH_LIMIT  # degrees; of a part of it that is left out, nothing is seen
     north: float = NORTH_LIMIT
+    mission: Mission = RADAR
 
     def across(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far across the swath points lie: 0 at the near edge, 1 at the far edge.
@@ -63,8 +94,8 @@ class Pass:
         Longitudes and latitudes in degrees, any shape; inside is [0, 1).  NaN beyond
         the latitudes that are imaged.
         """
-        near, far = _edges(self.orbit)
-        place = (lat - SOUTH_LIMIT) / STEP
+        near, far = _edges(self.orbit, self.mission)
+        place = (lat - self.mission.limits[0]) / STEP
         row = np.clip(place.astype(np.int64), 0, near.size - 2)
         share = place - row
         west = near[row] * (1 - share) + near[row + 1] * share
@@ -80,17 +111,19 @@ class Pass:
         This is exactly where `across` is in [0, 1), since its tables are linear between the
         vertices.  The latitudes are multiples of `STEP`; longitudes run on beyond 180.
         """
-        near, far = _edges(self.orbit)
-        rows = slice(round((south - SOUTH_LIMIT) / STEP), round((north - SOUTH_LIMIT) / STEP) + 1)
-        lat = SOUTH_LIMIT + STEP * np.arange(rows.start, rows.stop)
+        near, far = _edges(self.orbit, self.mission)
+        least = self.mission.limits[0]
+        rows = slice(round((south - least) / STEP), round((north - least) / STEP) + 1)
+        lat = least + STEP * np.arange(rows.start, rows.stop)
         east, west = (far, near) if self.orbit == "ASCENDING" else (near, far)
         lon = np.concatenate([east[rows], west[rows][::-1]]) + self.node
         return np.stack([lon, np.concatenate([lat, lat[::-1]])], axis=1)
 
     def time_at(self, lat: float) -> dt.datetime:
         """When the satellite crosses a latitude, kept within the day that the pass belongs to."""
-        turn = np.arcsin(np.sin(np.deg2rad(lat)) / np.sin(np.deg2rad(INCLINATION))) / (2 * np.pi)
-        seconds = float(turn) * 86400 * CYCLE / REVOLUTIONS
+        highest = np.sin(np.deg2rad(self.mission.inclination))
+        turn = np.arcsin(np.clip(np.sin(np.deg2rad(lat)) / highest, -1, 1)) / (2 * np.pi)
+        seconds = float(turn) * 86400 * self.mission.cycle / self.mission.revolutions
         sign = 1 if self.orbit == "ASCENDING" else -1
         midnight = self.time.replace(hour=0, minute=0, second=0)
         latest = midnight + dt.timedelta(days=1, seconds=-1)
@@ -102,41 +135,46 @@ def published(view: Pass) -> dt.datetime:
     return view.time + PUBLISHED_AFTER
 
 
-def passes(day: dt.date) -> list[Pass]:
+def passes(day: dt.date, mission: Mission = RADAR) -> list[Pass]:
     """The passes whose equator crossing lies in a UTC day, in the order of time."""
     found = []
-    start = REVOLUTIONS * (day - FIRST_DAY).days
-    first_node = round(REVOLUTIONS * ((NODE_HOUR - NODE_LONGITUDE / 15) / 24 % 1))
-    for platform, satellite in (("A", 0), ("B", REVOLUTIONS * REPEAT)):
-        for orbit, half in (("ASCENDING", 0), ("DESCENDING", 6)):
+    revolutions, cycle = mission.revolutions, mission.cycle
+    start = revolutions * (day - FIRST_DAY).days  # in units of 1/revolutions day
+    first_node = round(revolutions * ((mission.node_hour - mission.node_longitude / 15) / 24 % 1))
+    for platform, satellite in (("A", 0), ("B", revolutions * cycle // 2)):
+        for orbit, half in (("ASCENDING", 0), ("DESCENDING", cycle // 2)):
+            if orbit not in mission.states:
+                continue
             begin = start - first_node - satellite - half
-            for n in range(-(-begin // CYCLE), -(-(begin + REVOLUTIONS) // CYCLE)):
-                units = n * CYCLE - begin
+            for n in range(-(-begin // cycle), -(-(begin + revolutions) // cycle)):
+                units = n * cycle - begin
                 midnight = dt.datetime.combine(day, dt.time(), dt.UTC)
                 found.append(
                     Pass(
                         orbit,
-                        n % REVOLUTIONS + 1,
-                        (NODE_LONGITUDE - _TURN * (n % REVOLUTIONS)) % 360.0,
-                        midnight + dt.timedelta(seconds=round(units * 86400 / REVOLUTIONS)),
+                        n % revolutions + 1,
+                        (mission.node_longitude - mission.turn * (n % revolutions)) % 360.0,
+                        midnight + dt.timedelta(seconds=round(units * 86400 / revolutions)),
                         platform,
+                        *mission.limits,
+                        mission,
                     )
                 )
     return sorted(found, key=lambda p: (p.time, p.platform, p.orbit))
 
 
 @cache
-def _edges(orbit: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _edges(orbit: str, mission: Mission) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Longitude east of the node of the near and the far edge, by latitude."""
-    latitudes = np.arange(SOUTH_LIMIT, NORTH_LIMIT + STEP / 2, STEP)
+    latitudes = np.arange(mission.limits[0], mission.limits[1] + STEP / 2, STEP)
     middle = 0.0 if orbit == "ASCENDING" else 180.0
     u = np.deg2rad(np.linspace(middle - 90.0, middle + 90.0, 36001))
-    track = _position(u)
-    heading = _position(u + 1e-6) - _position(u - 1e-6)
+    track = _position(u, mission)
+    heading = _position(u + 1e-6, mission) - _position(u - 1e-6, mission)
     heading /= np.linalg.norm(heading, axis=0)
     right = np.cross(heading, track, axis=0)
     edges = []
-    for distance in (NEAR_RANGE, FAR_RANGE):
+    for distance in mission.range:
         angle = distance / EARTH_RADIUS
         x, y, z = track * np.cos(angle) + right * np.sin(angle)
         lat, lon = np.degrees(np.arcsin(z)), np.degrees(np.unwrap(np.arctan2(y, x)))
@@ -150,9 +188,9 @@ def _edges(orbit: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return near, far
 
 
-def _position(u: NDArray[np.float64]) -> NDArray[np.float64]:
+def _position(u: NDArray[np.float64], mission: Mission) -> NDArray[np.float64]:
     """The point below the satellite on the turning Earth, as a unit vector, node at 0 E."""
-    i = np.deg2rad(INCLINATION)
+    i = np.deg2rad(mission.inclination)
     lat = np.arcsin(np.sin(i) * np.sin(u))
-    lon = np.arctan2(np.cos(i) * np.sin(u), np.cos(u)) - np.deg2rad(_TURN) * u / (2 * np.pi)
+    lon = np.arctan2(np.cos(i) * np.sin(u), np.cos(u)) - np.deg2rad(mission.turn) * u / (2 * np.pi)
     return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])

@@ -1,10 +1,10 @@
-"""Executes an order: renders the scene strip by strip into a netCDF file.
+"""Executes an order: computes its raster strip by strip into a netCDF file.
 
-The raster is the UTM bounding rectangle of the box, snapped to whole multiples of 10 m,
-in the zone of the box's centre; it is not cut to the box.  The file is laid out as the
-Copernicus back end lays out its own: dimensions (y, x), or (t, y, x) as long as the time
-dimension was not reduced.  `netCDF4` writes the frame; the blocks are deflated here and
-stored as they are, which needs no lock and so leaves the server free to answer.
+What the pixels are comes from `scene` (Sentinel-1, here), `mosaic` (Sentinel-2) or `terrain`
+(elevation).  The file is laid out as the Copernicus back end lays out its own: dimensions
+(y, x), or (t, y, x) as long as the time dimension was not reduced, a variable for each band,
+all of one type.  `netCDF4` writes the frame; the blocks are deflated here and stored as they
+are, which needs no lock and so leaves the server free to answer.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
-from sandbox import catalogue, elevation, orbit, products, scene
+from sandbox import catalogue, elevation, mosaic, optical, orbit, products, scene, terrain
 from sandbox.errors import Cancelled, Failed, NoData
 from sandbox.graph import Cube, Order
+from sandbox.grids import Grid, grid, nodes
 from sandbox.products import Product, Traits, traits
 from shared.files import replacing
 
-PIXEL = 10  # m
 BLOCK = 256  # pixels, edge of a compressed block
 DEFLATE_LEVEL: Final = 1
-SOURCE = "synthetic: computed by the openEO sandbox, not measured by Sentinel-1"
+SOURCE = "synthetic: computed by the openEO sandbox, not measured by {}"
 _FIRST_T = dt.date(1990, 1, 1)  # day 0 of the time coordinate
 _netcdf_lock = threading.Lock()  # the netCDF library is not safe to use from several threads
 
@@ -43,39 +43,6 @@ NO_TIFF = (
     "Python exception while evaluating processing graph: OpenEOApiException: sar_backscatter: "
     "No tiff for band {band} in /eodata/Sentinel-1/SAR/{name}.SAFE"
 )
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The pixels of a raster: a UTM zone and its corner and size on the 10 m grid."""
-
-    epsg: int
-    left: int  # of the westernmost pixel's west edge, in pixels from easting 0
-    top: int  # of the northernmost pixel's north edge, in pixels from northing 0
-    rows: int
-    columns: int
-
-    @property
-    def x(self) -> Array:
-        """Pixel centres, m."""
-        return (self.left + np.arange(self.columns) + 0.5) * PIXEL
-
-    @property
-    def y(self) -> Array:
-        """Pixel centres from north to south, m."""
-        return (self.top - np.arange(self.rows) - 0.5) * PIXEL
-
-
-def grid(bbox: tuple[float, float, float, float]) -> Grid:
-    """The raster that covers a box (west, south, east, north in degrees)."""
-    west, south, east, north = bbox
-    zone = min(int(((west + east) / 2 + 180) // 6) + 1, 60)
-    epsg = (32600 if south + north >= 0 else 32700) + zone
-    to_utm = Transformer.from_crs(4326, epsg, always_xy=True)
-    left, bottom, right, top = to_utm.transform_bounds(west, south, east, north, densify_pts=101)
-    x0, x1 = int(np.floor(left / PIXEL)), int(np.ceil(right / PIXEL))
-    y0, y1 = int(np.floor(bottom / PIXEL)), int(np.ceil(top / PIXEL))
-    return Grid(epsg, x0, y1, max(1, y1 - y0), max(1, x1 - x0))
 
 
 @dataclass(frozen=True)
@@ -151,19 +118,19 @@ def write(
     false.
     """
     cube = order.cube
-    days = steps(cube, published, about)
-    if not days:
-        raise NoData(catalogued=False)
-    elevation.require(cube.bbox, cube.elevation_model)
-    pixels = grid(cube.bbox)
+    source = _source(cube, published, about, alive)
+    pixels = source.pixels
+    form = source.form.reduced(cube)
     timed = cube.reducer is None
     seen = 0
     with replacing(path) as temporary:
-        _write_frame(temporary, pixels, cube.bands, [s.day for s in days] if timed else None)
+        _write_frame(temporary, pixels, cube.bands, source.days if timed else None, form)
         with h5py.File(temporary, "r+") as file:
-            for row, strip in _strips(pixels, cube, days, alive):
-                strip[:, :, : max(0, round(hole * pixels.rows) - row)] = 0
-                seen += int((strip > 0).any(axis=1).sum())
+            for row, stack in source.strips:
+                stack[:, :, : max(0, round(hole * pixels.rows) - row)] = source.form.fill
+                strip = _reduce(stack, cube.reducer, source.form)[None] if cube.reducer else stack
+                strip = form.stored(strip)
+                seen += int(form.holds(strip).any(axis=1).sum())
                 for b, band in enumerate(cube.bands):
                     _store(file[band], strip[:, b], row, timed=timed)
             if texts != "usual":
@@ -171,6 +138,86 @@ def write(
         if not seen:
             raise NoData(catalogued=True)
     return {"epsg": pixels.epsg, "shape": [pixels.rows, pixels.columns], "seen": seen}
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the values of a collection are kept in memory and in a file."""
+
+    dtype: str
+    fill: float  # of pixels without data
+    what: str
+    sensor: str
+    comment: str
+    unsigned: bool = False  # stored as signed, with the attribute _Unsigned
+
+    def holds(self, values: Array) -> Array:
+        """Where there is data."""
+        return ~np.isnan(values) if np.isnan(self.fill) else values != self.fill
+
+    def reduced(self, cube: Cube) -> Form:
+        """That of the file, after the reduction.
+
+        Of whole numbers a mean is a real number, with NaN for no data; the others keep their
+        type (openeo-geotrellis-extensions, ``OpenEOProcessScriptBuilder``).  SCL by itself has
+        8 bits; netCDF-Java writes unsigned ones into this kind of file as signed, and drops
+        the fill, which is of another type (openeo-geopyspark-driver, issue 990).
+        """
+        if self.dtype != "i2":
+            return self
+        if cube.reducer == "mean":
+            return replace(self, dtype="f4", fill=np.nan)
+        if cube.bands == (optical.CLASSES,):
+            return replace(self, dtype="i1", fill=0, unsigned=True)
+        return self
+
+    def stored(self, strip: Array) -> Array:
+        """Values in the type of the file."""
+        if self.unsigned:
+            strip = np.maximum(strip, 0)
+        return strip.astype(f"<{self.dtype}", copy=False)
+
+
+BACKSCATTER = Form("f4", 0.0, "Sentinel-1 sigma0", "Sentinel-1", "Linear power.")
+REFLECTANCE = Form(
+    "i2", optical.FILL, "Sentinel-2 L2A", "Sentinel-2", "Reflectance x 10,000, and classes."
+)
+HEIGHTS = Form("f4", np.nan, "elevation", "anybody", "Metres.")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What an order is made of: its steps, pixels and values."""
+
+    form: Form
+    pixels: Grid | terrain.Grid
+    days: list[dt.date]
+    strips: Iterator[tuple[int, Array]]
+
+
+def _source(cube: Cube, published: Published, about: About, alive: Callable[[], bool]) -> _Source:
+    """That of a cube; raises NoData if the catalogue has nothing for it."""
+    pixels: Grid | terrain.Grid
+    if cube.collection == catalogue.SENTINEL2:
+        shown = mosaic.steps(cube, published)
+        pixels = mosaic.grid(cube)
+        made = mosaic.strips(pixels, cube, shown, alive, BLOCK)
+        source = _Source(REFLECTANCE, pixels, [step.day for step in shown], made)
+    elif cube.collection == catalogue.ELEVATION:
+        dated = terrain.steps(cube)
+        pixels = terrain.grid(cube)
+        made = terrain.strips(pixels, cube, dated, alive, BLOCK)
+        source = _Source(HEIGHTS, pixels, [step.day for step in dated], made)
+    else:
+        seen = steps(cube, published, about)
+        if seen:
+            elevation.require(cube.bbox, cube.elevation_model)
+        pixels = grid(cube.bbox)
+        made = _strips(pixels, cube, seen, alive)
+        source = _Source(BACKSCATTER, pixels, [step.day for step in seen], made)
+    if not source.days:
+        raise NoData(catalogued=False)
+    return source
 
 
 def middle_of_pixels(path: Path) -> int:
@@ -198,54 +245,51 @@ def _strips(
                 if not alive():
                     raise Cancelled
                 scene.render(lon, lat, offset, view, number, image)
-        chosen = stack[:, bands]
-        yield row, _reduce(chosen, cube.reducer)[None] if cube.reducer else chosen
+        yield row, stack[:, bands]
 
 
 def _nodes(
     pixels: Grid, row: int, rows: int, to_degrees: Transformer
 ) -> tuple[Array, Array, tuple[int, int]]:
-    """Longitude and latitude of the coarse lattice around a strip.
-
-    Its nodes are the centres of every `scene.CELL`-th pixel of the absolute UTM grid, so
-    that overlapping rasters are interpolated from the same nodes.
-    """
-    cell = scene.CELL
-    # Rows count southwards from northing 0: pixel row r has its centre at -(r + 0.5).
-    first = row - pixels.top
-    i0, i1 = first // cell, (first + rows - 1) // cell + 1
-    j0, j1 = pixels.left // cell, (pixels.left + pixels.columns - 1) // cell + 1
-    x = (np.arange(j0, j1 + 1) * cell + 0.5) * PIXEL
-    y = -(np.arange(i0, i1 + 1) * cell + 0.5) * PIXEL
-    lon, lat = to_degrees.transform(*np.meshgrid(x, y))
-    return lon, lat, (first - i0 * cell, pixels.left - j0 * cell)
+    """Longitude and latitude of the coarse lattice around a strip, and where it begins in it."""
+    east, north, offset = nodes(row - pixels.top, pixels.left, rows, pixels.columns)
+    lon, lat = to_degrees.transform(east, north)
+    return lon, lat, offset
 
 
-def _reduce(stack: Array, reducer: str) -> Array:
-    """Reduce the first axis; a 0 is no data, as in the file, and is left out."""
+def _reduce(stack: Array, reducer: str, form: Form) -> Array:
+    """Reduce the first axis without the pixels that have no data."""
     result: Array = stack[0]
-    if len(stack) == 1:
+    real = reducer == "mean" and form.dtype == "i2"
+    if len(stack) == 1 and not real:
         return result
     if reducer in ("first", "last"):
         for image in stack if reducer == "last" else stack[::-1]:
-            result = np.where(image != 0, image, result)
+            result = np.where(form.holds(image), image, result)
         return result
-    masked = np.ma.masked_equal(stack, 0)
+    masked = np.ma.masked_array(stack, ~form.holds(stack))
     reduced = getattr(np.ma, reducer)(masked, axis=0)  # mean, median, min, max: as the API's
-    return np.asarray(np.ma.filled(reduced, 0), np.float32)
+    if real:
+        return np.asarray(np.ma.filled(reduced, np.nan), np.float32)
+    # The middle of two whole numbers loses its half, as it does there.
+    return np.asarray(np.ma.filled(reduced, form.fill), form.dtype)
 
 
 def _write_frame(
-    path: Path, pixels: Grid, bands: tuple[str, ...], days: list[dt.date] | None
+    path: Path,
+    pixels: Grid | terrain.Grid,
+    bands: tuple[str, ...],
+    days: list[dt.date] | None,
+    form: Form,
 ) -> None:
     """Everything in the file but the blocks of the bands."""
     with _netcdf_lock, netCDF4.Dataset(path, "w", format="NETCDF4_CLASSIC") as file:
         file.Conventions = "CF-1.9"
         file.institution = "openEO platform - sandbox back end"
-        file.title = "Synthetic Sentinel-1 sigma0 (made up, not measured)"
+        file.title = f"Synthetic {form.what} (made up, not measured)"
         file.description = ""
-        file.source = SOURCE
-        file.comment = "Synthetic data of the openEO sandbox. Linear power."
+        file.source = SOURCE.format(form.sensor)
+        file.comment = f"Synthetic data of the openEO sandbox. {form.comment}"
         if days is not None:
             file.createDimension("t", None)
             t = file.createVariable("t", "i4", ("t",))
@@ -257,9 +301,13 @@ def _write_frame(
             file.createDimension(name, size)
         for name, values in (("x", pixels.x), ("y", pixels.y)):
             axis = file.createVariable(name, "f8", (name,))
-            axis.standard_name = f"projection_{name}_coordinate"
-            axis.long_name = f"{name} coordinate of projection"
-            axis.units = "m"
+            if pixels.epsg == catalogue.DEGREES:
+                axis.standard_name = axis.long_name = {"x": "longitude", "y": "latitude"}[name]
+                axis.units = {"x": "degrees_east", "y": "degrees_north"}[name]
+            else:
+                axis.standard_name = f"projection_{name}_coordinate"
+                axis.long_name = f"{name} coordinate of projection"
+                axis.units = "m"
             axis[:] = values
         crs = file.createVariable("crs", "S1")
         crs.crs_wkt = crs.spatial_ref = CRS.from_epsg(pixels.epsg).to_wkt("WKT1_GDAL")
@@ -267,17 +315,19 @@ def _write_frame(
         for band in bands:
             variable = file.createVariable(
                 band,
-                "f4",
+                form.dtype,
                 ("y", "x") if days is None else ("t", "y", "x"),
                 compression="zlib",
                 complevel=DEFLATE_LEVEL,
                 shuffle=True,
                 chunksizes=list(block if days is None else (1, *block)),
-                fill_value=0.0,
+                fill_value=False if form.unsigned else form.fill,
             )
             variable.long_name = band
             variable.units = ""
             variable.grid_mapping = "crs"
+            if form.unsigned:
+                variable.setncattr("_Unsigned", "true")
 
 
 def _rewrite_texts(file: h5py.File, epsg: int, form: str) -> None:
@@ -302,7 +352,7 @@ def _store(variable: h5py.Dataset, strip: Array, row: int, *, timed: bool) -> No
         variable.resize(len(strip), axis=0)
     for step, image in enumerate(strip):
         for column in range(0, image.shape[1], width):
-            block = np.zeros((height, width), "<f4")
+            block = np.zeros((height, width), strip.dtype)
             part = image[:, column : column + width]
             block[: part.shape[0], : part.shape[1]] = part
             place = (step, row, column) if timed else (row, column)

@@ -1,9 +1,10 @@
-"""The STAC API beside the back end: the images that its jobs are made of, as items.
+"""The STAC API beside the back end: what its jobs are made of, as items.
 
 It conforms to the classes of STAC API 1.0 that it names (core, collections, features,
 item search with fields), as the catalogue of Copernicus does, and is open to everybody.
 
-An item is `orbit.SLICE` degrees of latitude of a pass; its footprint is exactly what a job
+Items of Sentinel-1 are made here, those of other collections in `shelves`.  One of Sentinel-1
+is `orbit.SLICE` degrees of latitude of a pass; its footprint is exactly what a job
 gets of it.  (The back end's own look-up takes `orbit.FOOTPRINT_MARGIN` more, so that a job
 that was ordered without asking here can find no data in both forms.)  As at Copernicus,
 there are two items for each image, of the plain and of the cloud-optimised product.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import heapq
 import itertools
 import json
 import math
@@ -29,15 +31,17 @@ import shapely
 from flask import Blueprint, Response, jsonify, request
 from shapely.geometry.base import BaseGeometry
 
-from sandbox import orbit
+from sandbox import catalogue, granules, orbit, shelves, terrain
 from sandbox.faults import Faults
 from sandbox.products import TYPES, VERSIONS, Product, Traits
 
 ROOT = "/stac"
 STAC_VERSION = "1.1.0"
 COLLECTION_ID = "sentinel-1-grd"
-TITLE = "Catalogue of the openEO sandbox (synthetic Sentinel-1)"
+TITLE = "Catalogue of the openEO sandbox (synthetic)"
 SYNTHETIC = "Synthetic: made up by a formula of place, day and orbit, not measured by Sentinel-1."
+MADE_UP = "Synthetic: made up by formulas, not measured."
+EXTENSION_ROOT = "https://stac-extensions.github.io"
 LIMIT, MOST = 10, 1000  # items of a page, unless another number is asked for, and at most
 DIGITS = 7  # of a degree
 GEOJSON = "application/geo+json"
@@ -112,6 +116,51 @@ class Image(Product):
         return shapely.MultiPolygon([*shapely.get_parts(near), *shapely.get_parts(back)])
 
 
+Found = Image | shelves.Scene | shelves.Degree
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What is said of a collection, and since when it has items."""
+
+    title: str
+    synthetic: str
+    used_by: str  # the openEO collection
+    keywords: tuple[str, ...]
+    latitudes: tuple[float, float]
+    first_day: dt.date
+    last_day: dt.date | None = None
+
+
+COLLECTIONS = {
+    COLLECTION_ID: Collection(
+        "Sentinel-1 GRD",
+        SYNTHETIC,
+        catalogue.COLLECTION_ID,
+        ("SAR", "Sentinel-1"),
+        (orbit.SOUTH_LIMIT, orbit.NORTH_LIMIT),
+        orbit.FIRST_DAY,
+    ),
+    shelves.SENTINEL2: Collection(
+        "Sentinel-2 L2A",
+        shelves.SYNTHETIC.format("Sentinel-2"),
+        catalogue.SENTINEL2,
+        ("MSI", "Sentinel-2"),
+        granules.MISSION.limits,
+        orbit.FIRST_DAY,
+    ),
+    shelves.ELEVATION: Collection(
+        "Elevation model of 1 arc second",
+        shelves.SYNTHETIC.format("anybody"),
+        catalogue.ELEVATION,
+        ("DEM", "elevation"),
+        (-90.0, 90.0),
+        terrain.FIRST_DAY,
+        terrain.LAST_DAY,
+    ),
+}
+
+
 def routes(published: Published, about: About, faults: Faults) -> Blueprint:
     """The addresses below `ROOT`.
 
@@ -136,14 +185,15 @@ def routes(published: Published, about: About, faults: Faults) -> Blueprint:
     @api.get("/collections/<identifier>/items")
     def items(identifier: str) -> Response:
         _require_collection(identifier)
-        given = _flat(request.args)
-        url = f"{_root()}/collections/{COLLECTION_ID}/items"
-        return _page(_query(given, ("bbox", "datetime", "limit", "token")), shelf, url)
+        query = _query(_flat(request.args), ("bbox", "datetime", "limit", "token"))
+        url = f"{_root()}/collections/{identifier}/items"
+        return _page(replace(query, collections=frozenset([identifier])), shelf, url)
 
     @api.get("/collections/<identifier>/items/<item>")
     def one(identifier: str, item: str) -> Response:
         _require_collection(identifier)
-        found = next(_images(Query(ids=frozenset([item])), shelf.published), None)
+        query = Query(ids=frozenset([item]), collections=frozenset([identifier]))
+        found = next(_images(query, shelf.published), None)
         if found is None:
             _refuse(f"There is no item {item}.", 404)
         return _geojson(_item(found[2], shelf))
@@ -169,12 +219,12 @@ def _discovery_routes(api: Blueprint) -> None:
     @api.get("/collections")
     def collections() -> Response:
         links = [_link("self", "/collections"), _link("root", "/"), _link("parent", "/")]
-        return jsonify(collections=[_collection()], links=links)
+        return jsonify(collections=[_collection(name) for name in COLLECTIONS], links=links)
 
     @api.get("/collections/<identifier>")
     def collection(identifier: str) -> Response:
         _require_collection(identifier)
-        return jsonify(_collection())
+        return jsonify(_collection(identifier))
 
 
 # --- what is asked -----------------------------------------------------------------------
@@ -291,26 +341,27 @@ def _fields(value: Any) -> tuple[frozenset[str], frozenset[str]]:
 # --- what is found -----------------------------------------------------------------------
 
 
-def _images(query: Query, published: Published) -> Iterator[tuple[dt.date, int, Image]]:
+def _images(query: Query, published: Published) -> Iterator[tuple[dt.date, int, Found]]:
     """The images of a query, newest first, each with its day and its number on that day."""
-    if query.collections is not None and COLLECTION_ID not in query.collections:
-        return
-    for day in _days(query):
+    wanted = [n for n in COLLECTIONS if query.collections is None or n in query.collections]
+    for day in _days(query, wanted):
         skipped = query.begin[1] if query.begin and query.begin[0] == day else 0
-        found = sorted(_of_day(day, query, published), key=lambda image: image.id)
-        found.sort(key=lambda image: image.times[0], reverse=True)
+        found = heapq.merge(
+            *(_of_collection(name, day, query, published) for name in wanted), key=shelves.newest
+        )
         for number, image in enumerate(found):
             if number >= skipped:
                 yield day, number, image
 
 
-def _days(query: Query) -> Iterator[dt.date]:
+def _days(query: Query, wanted: list[str]) -> Iterator[dt.date]:
     """The days on which there can be such an image, backwards."""
+    if not wanted:
+        return
     last = dt.datetime.now(dt.UTC).date()
-    first = orbit.FIRST_DAY
+    first = min(COLLECTIONS[name].first_day for name in wanted)
     if query.ids is not None:
-        named = [match[1] for i in query.ids if (match := re.search(r"_(\d{8})T\d{6}_", i))]
-        dates = [dt.date(int(n[:4]), int(n[4:6]), int(n[6:])) for n in named if _is_date(n)]
+        dates = [day for name in query.ids if (day := _named_day(name))]
         if not dates:
             return
         first, last = max(first, min(dates)), min(last, max(dates))
@@ -321,6 +372,14 @@ def _days(query: Query) -> Iterator[dt.date]:
         yield last - dt.timedelta(days=back)
 
 
+def _named_day(identifier: str) -> dt.date | None:
+    """The day of an image, by its name."""
+    if (file := terrain.named(identifier)) is not None:
+        return file.day
+    match = re.search(r"_(\d{8})T\d{6}_", identifier)
+    return dt.datetime.strptime(match[1], "%Y%m%d").date() if match and _is_date(match[1]) else None
+
+
 def _is_date(digits: str) -> bool:
     try:
         dt.datetime.strptime(digits, "%Y%m%d")
@@ -329,10 +388,35 @@ def _is_date(digits: str) -> bool:
     return True
 
 
+def _of_collection(name: str, day: dt.date, query: Query, published: Published) -> Iterator[Found]:
+    """The images of a collection on a day, newest first."""
+    if name == COLLECTION_ID:
+        yield from sorted(_of_day(day, query, published), key=shelves.newest)
+        return
+    found: Iterator[Found]
+    if name == shelves.SENTINEL2:
+        found = shelves.scenes(day, _boxes(query), query.ids, published)
+    else:
+        found = shelves.degrees(day, _boxes(query))
+    for image in found:
+        begin = image.times[0]
+        late = (query.first and begin < query.first) or (query.last and begin > query.last)
+        unnamed = query.ids is not None and image.id not in query.ids
+        outside = query.area is not None and not image.footprint.intersects(query.area)
+        if not (late or unnamed or outside):
+            yield image
+
+
+def _boxes(query: Query) -> list[tuple[float, float, float, float]]:
+    """Boxes (west, south, east, north) around the area that is asked for."""
+    if query.area is None:
+        return [(-180, -90, 180, 90)]
+    return [part.bounds for part in shapely.get_parts(query.area)]
+
+
 def _of_day(day: dt.date, query: Query, published: Published) -> Iterator[Image]:
     now = dt.datetime.now(dt.UTC)
-    bounds = shapely.get_parts(query.area) if query.area is not None else None
-    boxes = [part.bounds for part in bounds] if bounds is not None else [(-180, -90, 180, 90)]
+    boxes = _boxes(query)
     for view in orbit.passes(day):
         if published(view) > now:
             continue
@@ -392,7 +476,7 @@ def _page(query: Query, shelf: Shelf, url: str, body: Json | None = None) -> Res
     return _geojson({**answer, "numberReturned": len(features)})
 
 
-def _shown(image: Image, query: Query, shelf: Shelf) -> Json:
+def _shown(image: Found, query: Query, shelf: Shelf) -> Json:
     """An item with the fields that were asked for, and with the faults that are on."""
     wanted, unwanted = query.fields
     if (wanted or unwanted) and shelf.faults.fire(("fields-lost",)):
@@ -429,47 +513,60 @@ def _chosen(item: Json, wanted: frozenset[str], unwanted: frozenset[str]) -> Jso
     return shown
 
 
-def _item(image: Image, shelf: Shelf) -> Json:
-    view, (begin, end), kind = image.view, image.times, shelf.about(image.id)
-    satellite = kind.satellite or view.platform
-    created = _iso(shelf.published(view))
-    item = f"/collections/{COLLECTION_ID}/items/{image.id}"
+def _item(image: Found, shelf: Shelf) -> Json:
+    if isinstance(image, Image):
+        name, extensions = COLLECTION_ID, EXTENSIONS
+        properties, assets = _radar(image, shelf)
+    else:
+        name = shelves.SENTINEL2 if isinstance(image, shelves.Scene) else shelves.ELEVATION
+        extensions = [f"{EXTENSION_ROOT}/{each}/schema.json" for each in shelves.EXTENSIONS[name]]
+        properties, assets = image.about(shelf.published)
+    item = f"/collections/{name}/items/{image.id}"
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
-        "stac_extensions": EXTENSIONS,
+        "stac_extensions": extensions,
         "id": image.id,
-        "collection": COLLECTION_ID,
+        "collection": name,
         "geometry": shapely.geometry.mapping(image.footprint),
         "bbox": _bbox(image.footprint),
-        "properties": {
-            "title": f"{image.id} (synthetic)",
-            "description": SYNTHETIC,
-            "synthetic": True,
-            "datetime": _iso(begin),
-            "start_datetime": _iso(begin),
-            "end_datetime": _iso(end),
-            "created": created,
-            "updated": created,
-            "platform": f"synthetic-1{satellite.lower()}",
-            "constellation": "synthetic",
-            "instruments": ["c-sar"],
-            "sat:orbit_state": view.orbit.lower(),
-            "sat:relative_orbit": view.relative_orbit,
-            "sar:instrument_mode": "IW",
-            "sar:frequency_band": "C",
-            "sar:polarizations": list(kind.polarisations),
-            "sar:product_type": "GRD",
-            "product:type": TYPES[satellite],
-        },
-        "assets": {},
+        "properties": properties,
+        "assets": assets,
         "links": [
             _link("self", item, GEOJSON),
-            _link("collection", f"/collections/{COLLECTION_ID}"),
-            _link("parent", f"/collections/{COLLECTION_ID}"),
+            _link("collection", f"/collections/{name}"),
+            _link("parent", f"/collections/{name}"),
             _link("root", "/"),
         ],
     }
+
+
+def _radar(image: Image, shelf: Shelf) -> tuple[Json, Json]:
+    """Properties and assets of an image of Sentinel-1."""
+    view, (begin, end), kind = image.view, image.times, shelf.about(image.id)
+    satellite = kind.satellite or view.platform
+    created = shelves.iso(shelf.published(view))
+    properties = {
+        "title": f"{image.id} (synthetic)",
+        "description": SYNTHETIC,
+        "synthetic": True,
+        "datetime": shelves.iso(begin),
+        "start_datetime": shelves.iso(begin),
+        "end_datetime": shelves.iso(end),
+        "created": created,
+        "updated": created,
+        "platform": f"synthetic-1{satellite.lower()}",
+        "constellation": "synthetic",
+        "instruments": ["c-sar"],
+        "sat:orbit_state": view.orbit.lower(),
+        "sat:relative_orbit": view.relative_orbit,
+        "sar:instrument_mode": "IW",
+        "sar:frequency_band": "C",
+        "sar:polarizations": list(kind.polarisations),
+        "sar:product_type": "GRD",
+        "product:type": TYPES[satellite],
+    }
+    return properties, {}
 
 
 def _bbox(footprint: BaseGeometry) -> list[float]:
@@ -488,7 +585,7 @@ def _landing() -> Json:
         "stac_version": STAC_VERSION,
         "id": "openeo-sandbox",
         "title": TITLE,
-        "description": f"The images that the jobs of this sandbox are made of. **{SYNTHETIC}**",
+        "description": f"What the jobs of this sandbox are made of. **{MADE_UP}**",
         "conformsTo": list(CONFORMANCE),
         "links": [
             _link("self", "/"),
@@ -496,26 +593,29 @@ def _landing() -> Json:
             _link("conformance", "/conformance"),
             _link("service-desc", "/api", "application/vnd.oai.openapi+json;version=3.0"),
             _link("data", "/collections"),
-            _link("child", f"/collections/{COLLECTION_ID}"),
+            *(_link("child", f"/collections/{name}") for name in COLLECTIONS),
             {**_link("search", "/search", GEOJSON), "method": "GET"},
             {**_link("search", "/search", GEOJSON), "method": "POST"},
         ],
     }
 
 
-def _collection() -> Json:
-    url = f"/collections/{COLLECTION_ID}"
+def _collection(name: str) -> Json:
+    url, known = f"/collections/{name}", COLLECTIONS[name]
+    first, last = known.first_day, known.last_day
+    south, north = known.latitudes
     return {
         "type": "Collection",
         "stac_version": STAC_VERSION,
-        "id": COLLECTION_ID,
-        "title": "Sentinel-1 GRD, synthetic",
-        "description": f"**{SYNTHETIC}** What the openEO collection SENTINEL1_GRD is made of.",
-        "keywords": ["synthetic", "SAR", "Sentinel-1"],
+        "id": name,
+        "title": f"{known.title}, synthetic",
+        "description": f"**{known.synthetic}** What the openEO collection {known.used_by} is "
+        "made of.",
+        "keywords": ["synthetic", *known.keywords],
         "license": "MIT",
         "extent": {
-            "spatial": {"bbox": [[-180.0, orbit.SOUTH_LIMIT, 180.0, orbit.NORTH_LIMIT]]},
-            "temporal": {"interval": [[f"{orbit.FIRST_DAY}T00:00:00Z", None]]},
+            "spatial": {"bbox": [[-180.0, south, 180.0, north]]},
+            "temporal": {"interval": [[f"{first}T00:00:00Z", last and f"{last}T00:00:00Z"]]},
         },
         "links": [
             _link("self", url), _link("root", "/"), _link("parent", "/"),
@@ -534,7 +634,7 @@ def _openapi() -> Json:
     paths["/collections/{collection}"] = {"parameters": [of], "get": answer}
     paths["/collections/{collection}/items"] = {"parameters": [of], "get": answer}
     paths["/collections/{collection}/items/{item}"] = {"parameters": [of, item], "get": answer}
-    info = {"title": TITLE, "version": "1.0.0", "description": SYNTHETIC}
+    info = {"title": TITLE, "version": "1.0.0", "description": MADE_UP}
     return {"openapi": "3.0.3", "info": info, "servers": [{"url": _root()}], "paths": paths}
 
 
@@ -549,7 +649,7 @@ def _geojson(document: Json) -> Response:
 
 
 def _require_collection(identifier: str) -> None:
-    if identifier != COLLECTION_ID:
+    if identifier not in COLLECTIONS:
         _refuse(f"There is no collection {identifier}.", 404)
 
 
@@ -564,7 +664,3 @@ def _explain(error: Refused) -> tuple[Response, int]:
 
 def _root() -> str:
     return f"{request.host_url.rstrip('/')}{ROOT}"
-
-
-def _iso(moment: dt.datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

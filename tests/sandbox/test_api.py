@@ -332,6 +332,7 @@ def only(process, **arguments):
 
 S2 = changed("load", "id", "SENTINEL2_L2A")["load"]
 S2["arguments"]["bands"] = ["B04"]
+S2_HH = {**S2, "arguments": {**S2["arguments"], "bands": ["B10"]}}
 VALUE = {"from_parameter": "value"}
 DATA = {"from_parameter": "data"}
 REFUSED = {
@@ -366,9 +367,9 @@ REFUSED = {
         {**changed("load", "id", "SENTINEL2_L2A"), "load": S2},
         "ProcessParameterInvalid",
     ),
-    "another collection that is known": (
-        {**changed("reduce", "data", {"from_node": "load"}), "load": S2},
-        "CollectionNotFound",
+    "an unknown band of another collection": (
+        {**changed("reduce", "data", {"from_node": "load"}), "load": S2_HH},
+        "ProcessParameterInvalid",
     ),
     "a filter on polarisations of numbers": (
         changed("load", "properties", {"polarisation": only("eq", x=VALUE, y=5)}),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 from scipy import special
 
-from sandbox import land, orbit, raster, scene
+from sandbox import grids, land, orbit, raster, scene
 from sandbox.errors import Cancelled, NoData
 from sandbox.graph import Cube, Order
 from tests.conftest import ROOT
@@ -325,7 +325,7 @@ def test_the_file_says_that_it_is_synthetic(tmp_path):
 @settings(max_examples=60, deadline=None)
 def test_the_raster_is_the_bounding_rectangle_of_the_box_on_the_10_m_grid(lon, lat, size):
     box = (lon, lat, lon + size, lat + size)
-    grid = raster.grid(box)
+    grid = grids.grid(box)
     zone = grid.epsg % 100
     assert abs((lon + size / 2) - (6 * zone - 183)) <= 3 + 1e-9
     assert (grid.epsg // 100 == 326) == (lat + size / 2 >= 0)
