@@ -28,6 +28,7 @@ from archive.settings import Settings as Settings
 from archive.settings import judged
 from archive.storage import Bucket
 from grid import BBox, Chunk, Provenance, Tile
+from shared.collection import SENTINEL1
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,12 +110,17 @@ class Archive(Contents):
     # --- writing ---
 
     def require(
-        self, nside: int, ellipsoid: str, chunk_size: Iterable[float], bands: Iterable[str]
+        self,
+        nside: int,
+        ellipsoid: str,
+        chunk_size: Iterable[float],
+        bands: Iterable[str],
+        collection: str = SENTINEL1.name,
     ) -> None:
         """Raise ArchiveError, naming both values, unless such records can be written to it."""
         from archive import fit
 
-        fit.require_same_settings(self, nside, ellipsoid, chunk_size, bands)
+        fit.require_same_settings(self, nside, ellipsoid, chunk_size, bands, collection)
 
     def require_room(self, tiles: Iterable[Tile], nside: int, ellipsoid: str) -> None:
         """Raise ArchiveError unless each of these tiles has cells, and room for all of them."""

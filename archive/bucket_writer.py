@@ -150,7 +150,7 @@ class BucketWriter(TileWriter):
         provenance: Provenance | None,
     ) -> str:
         """Put the files of a slot; the text that says where they are from."""
-        found = dict(record.shards_of(cells, group, self._layout.keep_bits))
+        found = dict(record.shards_of(cells, group, self._layout))
         self._bucket.put_all((group.shard(name, slot), data) for name, data in found.items())
         sizes = {name: len(found.get(name, b"")) for name in group.cell_arrays}
         return record.text_of(chunk, cells, sizes, provenance)

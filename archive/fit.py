@@ -14,6 +14,7 @@ from archive.settings import Settings
 from grid import Chunk, Tile
 from healpix.boxes import box_runs
 from healpix.latitudes import ELLIPSOIDS
+from shared import collection as collections
 
 COUNTED = 10**8  # cells of a tile; of more the area says enough
 
@@ -24,6 +25,7 @@ def require_same_settings(
     ellipsoid: str,
     chunk_size: Iterable[float],
     bands: Iterable[str],
+    collection: str,
 ) -> None:
     """Raise ArchiveError, naming both values, unless such records can be written to it."""
     archive.require_writable()
@@ -31,6 +33,7 @@ def require_same_settings(
     if layout is None:
         return
     asked = {
+        "COLLECTION": (layout.product.name, collection),
         "NSIDE": (layout.nside, int(nside)),
         "ELLIPSOID": (layout.ellipsoid, ellipsoid),
         "CHUNK_SIZE": (layout.chunk_size, exact_size(chunk_size)),
@@ -66,7 +69,10 @@ def require_room(archive: Contents, tiles: Iterable[Tile], nside: int, ellipsoid
 
 def require_fit(archive: Contents, chunk: Chunk, wanted: Layout, cells: xr.Dataset) -> None:
     """Raise ArchiveError unless the archive has the settings of these cells, and room for them."""
-    require_same_settings(archive, wanted.nside, wanted.ellipsoid, wanted.chunk_size, wanted.bands)
+    require_same_settings(
+        archive, wanted.nside, wanted.ellipsoid, wanted.chunk_size, wanted.bands,
+        wanted.product.name,
+    )  # fmt: skip
     layout = archive.layout or wanted
     for dim, limit, name in (
         ("cells", layout.pix_max, "PIX_MAX"),
@@ -97,9 +103,11 @@ def layout_of(chunk: Chunk, cells: xr.Dataset, made: Settings) -> Layout:
         if is_so:
             raise ArchiveError(f"{chunk}: these cells cannot be archived: {problem}.")
     chunk_size = exact_size(chunk.tile.size)
+    product = collections.with_bands(collections.product_of(cells.attrs), bands)
     return Layout(
-        nside, str(ellipsoid), chunk_size, bands, made.pix_max, made.runs_max, made.keep_bits
-    )
+        nside, str(ellipsoid), chunk_size, bands, made.pix_max, made.runs_max, made.keep_bits,
+        product=product,
+    )  # fmt: skip
 
 
 def _require_arrays(chunk: Chunk, cells: xr.Dataset, bands: Iterable[str]) -> None:

@@ -202,7 +202,7 @@ class FolderWriter(TileWriter):
         group.times = np.append(group.times, seconds)
         group.orbits = np.append(group.orbits, np.int8(orbit))
         group.lengthen()
-        for name, data in record.shards_of(cells, group, self._layout.keep_bits):
+        for name, data in record.shards_of(cells, group, self._layout):
             self._disk.put(group.shard(name, slot), data)
         text = record.text_of(chunk, cells, group.shard_sizes(slot), provenance)
         self._put_row(group, "provenance", [*texts, text], slot)

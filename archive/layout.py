@@ -10,11 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from shared.collection import SENTINEL1, Product, with_bands
+
 if TYPE_CHECKING:
     from archive.storage import Storage
 
 FORMAT = "sentinel1-healpix archive"
-FORMAT_VERSION = 2  # to be raised when older programs could not read what is written
+FORMAT_VERSION = 3  # to be raised when older programs could not read what is written
+OF_SENTINEL1 = 2  # the last version that did not say of which collection an archive is
 OVERVIEWS = (2, 4, 6)  # levels by which a record's overviews are coarser
 STEP = 2  # levels from each overview to the next coarser one: 4**2 cells become one
 EMPTY = 2**64 - 1  # in a shard's index: all cells have the fill value
@@ -42,6 +45,7 @@ class Layout:
     runs_max: int  # runs that a tile's index is padded to
     keep_bits: int | None  # bits of the mantissa that are kept; None: all
     version: int = FORMAT_VERSION  # before 2 there were no overviews
+    product: Product = SENTINEL1.product  # what cells hold, of these bands
 
     @property
     def level(self) -> int:
@@ -100,7 +104,15 @@ def parsed(data: bytes, name: str) -> Layout:
         runs_max=attributes["RUNS_MAX"],
         keep_bits=attributes["keep_bits"],
         version=version,
+        product=_product(attributes, version),
     )
+
+
+def _product(attributes: Mapping[str, Any], version: int) -> Product:
+    """What cells hold; before version 3 that was Sentinel-1."""
+    if version <= OF_SENTINEL1:
+        return with_bands(SENTINEL1.product, attributes["bands"])
+    return Product.from_json(attributes["collection"])
 
 
 def root_metadata(layout: Layout) -> dict[str, Any]:
@@ -118,6 +130,8 @@ def root_metadata(layout: Layout) -> dict[str, Any]:
         "RUNS_MAX": layout.runs_max,
         "keep_bits": layout.keep_bits,
     }
+    if layout.version > OF_SENTINEL1:
+        attributes["collection"] = layout.product.to_json()
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 

@@ -8,11 +8,14 @@ over the children that have a value in the band.  So cells at the border of two 
 both have, merge to what the whole sphere at once would have given: n adds up, values are
 weighted by it.  Where a band has no value in children that were seen, n is not its weight;
 what is to be taken off is ``<band>_missing``, which is 0 almost everywhere.
+
+Of classes a cell of an overview has the most frequent one of its children, by their counts;
+every level is made from the cells themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,13 +27,16 @@ from archive.layout import STEP
 from healpix.arrays import Runs
 from healpix.ids import parent_runs
 from healpix.parents import sum_cells, sum_values
+from shared.classes import most_frequent
 
 
-def make_overviews(cells: xr.Dataset, levels: Iterable[int]) -> dict[str, npt.NDArray[Any]]:
+def make_overviews(
+    cells: xr.Dataset, levels: Iterable[int], classes: Collection[str] = ()
+) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a record's overviews: "16/VV" float32, "16/n", "16/VV_missing" uint32.
 
     ``cells`` are those of a tile; ``levels`` go on from theirs in steps of `STEP`.  All sums
-    are made in double precision.
+    are made in double precision.  ``classes`` are the bands that hold such.
     """
     runs = cells["start_ipix"].values, cells["run_len"].values
     bands = [str(name) for name in cells.data_vars if cells[name].dtype == np.float32]
@@ -38,8 +44,13 @@ def make_overviews(cells: xr.Dataset, levels: Iterable[int]) -> dict[str, npt.ND
     found: dict[str, npt.NDArray[Any]] = {}
     for level in levels:
         parents = parent_runs(*runs, STEP)
-        sums = _sum_up(cells, bands, runs, parents) if not sums else _add_up(sums, runs, parents)
-        found |= {f"{level}/{name}": array for name, array in _as_stored(sums, bands).items()}
+        if sums:
+            sums = _add_up(sums, runs, parents)
+        else:
+            sums = _sum_up(cells, bands, runs, parents)
+            for band in classes:
+                sums |= _count_classes(cells, band, runs, sums["n"].size)
+        found |= {f"{level}/{name}": a for name, a in _as_stored(sums, bands, classes).items()}
         runs = parents
     return found
 
@@ -66,6 +77,23 @@ def _sum_up(
     return sums
 
 
+def _count_classes(
+    cells: xr.Dataset, band: str, runs: Runs, size: int
+) -> dict[str, npt.NDArray[Any]]:
+    """How many pixels of each class there are, under the names of `_of_class`."""
+    values, count = cells[band].values, cells["count"].values
+    sums = {}
+    for value in np.unique(values[np.isfinite(values)]):
+        sums[_of_class(band, value)] = total = np.zeros(size, np.int64)
+        of_class = np.where(values == value, count, 0).astype(count.dtype)
+        sum_cells(*_as_int64(runs), 2 * STEP, of_class, total)
+    return sums
+
+
+def _of_class(band: str, value: float) -> str:
+    return f"{band} = {value:g}"
+
+
 def _add_up(
     sums: dict[str, npt.NDArray[Any]], runs: Runs, parents: Runs
 ) -> dict[str, npt.NDArray[Any]]:
@@ -76,14 +104,29 @@ def _add_up(
     return coarser
 
 
-def _as_stored(sums: dict[str, npt.NDArray[Any]], bands: list[str]) -> dict[str, npt.NDArray[Any]]:
+def _as_stored(
+    sums: dict[str, npt.NDArray[Any]], bands: list[str], classes: Collection[str]
+) -> dict[str, npt.NDArray[Any]]:
     found: dict[str, npt.NDArray[Any]] = {"n": sums["n"].astype(np.uint32)}
     for band in bands:
         weight = sums[f"{band} weight"]
+        if band in classes:
+            found[band] = _most_frequent(sums, band)
+            found[f"{band}_missing"] = (sums["n"] - weight).astype(np.uint32)
+            continue
         with np.errstate(invalid="ignore"):
             found[band] = (sums[band] / weight).astype(np.float32)  # 0 / 0: NaN
         found[f"{band}_missing"] = (sums["n"] - weight).astype(np.uint32)
     return found
+
+
+def _most_frequent(sums: dict[str, npt.NDArray[Any]], band: str) -> npt.NDArray[np.float32]:
+    known = [float(name.split(" = ")[1]) for name in sums if name.startswith(f"{band} = ")]
+
+    def shares(some: Sequence[float]) -> list[npt.NDArray[Any]]:
+        return [sums[_of_class(band, value)] for value in some]
+
+    return most_frequent(known, shares, sums["n"].size)
 
 
 def _as_int64(runs: Runs) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 from numcodecs import BitRound  # type: ignore[import-untyped]
 
+from archive.layout import Layout
 from archive.overviews import make_overviews
 from archive.packing import DamageError
 from archive.shards import Shard, encode_shard, read_shards
@@ -20,15 +21,14 @@ from archive.tile import Group
 from grid import Chunk, Provenance
 
 
-def shards_of(
-    cells: xr.Dataset, group: Group, keep_bits: int | None
-) -> Iterator[tuple[str, bytes]]:
+def shards_of(cells: xr.Dataset, group: Group, layout: Layout) -> Iterator[tuple[str, bytes]]:
     """The shards that a record is stored as, by array; one without a value is left out."""
-    overviews = make_overviews(cells, group.coarser)
+    classes = layout.product.classes(layout.bands)
+    overviews = make_overviews(cells, group.coarser, classes)
     for name in group.cell_arrays:
         values = overviews[name] if name in overviews else cells[name].values
-        if values.dtype == np.float32:
-            values = _rounded(values, keep_bits)
+        if values.dtype == np.float32 and name.rpartition("/")[2] not in classes:
+            values = _rounded(values, layout.keep_bits)
         data = encode_shard(values, group.arrays[name])
         if data:
             yield name, data

@@ -24,6 +24,7 @@ from archive.layout import EMPTY, STEP, Layout, encode_json
 from grid import Tile
 from healpix.arrays import Runs
 from healpix.ids import parent_runs
+from shared.collection import Product
 
 INNER = 131_072  # cells in an inner chunk of a shard: the least that a box read fetches
 ROWS = 1024  # records in one chunk of the arrays that hold a value per record
@@ -107,7 +108,6 @@ def _create_cell_arrays(group: zarr.Group, layout: Layout, grid: Grid) -> Iterat
     about: dict[str, Any] = {
         "grid_mapping": "crs",
         "coordinates": "cell_ids orbit" if is_full else "cell_ids",
-        "units": "1",
     }
     # Speckle leaves half of each value's bits at random: what is left to win is quickly won.
     # Rounded values are worth the longer look.
@@ -118,13 +118,8 @@ def _create_cell_arrays(group: zarr.Group, layout: Layout, grid: Grid) -> Iterat
     )
     count = "count" if is_full else "n"
     for band in layout.bands:
-        attributes = about | {
-            "long_name": f"sigma0 backscatter in {band}, linear power",
-            "standard_name": "surface_backwards_scattering_coefficient_of_radar_wave",
-            "polarization": band,
-            "cell_methods": "area: mean",
-            "ancillary_variables": count if is_full else f"{count} {band}_missing",
-        }
+        attributes = about | _band_attributes(layout.product, band)
+        attributes["ancillary_variables"] = count if is_full else f"{count} {band}_missing"
         yield group.create_array(
             band, dtype="float32", fill_value=float("nan"), compressors=packed,
             attributes=attributes, **shape,
@@ -136,7 +131,9 @@ def _create_cell_arrays(group: zarr.Group, layout: Layout, grid: Grid) -> Iterat
             for band in layout.bands
         }
     for name, what in counts.items():
-        attributes = about | {"long_name": what, "standard_name": "number_of_observations"}
+        attributes = about | {
+            "units": "1", "long_name": what, "standard_name": "number_of_observations"
+        }  # fmt: skip
         dtype = np.dtype("uint16" if is_full else "uint32")
         blocks = grid.inner * dtype.itemsize
         yield group.create_array(
@@ -144,6 +141,16 @@ def _create_cell_arrays(group: zarr.Group, layout: Layout, grid: Grid) -> Iterat
             compressors=_packed(cname="zstd", clevel=1, shuffle="shuffle", blocksize=blocks),
             attributes=attributes, **shape,
         )  # fmt: skip
+
+
+def _band_attributes(product: Product, name: str) -> dict[str, str]:
+    """What a band is, by CF."""
+    band = product.band(name)
+    found = {"units": band.units, "long_name": band.long_name, "standard_name": band.standard_name}
+    if product.is_power:
+        found["polarization"] = name
+    found["cell_methods"] = "area: mode" if band.is_class else "area: mean"
+    return {key: value for key, value in found.items() if value}
 
 
 def _create_row_arrays(group: zarr.Group) -> Iterator[zarr.Array[Any]]:
@@ -236,7 +243,7 @@ def _group_attributes(tile: Tile, layout: Layout, level: int, dim: str) -> dict[
     }
     return {
         "Conventions": "CF-1.13",
-        "title": f"Sentinel-1 backscatter in HEALPix cells, tile {tile.name}",
+        "title": f"{layout.product.title} in HEALPix cells, tile {tile.name}",
         "zarr_conventions": [convention],
         "dggs": dggs,
         "tile_west": tile.west,

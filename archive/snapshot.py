@@ -29,6 +29,7 @@ from grid import BBox, Chunk, Tile
 from healpix.arrays import Runs
 from healpix.boxes import box_runs
 from healpix.ids import parent_runs
+from shared.collection import attributes_of
 from shared.variables import variable
 
 SHARED = ("provenance", "start_ipix", "run_len")  # what reading needs besides the days
@@ -129,6 +130,7 @@ class View:
             "ellipsoid": self._layout.ellipsoid,
             "ordering": "nested",
             "source": str(about.get("source", "")),
+            **attributes_of(self._layout.product),
         }
         return xr.Dataset(data, attrs=attributes)
 

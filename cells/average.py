@@ -36,7 +36,8 @@ from healpix.boxes import box_runs
 from healpix.means import take_means
 from healpix.slots import Slots, box_slots, cut_slots
 from healpix.sums import add_blocks, add_points
-from shared.classes import most_frequent, require_few
+from shared.classes import MOST, most_frequent
+from shared.collection import attributes_of
 from shared.errors import RasterError
 
 SAMPLED_ROWS = 16  # of a raster of which little is seen: are they decibels?
@@ -80,6 +81,7 @@ def raster_to_cells(
                 f"tile {tile.name}; it is the raster of another place."
             )
         attrs = {"nside": nside, "ellipsoid": ellipsoid, "ordering": "nested"}
+        attrs |= attributes_of(choice.product)
         for key in ("source", "time"):
             said = [source.attrs[key] for source in sources if key in source.attrs]
             attrs |= {key: "; ".join(dict.fromkeys(filter(None, said)))} if said else {}
@@ -177,21 +179,20 @@ def _average(works: Sequence[_Work]) -> tuple[NDArray[np.float32], NDArray[np.ui
 
 def _classes(works: Sequence[_Work], index: int) -> NDArray[np.float32]:
     """The most frequent class of each cell, of a band that holds classes."""
-    raster, size = works[0].raster, int(works[0].runs[1].sum())
-    band = raster.bands[index]
-    found = [
-        require_few(values, f"{work.raster.name}: {band}")
-        for work in works
-        for values in _strips(work.raster, index)
-    ]
+    band, size = works[0].raster.bands[index], int(works[0].runs[1].sum())
+    every: set[float] = set()
+    for work in works:
+        for values in _strips(work.raster, index):
+            every.update(np.unique(values[np.isfinite(values)]).tolist())
+            if len(every) > MOST:
+                raise RasterError(
+                    f"{work.raster.name}: {band} has more than {MOST} different values, so these "
+                    "are no classes. Nothing was converted."
+                )
 
     def shares(some: Sequence[float]) -> Sequence[NDArray[Any]]:
         return list(_average([_with_classes(work, index, some) for work in works])[0])
 
-    try:
-        every = require_few(np.array(sorted({v for values in found for v in values})), band)
-    except ValueError as error:
-        raise RasterError(f"{error}. Nothing was converted.") from error
     return most_frequent(every, shares, size)
 
 

@@ -32,11 +32,3 @@ def most_frequent(classes: Iterable[float], shares: Shares, size: int) -> NDArra
             found[more] = value
             best[more] = share[more]
     return found
-
-
-def require_few(classes: NDArray[np.floating], name: str) -> list[float]:
-    """The different values, as they come; ValueError for what is no classification."""
-    values = np.unique(classes[np.isfinite(classes)])
-    if values.size > MOST:
-        raise ValueError(f"{name} has more than {MOST} different values, so these are no classes")
-    return [float(value) for value in values]

@@ -16,6 +16,7 @@ from typing import Any
 
 POSITIVE, FINITE = "positive", "finite"  # which pixels count
 DECIBELS, REFLECTANCE, PLAIN = "decibels", "reflectance", "plain"  # how a picture shows them
+ATTRIBUTE = "collection"  # of cells and grids that are not Sentinel-1's: their product as JSON
 MEAN, FIRST = "mean", "first"  # what an order makes of the steps of a day
 
 
@@ -155,3 +156,14 @@ def of_name(name: str) -> Collection:
 def with_bands(product: Product, names: Sequence[str]) -> Product:
     """The product with a description of just these bands."""
     return replace(product, bands=tuple(map(product.band, names)))
+
+
+def attributes_of(product: Product) -> dict[str, str]:
+    """What cells say of what they hold; nothing, if it is Sentinel-1's backscatter."""
+    return {} if product.name == SENTINEL1.name else {ATTRIBUTE: json.dumps(product.to_json())}
+
+
+def product_of(attributes: Mapping[str, Any]) -> Product:
+    """The product of cells with such attributes."""
+    said = attributes.get(ATTRIBUTE)
+    return SENTINEL1.product if said is None else Product.from_json(json.loads(said))

@@ -356,7 +356,7 @@ def test_the_first_write_gives_an_archive_of_before_overviews(tmp_path):
     assert archive.write(days(3)[2], cells_of(seed=2), ORIGIN)
     layout = Archive(tmp_path / "a").layout
     assert layout is not None
-    assert layout.version == layouts.FORMAT_VERSION
+    assert layout.version == layouts.OF_SENTINEL1
     assert replace(layout, version=1) == Archive(tmp_path / "b").layout
     [view] = archive.views()
     assert [view.levels(chunk) for chunk in view.chunks()] == [(18,), (18, 16, 14, 12)]
