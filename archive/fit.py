@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from archive.contents import Contents
 from archive.layout import ArchiveError, Layout, exact_size
@@ -14,6 +14,9 @@ from archive.settings import Settings
 from grid import Chunk, Tile
 from healpix.boxes import box_runs
 from healpix.latitudes import ELLIPSOIDS
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 COUNTED = 10**8  # cells of a tile; of more the area says enough
 
