@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from archive.contents import Contents
 from archive.layout import ArchiveError, Layout, exact_size
@@ -15,6 +15,9 @@ from grid import Chunk, Tile
 from healpix.boxes import box_runs
 from healpix.latitudes import ELLIPSOIDS
 from shared import collection as collections
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 COUNTED = 10**8  # cells of a tile; of more the area says enough
 

@@ -75,6 +75,10 @@ class View:
         """The records, sorted by day and orbit."""
         return list(self._slots)
 
+    def __contains__(self, chunk: Chunk) -> bool:
+        """Whether the tile has this record."""
+        return chunk in self._slots
+
     def about(self, chunk: Chunk) -> dict[str, Any]:
         """What is known of where a record came from: ``source``, and maybe ``backend``, ..."""
         return self._about_slot(self._slot(chunk))

@@ -8,6 +8,7 @@ no list opens.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
@@ -18,14 +19,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 import convert
+import retrieve
 import store
+from archive import recovery
+from archive.arrays import packed_rows
+from archive.storage import storage_at
 from benchmarks.store import Row
 from grid import BBox, Chunk, Provenance, Tile, tiles_covering
 
@@ -56,6 +62,8 @@ def run() -> Iterator[Row]:
         large = continent(place)
         yield from first_lines(small, large)
         yield from pictures(small, place)
+        yield ordered(place)
+        yield opened(large, small)
         yield from plans(large, place)
 
 
@@ -149,6 +157,124 @@ def pictures(small: Path, place: Path) -> Iterator[Row]:
         yield f"`retrieve` 0.1 x 0.1 degrees to {suffix}", f"`import {packages}`", "1.2", measured
 
 
+def ordered(place: Path) -> Row:
+    """Until a job is created, of a download whose every answer is given."""
+    yardstick = [sys.executable, "-c", "import openeo"]
+    with back_end() as url:
+        first_job(url, place / "ordered")
+        ours, theirs = [], []
+        for number in range(TURNS):
+            ours.append(first_job(url, place / f"ordered-{number}"))
+            theirs.append(spend(yardstick))
+    return (
+        "`download` until the first job is created",
+        "`import openeo`",
+        "1.5",
+        ratio(ours, theirs),
+    )
+
+
+@contextlib.contextmanager
+def back_end() -> Iterator[str]:
+    """The address of a sandbox on loopback, whose jobs take long."""
+    command = [sys.executable, "-m", "sandbox", "--job-seconds", "600"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.kill()
+
+
+def first_job(url: str, folder: Path) -> float:
+    """Seconds from the start of a download until the back end has created its first job."""
+    command = [
+        sys.executable, str(ROOT / "main.py"), "download", "--yes", "--archive", f"{folder}.zarr",
+        "--bbox", BOX, "--start", str(DAY), "--end", str(DAY),
+        "--backend", url, "--catalogue", f"{url}/stac",
+    ]  # fmt: skip
+    login = {"METHOD": "client_credentials", "CLIENT_ID": "sandbox-client"}
+    login |= {"CLIENT_SECRET": "sandbox-secret"}
+    environment = os.environ | {f"OPENEO_AUTH_{key}": value for key, value in login.items()}
+    known, began, nothing = len(created(url)), time.time(), subprocess.DEVNULL
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdin=nothing, stdout=nothing, stderr=nothing
+    ) as process:
+        while len(times := created(url)) == known and process.poll() is None:
+            time.sleep(0.05)
+        process.kill()
+    if len(times) == known:
+        raise RuntimeError("The download ended before it ordered anything.")
+    return times[known] - began
+
+
+def created(url: str) -> list[float]:
+    """When the back end created its jobs."""
+    with urllib.request.urlopen(f"{url}/_sandbox/events", timeout=10) as answer:
+        events = json.load(answer)["events"]
+    return [event["time"] for event in events if event["kind"] == "created"]
+
+
+def opened(large: Path, small: Path) -> Row:
+    """A lazy object of 1,000 days of a box, against reading a record of the demo's size.
+
+    The archive is one of the large one's tiles with more days, whose shards nobody opens.
+    """
+    tile = store.Archive(large).tiles()[0]
+    with tempfile.TemporaryDirectory(prefix="benchmark-days-") as folder:
+        path = Path(folder) / "days.zarr"
+        path.mkdir()
+        shutil.copy(large / "zarr.json", path)
+        shutil.copytree(large / tile.name, path / tile.name)
+        lengthen(path, tile, 1000)
+        archive, whole = store.Archive(path), store.Archive(small)
+        chunk = whole.chunks(whole.tiles()[0])[0]
+        box = BBox(tile.west + 0.1, tile.south + 0.1, tile.west + 0.2, tile.south + 0.2)
+        last = DAY + dt.timedelta(days=999)
+
+        def open_days() -> None:
+            found = retrieve.open(store.Archive(path), box, DAY, last)
+            assert found.sizes["time"] == len(archive.chunks(tile)) == 1000
+
+        ours, theirs = [], []
+        for _ in range(TURNS + 1):
+            ours.append(seconds(open_days))
+            theirs.append(seconds(lambda: whole.read(chunk)))
+    return "`retrieve.open`, 1,000 days", "reading one record", "2", ratio(ours[1:], theirs[1:])
+
+
+def lengthen(path: Path, tile: Tile, days: int) -> None:
+    """Have a tile hold as many days, one after the other: what is known of its records."""
+    group = recovery.load(storage_at(path), tile, also=("provenance",))
+    assert group is not None
+    rows = int(group.arrays["time"]["chunk_grid"]["configuration"]["chunk_shape"][0])
+    texts = group.texts()
+    first = np.datetime64(DAY, "s").astype(np.int64)
+    values = {
+        "time": first + 86400 * np.arange(rows),
+        "orbit": np.zeros(rows, np.int8),
+        "provenance": [texts[0]] * rows,
+    }
+    for name, array in values.items():
+        data = packed_rows(group, name, 0, array)
+        (path / tile.name / name / "c" / "0").write_bytes(data)
+    file = path / tile.name / "zarr.json"
+    metadata = json.loads(file.read_bytes())
+    for array in metadata["consolidated_metadata"]["metadata"].values():
+        if array.get("dimension_names", [""])[:1] == ["time"]:
+            array["shape"][0] = days
+    file.write_text(json.dumps(metadata))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """What some work takes in this process."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
 def plans(large: Path, place: Path) -> Iterator[Row]:
     """A plan of a continent and a year against the large archive."""
     code = (
@@ -177,13 +303,15 @@ def against(command: Sequence[str], yardstick: Sequence[str], lines: int | None 
     for _ in range(TURNS):
         ours.append(spend(command, lines))
         theirs.append(spend(yardstick))
+    return f"{ratio(ours, theirs)}, {memory(command, lines):.0f} MB"
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    """The ratio of medians, and its spread."""
     middle = statistics.median(theirs)
     ratios = sorted(seconds / middle for seconds in ours)
     typical = statistics.median(ratios)
-    return (
-        f"{typical:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}; {1000 * middle * typical:.0f} ms), "
-        f"{memory(command, lines):.0f} MB"
-    )
+    return f"{typical:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}; {1000 * middle * typical:.0f} ms)"
 
 
 def spend(command: Sequence[str], lines: int | None = None) -> float:

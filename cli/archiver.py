@@ -38,13 +38,14 @@ def archiver(
     """
     import convert
     import download
-    from shared import compute
 
     archive, kinds = workspace.archive, workspace.kinds
     nside, ellipsoid = made.convert.nside, made.convert.ellipsoid
     chunk_size, bands = made.download.chunk_size, made.download.recipe.bands
 
     def handle(result: Result) -> float:
+        from shared import compute
+
         step(result.chunk, "converting")
         raster, tile = result.path.absolute(), result.chunk.tile
         try:

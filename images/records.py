@@ -70,10 +70,13 @@ def on_days(
     no image.
     """
     there = _chunks(views)
-    days = sorted({chunk.day for chunk in there if start <= chunk.day <= end})
+    by_day: dict[dt.date, list[Chunk]] = {}
+    for chunk in there:
+        if start <= chunk.day <= end:
+            by_day.setdefault(chunk.day, []).append(chunk)
     images = []
-    for day in days:
-        chosen = _chosen([chunk for chunk in there if chunk.day == day], orbit)
+    for day, found in sorted(by_day.items()):
+        chosen = _chosen(found, orbit)
         if chosen:
             images.append(Image(day, tuple(chosen)))
             _require_one_direction(images[-1], bbox, orbit)
@@ -117,7 +120,8 @@ def with_border(image: Image, views: Iterable[View]) -> Image:
     inside = {chunk.tile for chunk in image.chunks}
     more: list[Chunk] = []
     for view in views:
-        fits = [chunk for chunk in view.chunks() if (chunk.day, chunk.orbit) in kinds]
+        same = [Chunk(view.tile, day, orbit) for day, orbit in sorted(kinds)]
+        fits = [chunk for chunk in same if chunk in view]
         if view.tile not in inside and fits:
             more += [chunk for chunk in fits if chunk.day == max(c.day for c in fits)]
     return Image(image.day, (*image.chunks, *more))
