@@ -9,7 +9,7 @@ computed.  How that is done is in the room `images`; what is large is imported w
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ MEMORY_MAX = 2_000_000_000  # bytes that the bands of a grid in memory may take
 PICTURE_MAX = 4000  # pixels, what a side of a grid stays under if no pixel size is asked for
 SERIES_MAX = 600  # pixels, as above, of pictures that show several days
 DPI = 300  # dots per inch of a saved figure
-PERCENTILES = (2.0, 98.0)  # of the drawn dB values: black and white
+PERCENTILES = (2.0, 98.0)  # of the drawn values, dB of radar: black and white
 
 __all__ = [
     "Coverage", "NoData", "Settings", "animate", "coverage_map", "days", "export", "has_pixels",
@@ -132,8 +132,7 @@ def retrieve(
 def days(archive: Archive, bbox: BBox) -> list[Coverage]:
     """The days of which the archive has something of the box, newest first.
 
-    The share is counted in the overviews, whose cells have equal areas: those seen in the
-    box, of all in the box.  It is None for a large box in records without overviews.
+    The share is that of the cells seen, counted in the overviews; None for a large box without.
     """
     return coverage.days(archive, bbox)
 
@@ -143,8 +142,7 @@ def spacing(
 ) -> tuple[float, float]:
     """dlat and dlon of a grid of the box with less than ``most`` pixels a side.
 
-    They are the given ones, or the next multiple of both, of two digits, that is large
-    enough.  ``most`` is `PICTURE_MAX` if it is not given.
+    They are the given ones or a multiple of both; ``most`` is by default `PICTURE_MAX`.
     """
     return lazy.spacing(bbox, *pixel_size(dlat, dlon), most or settings().picture_max)
 
@@ -161,7 +159,7 @@ def plot(dataset: xr.Dataset) -> Figure:
 
 
 def plot_ranges(figure: Figure) -> dict[str, tuple[float, float]]:
-    """The dB that `plot` drew darkest and brightest, by band, and of the ratio "VV/VH"."""
+    """What `plot` drew darkest and brightest, by band, and of the ratio "VV/VH"; dB of radar."""
     from images import figure as drawing
 
     return drawing.plot_ranges(figure)
@@ -174,11 +172,14 @@ def ranges(dataset: xr.Dataset) -> dict[str, tuple[float, float]]:
     return series.ranges(dataset, settings().look)
 
 
-def range_words(low: float, high: float) -> str:
-    """What such a range says of the pixels."""
+def range_words(
+    low: float, high: float, band: str = "", attrs: Mapping[Any, Any] | None = None
+) -> str:
+    """What such a range of a band says of the pixels; ``attrs`` are those of the grid."""
     from images import figure as drawing
+    from images.scales import scale_of
 
-    return drawing.range_words(low, high, settings().look)
+    return drawing.range_words(low, high, settings().look, scale_of(attrs or {}), band)
 
 
 def show(figure: Figure) -> bool:
@@ -189,7 +190,7 @@ def show(figure: Figure) -> bool:
 
 
 def statistics(dataset: xr.Dataset) -> list[dict[str, Any]]:
-    """Of each image and band of a grid (time, lat, lon): mean and spread in dB, share seen."""
+    """Of each image and band of a grid (time, lat, lon): mean and spread, share seen."""
     from images import series
 
     return series.statistics(dataset)

@@ -25,6 +25,7 @@ from healpix.indexes import index_runs
 from healpix.latitudes import to_authalic
 from healpix.pixels import add_to_pixels, ring_rows
 from healpix.sample import interpolate, look_up
+from shared.classes import most_frequent
 from shared.variables import coordinate, variable
 
 METHODS = ("nearest", "bilinear", "mean")
@@ -188,6 +189,35 @@ class Means:
         value, weight = np.split(np.moveaxis(found.astype(float), 0, -1), 2, axis=-1)
         seen = np.isfinite(value) & (weight > 0)
         return np.where(seen, value, 0), np.where(seen, weight, 0)
+
+
+def class_values(
+    parts: Sequence[xr.Dataset], frame: Frame, rows: slice, columns: slice, band: str
+) -> NDArray[np.float32]:
+    """The most frequent class of the cells in each pixel, by their counts, (row, column).
+
+    ``parts`` and cells are as of `Means`.  Of classes that are equally frequent the lowest.
+    """
+    shape = frame.lat[rows].size, frame.lon[columns].size
+    values = np.concatenate([part[band].values for part in parts] or [np.empty(0, np.float32)])
+
+    def shares(some: Sequence[float]) -> list[NDArray[np.float32]]:
+        names = [f"{value:g}" for value in some]
+        means = Means(frame, rows, columns, names)
+        for part in parts:
+            classes = part[band].values
+            known = np.isfinite(classes)
+            count = part.get(f"{band}_count", part["count"]).values
+            data = {
+                name: variable("cells", np.where(known, classes == value, np.nan))
+                for name, value in zip(names, some, strict=True)
+            }
+            data["count"] = variable("cells", count)
+            means.add(part[["start_ipix", "run_len"]].assign(data))
+        return [share.ravel() for share in means.values()]
+
+    every = np.unique(values[np.isfinite(values)]).tolist()
+    return most_frequent(every, shares, math.prod(shape)).reshape(shape)
 
 
 def plain_gaps(values: NDArray[Any]) -> NDArray[np.float32]:

@@ -311,7 +311,7 @@ def say_what_it_is(
     if "days_used" in grid.attrs and not wish.is_series:
         tell(f"  of {grid.attrs['days_used'].replace(' ', ', ')}")
     for band, (low, high) in ranges.items():
-        tell(f"  {band}: {retrieve.range_words(low, high)}")
+        tell(f"  {band}: {retrieve.range_words(low, high, band, grid.attrs)}")
     mixed = grid.attrs["orbit"].split("+")
     if len(mixed) > 1:
         how = "from day to day" if wish.is_series and wish.orbit is None else "in one image"

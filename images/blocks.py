@@ -5,6 +5,8 @@ mean of the cells in it, by their counts, so that no speckle and no field is ali
 
     value of a pixel = sum(count x value) / sum(count)   over the cells with their centre in it
 
+(of classes the most frequent one, by the counts)
+
 taken from the coarsest overview whose cells are at most half a pixel wide, so what is
 read goes with the pixels, not with the area.
 """
@@ -25,7 +27,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from archive.shards import one_of_many
-from cells.regrid import Frame, Means, grid_values
+from cells.regrid import Frame, Means, class_values, grid_values
 from grid import BBox, Chunk, wrap
 from healpix.ids import level_of
 from images.merge import merge
@@ -58,6 +60,7 @@ class Cube:
     frame: Frame
     nside: int
     method: str  # for a grid that is finer than the cells: "nearest" or "bilinear"
+    classes: tuple[str, ...] = ()  # the bands that hold such: never averaged
 
     @cached_property
     def averages(self) -> bool:
@@ -102,13 +105,17 @@ class Cube:
             return self._read_points(image, padded(reach, self.nside), rows, columns)
         level, names = self.level(rows), (*self.bands, "count")
         means = Means(self.frame, rows, columns, self.bands)
-        readings = []
+        kept, readings = [], []
         for view, chunk in self._near(image, padded(reach, 1 << level)):
             there = min(has for has in view.levels(chunk) if has >= level)
             readings.append((view, chunk, padded(reach, 1 << there), there, names))
         for part in read_all(readings):
             means.add(part)
-        return means.values()
+            kept += [part] * bool(self.classes)
+        values = means.values()
+        for band in self.classes:
+            values[self.bands.index(band)] = class_values(kept, self.frame, rows, columns, band)
+        return values
 
     def _read_points(self, image: Image, reach: BBox, rows: slice, columns: slice) -> Block:
         near = list(self._near(image, reach))
@@ -119,7 +126,13 @@ class Cube:
         if not parts:
             shape = self.frame.lat[rows].size, self.frame.lon[columns].size
             return np.full((len(self.bands), *shape), np.nan, np.float32)
-        return grid_values(merge(parts), self.frame, rows, columns, self.method, workers=1)
+        cells, frame = merge(parts), self.frame
+        values = grid_values(cells, frame, rows, columns, self.method, workers=1)
+        if self.classes and self.method != "nearest":
+            nearest = grid_values(cells, frame, rows, columns, "nearest", workers=1)
+            at = [self.bands.index(band) for band in self.classes]
+            values[at] = nearest[at]
+        return values
 
     def _near(self, image: Image, reach: BBox) -> Iterator[tuple[View, Chunk]]:
         """The records of an image that may have cells in a box."""

@@ -1,6 +1,7 @@
-"""From a grid of backscatter to a picture worth keeping.
+"""From a grid to a picture worth keeping.
 
-One panel a band, and a colour composite where VV and VH are both there.  All
+One panel a band, and a colour composite where VV and VH are both there; of reflectance the
+picture in true colour instead.  Of backscatter all
 arithmetic is done in linear power and turned into dB at the very end, when the
 colours are chosen:  dB = 10 log10(power).  A grid finer than the paper is averaged
 first, in linear power too, exactly to the pixels that will be printed, so a large
@@ -15,7 +16,7 @@ Only matplotlib's object interface is used.  `show` alone touches pyplot.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,10 @@ import numpy as np
 import xarray as xr
 
 from grid import wrap
-from images.grids import Box, Pixels, grid_bands, grid_edges, in_memory, to_db
+from images.grids import Box, Pixels, grid_bands, grid_edges, in_memory
+from images.scales import CLASS_COLOURS, RATIO, Scale, scale_of
 from images.settings import Look
+from shared.classes import most_frequent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +40,6 @@ BESIDE = (3.3, 5.2)  # inch, the most that a panel's map may take when panels st
 STACKED = (6.6, 2.9)  # inch, as above, when a wide box stacks its panels
 ALONE = (5.6, 5.6)  # inch, as above, for a single panel
 SMALLEST = (1.1, 0.8)  # inch, the least room that a panel gets, however thin its box
-NARROWEST_RANGE = 1.0  # dB
 EARTH_RADIUS, EARTH_E2 = 6_378_137.0, 0.006_694_379_990_14  # WGS84: m, squared eccentricity
 
 _TEXT, _SMALL, _TITLE = 8.0, 7.0, 10.5  # points
@@ -52,7 +54,6 @@ _GREY = "0.7"
 _ANY = (0.0, 1.0)  # dB, to draw by what has no range; it is not written anywhere
 TITLE = "title of a panel"  # gid of these texts
 MAP = "map"  # label of the axes that have an image
-QUANTITY = r"$\sigma^0$ (dB)"
 
 Range = tuple[float, float]
 Ranges = dict[str, Range | None]  # by channel; None where no pixel has a value in dB
@@ -62,6 +63,8 @@ Words = tuple[str, float, str]  # a line of text, its size in points, its weight
 def draw_image(dataset: xr.Dataset, look: Look) -> Figure:
     """Draw every band of a grid, and VV/VH/ratio in colour when both are there.
 
+    What is reflectance is one picture in true colour, where its bands are there.
+
     dataset: float variables (lat, lon) of linear power, NaN where nothing was seen,
     on regular ``lat`` and ``lon`` in degrees; the attributes ``day``, ``orbit``,
     ``source`` and ``synthetic``, where present, become title and source line.
@@ -70,56 +73,67 @@ def draw_image(dataset: xr.Dataset, look: Look) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    bands = grid_bands(dataset)
+    scale, bands = scale_of(dataset.attrs), grid_bands(dataset)
     dataset = in_memory(dataset)  # both bands of a lazy one at a time
-    composite = _is_composite(bands)
-    box = grid_edges(dataset)
-    layout = _Layout(len(bands) + composite, box, words_inches(_words(dataset)) + _LEGEND)
+    composite, alone = scale.composite(bands), scale.panels(bands)
+    panels, box = len(alone) + bool(composite), grid_edges(dataset)
+    layout = _Layout(panels, box, words_inches(_words(dataset)) + _LEGEND, bool(composite))
     figure = Figure(figsize=layout.size, dpi=100)
-    power = _on_paper(dataset, look)
-    for i, name in enumerate(bands):
+    values = _on_paper(dataset, look)
+    for i, name in enumerate(alone):
         axes, (bar,) = layout.map_axes(figure, i, name), layout.bar_axes(figure, i)
         _draw_band(
-            axes, bar, name, power[name], look, box, layout.stacked, layout.room[layout.stacked]
+            axes,
+            bar,
+            name,
+            values[name],
+            look,
+            box,
+            layout.stacked,
+            layout.room[layout.stacked],
+            scale,
         )
     if composite:
-        axes = layout.map_axes(figure, len(bands), "VV, VH, VV/VH")
-        _draw_composite(axes, layout.bar_axes(figure, len(bands), 3), power, look, box)
+        axes = layout.map_axes(figure, len(alone), ", ".join(composite))
+        bars = layout.bar_axes(figure, len(alone), 3)
+        ranges = channel_ranges(scale, scale.channels(values), look)
+        draw_colours(axes, scale, values, ranges, box)
+        draw_ramps(bars, scale, ranges)
     _scale_bar(figure.axes[0], box, layout.map_size[0], layout.is_narrow)
     for axes in figure.axes:
         if axes.get_label() == MAP:
             reach_ticks(axes)
-    gaps = any(not np.isfinite(p).all() for p in power.values())
+    drawn = alone or [name for name in composite if name in values]
+    gaps = any(not np.isfinite(values[name]).all() for name in drawn)
     _write_around(figure, layout, dataset, gaps)
     return figure
 
 
 def ranges(dataset: xr.Dataset, look: Look) -> dict[str, Range]:
     """What `plot_ranges` would say of the figure that `draw_image` would draw, without drawing."""
-    power = _on_paper(in_memory(dataset), look)
-    decibel = {name: to_db(values) for name, values in power.items()}
-    decibel |= channels(power) if _is_composite(power) else {}
-    found = {name: db_range(values, look) for name, values in decibel.items()}
+    values, scale = _on_paper(in_memory(dataset), look), scale_of(dataset.attrs)
+    alone = scale.panels(tuple(values))
+    found: Ranges = {n: shown_range(scale, n, scale.shown(values[n]), look) for n in alone}
+    if scale.composite(tuple(values)):
+        found |= channel_ranges(scale, scale.channels(values), look)
     return {name: limits for name, limits in found.items() if limits is not None}
 
 
 def _on_paper(dataset: xr.Dataset, look: Look) -> dict[str, Pixels]:
     """The bands of a grid, averaged to the pixels that a panel will have when it is printed."""
-    bands = grid_bands(dataset)
-    size = _map_size(len(bands) + _is_composite(bands), grid_edges(dataset))[0]
+    bands, scale = grid_bands(dataset), scale_of(dataset.attrs)
+    panels = len(scale.panels(bands)) + bool(scale.composite(bands))
+    size = _map_size(panels, grid_edges(dataset))[0]
     rows, columns = (max(1, round(side * look.dpi)) for side in size[::-1])
-    return {name: shrink(dataset[name].values, rows, columns) for name in bands}
-
-
-def _is_composite(bands: Iterable[str]) -> bool:
-    """Whether there is a panel that shows both polarisations in colour."""
-    return {"VV", "VH"} <= set(bands)
+    drawn = [name for name in bands if name in (*scale.panels(bands), *scale.composite(bands))]
+    return {name: shrunk(scale, name, dataset[name].values, rows, columns) for name in drawn}
 
 
 def plot_ranges(figure: Figure) -> dict[str, Range]:
-    """The dB that `draw_image` drew darkest and brightest, by band, and of the ratio "VV/VH".
+    """What `draw_image` drew darkest and brightest, by band, and of the ratio "VV/VH".
 
-    What no pixel has a value of is not among them.
+    In dB of backscatter, else in the units of the band.  What no pixel has a value of is not
+    among them.
     """
     ranges = {}
     for axes in figure.axes:
@@ -146,27 +160,48 @@ def show(figure: Figure) -> bool:
     return True
 
 
-def db_range(values: Pixels, look: Look) -> Range | None:
-    """The percentiles of the look of the finite dB values, at least `NARROWEST_RANGE` apart.
+def shown_range(scale: Scale, band: str, values: Pixels, look: Look) -> Range | None:
+    """What is drawn darkest and brightest of a band: percentiles of the look of finite values.
 
-    None where there is no such value: no number is shown that no pixel gave.
+    At least as far apart as the scale wants; all of classes.  None where there is no such value:
+    no number is shown that no pixel gave.
     """
+    if scale.stretch is not None and not scale.is_class(band) and band != RATIO:
+        return scale.stretch
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return None
+    if scale.is_class(band):
+        return float(finite.min()) - 0.5, float(finite.max()) + 0.5
     low, high = (float(v) for v in np.percentile(finite, look.percentiles))
-    if high - low < NARROWEST_RANGE:
-        middle = (low + high) / 2
-        return middle - NARROWEST_RANGE / 2, middle + NARROWEST_RANGE / 2
+    middle = (low + high) / 2
+    narrowest = scale.narrowest(middle)
+    if high - low < narrowest:
+        return middle - narrowest / 2, middle + narrowest / 2
     return low, high
 
 
-def range_words(low: float, high: float, look: Look) -> str:
-    """What a range of `db_range` says of the pixels; of a nearly even band only its middle."""
-    if high - low <= NARROWEST_RANGE * (1 + 1e-6):  # widened, so its ends are no pixel's
-        return f"about {(low + high) / 2:.1f} dB, nearly the same everywhere"
+def channel_ranges(scale: Scale, channels: Mapping[str, Pixels], look: Look) -> Ranges:
+    """The range of each channel of a picture in colour; one for all, where colours are true."""
+    if scale.is_decibel:
+        return {name: shown_range(scale, name, each, look) for name, each in channels.items()}
+    every = np.concatenate([np.ravel(each) for each in channels.values()])
+    return dict.fromkeys(channels, shown_range(scale, "", every, look))
+
+
+def range_words(low: float, high: float, look: Look, scale: Scale, band: str) -> str:
+    """What a range of `shown_range` says of the pixels; of a nearly even band only its middle."""
+    unit = f" {scale.unit(band)}".rstrip()
+    if scale.is_class(band):
+        return f"classes {low + 0.5:g} to {high - 0.5:g}"
+    words = f"{scale.number(low)} to {scale.number(high)}{unit}"
+    if scale.stretch is not None and band != RATIO:
+        return f"{words} (as asked)"
+    if high - low <= scale.narrowest((low + high) / 2) * (1 + 1e-6):
+        # It was widened, so its ends are no pixel's.
+        return f"about {scale.number((low + high) / 2)}{unit}, nearly the same everywhere"
     first, last = (_ordinal(number) for number in look.percentiles)
-    return f"{low:.1f} to {high:.1f} dB ({first} to {last} percentile)"
+    return f"{words} ({first} to {last} percentile)"
 
 
 def _ordinal(number: float) -> str:
@@ -193,6 +228,21 @@ def shrink(power: Pixels, rows: int, columns: int) -> Pixels:
     return out
 
 
+def shrunk(scale: Scale, band: str, values: Pixels, rows: int, columns: int) -> Pixels:
+    """A band averaged down to at most rows x columns; of classes the most frequent ones."""
+    if not scale.is_class(band) or shrink(values, rows, columns) is values:
+        return shrink(values, rows, columns)
+    finite = np.isfinite(values)
+
+    def shares(some: Sequence[float]) -> list[Pixels]:
+        each = (np.where(finite, values == value, np.nan).astype(np.float32) for value in some)
+        return [shrink(one, rows, columns).ravel() for one in each]
+
+    height, width = (min(n, m) for n, m in zip(values.shape, (rows, columns), strict=True))
+    found = most_frequent(np.unique(values[finite]).tolist(), shares, height * width)
+    return found.reshape(height, width)
+
+
 def metres_per_degree(lat: float) -> tuple[float, float]:
     """Length of a degree of longitude and of latitude on WGS84 (radii of curvature)."""
     w2 = 1 - EARTH_E2 * math.sin(math.radians(lat)) ** 2
@@ -215,8 +265,11 @@ def _map_size(panels: int, box: Box) -> tuple[tuple[float, float], bool]:
 class _Layout:
     """Where the panels and their bars go, in inches, for the shape of a box."""
 
-    def __init__(self, panels: int, box: Box, words: float) -> None:
-        """``words``: inches that what is written above and below the panels takes."""
+    def __init__(self, panels: int, box: Box, words: float, in_colour: bool) -> None:
+        """``words``: inches that what is written above and below the panels takes.
+
+        ``in_colour``: the last panel is, so that it has three bars.
+        """
         per_lon, per_lat = metres_per_degree((box[2] + box[3]) / 2)
         self.aspect = per_lat / per_lon
         self.map_size, self.stacked = _map_size(panels, box)
@@ -231,7 +284,9 @@ class _Layout:
         wide = _LEFT + across * self.step[0] - gap + _RIGHT
         high = self.top + down * self.step[1] - gap + _BOTTOM + _FOOT
         wide, high = (
-            (wide + _BESIDE, high) if self.stacked else (wide, high + _BELOW + _ROW * (panels > 1))
+            (wide + _BESIDE, high)
+            if self.stacked
+            else (wide, high + _BELOW + _ROW * (panels > 1 or in_colour))
         )
         self.size = max(wide, words + 2 * _EDGE), high
         self.left = _LEFT + (self.size[0] - wide) / 2
@@ -331,79 +386,85 @@ def _draw_band(
     axes: Axes,
     bar: Axes,
     name: str,
-    power: Pixels,
+    values: Pixels,
     look: Look,
     box: Box,
     upright: bool,
     bar_inches: float,
+    scale: Scale,
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    limits = db_range(to_db(power), look)
-    image = draw_grey(axes, to_db(power), limits, box)
+    shown = scale.shown(values)
+    limits = shown_range(scale, name, shown, look)
+    image = draw_values(axes, scale, name, shown, limits, box)
     if limits is None:
         bar.set(xticks=[], yticks=[])
         (bar.set_ylabel if upright else bar.set_xlabel)(f"{name}: no value", fontsize=_TEXT)
         return
     orientation = "vertical" if upright else "horizontal"
+    extend = "neither" if scale.is_class(name) else "both"
     colours = axes.figure.colorbar(
-        image, cax=bar, orientation=orientation, extend="both", extendfrac=0.03
+        image, cax=bar, orientation=orientation, extend=extend, extendfrac=0.03
     )
     most = int(bar_inches / (0.3 if upright else 0.55))
     colours.locator = MaxNLocator(max(2, min(6, most)), steps=[1, 2, 5, 10])
     colours.update_ticks()
-    colours.set_label(f"{name} {QUANTITY}", fontsize=_TEXT)
+    colours.set_label(scale.label(name), fontsize=_TEXT)
     colours.ax.tick_params(labelsize=_TEXT, length=2)
     colours.outline.set_linewidth(0.5)
     bar.set_label(f"{name} range {'y' if upright else 'x'}")
 
 
-def draw_grey(axes: Axes, decibel: Pixels, limits: Range | None, box: Box) -> AxesImage:
-    """An image in dB, black to white over a range; without one, what is not a gap is black."""
+def draw_values(
+    axes: Axes, scale: Scale, band: str, shown: Pixels, limits: Range | None, box: Box
+) -> AxesImage:
+    """An image of a band over a range; without one, what is not a gap is at its lower end."""
     limits = limits or _ANY
     _hatch(axes, box)
     return axes.imshow(
-        np.where(decibel == -np.inf, limits[0], decibel),
+        np.where(shown == -np.inf, limits[0], shown),
         extent=box, origin="lower", aspect=axes.get_aspect(), interpolation="nearest",
-        cmap="gray", vmin=limits[0], vmax=limits[1],
+        cmap=colour_map(scale, band, limits), vmin=limits[0], vmax=limits[1],
     )  # fmt: skip
 
 
-def _draw_composite(
-    axes: Axes, bars: list[Axes], power: dict[str, Pixels], look: Look, box: Box
+def colour_map(scale: Scale, band: str, limits: Range) -> Any:
+    """Grey or a range of colours; of classes a colour for each."""
+    if not scale.is_class(band):
+        return scale.colours
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    many = colormaps["tab20"]
+    first, number = round(limits[0] + 0.5), round(limits[1] - limits[0])
+    return ListedColormap([many((first + i) % CLASS_COLOURS) for i in range(number)])
+
+
+def draw_colours(
+    axes: Axes, scale: Scale, values: Mapping[str, Pixels], ranges: Ranges, box: Box
 ) -> None:
-    """Red VV, green VH, blue VV/VH, each over its own range of dB."""
-    ranges = {name: db_range(decibel, look) for name, decibel in channels(power).items()}
-    draw_colours(axes, power, ranges, box)
-    draw_ramps(bars, ranges)
-
-
-def channels(power: dict[str, Pixels]) -> dict[str, Pixels]:
-    """VV, VH and their ratio, in dB: what red, green and blue stand for."""
-    vv, vh = to_db(power["VV"]), to_db(power["VH"])
-    with np.errstate(invalid="ignore"):
-        return {"VV": vv, "VH": vh, "VV/VH": vv - vh}
-
-
-def draw_colours(axes: Axes, power: dict[str, Pixels], ranges: Ranges, box: Box) -> None:
-    """The colour composite, each channel over its range of dB."""
-    rgba = np.zeros((*power["VV"].shape, 4), np.float32)
-    rgba[..., 3] = np.isfinite(power["VV"]) & np.isfinite(power["VH"])
-    for i, (name, decibel) in enumerate(channels(power).items()):
+    """The picture in colour, each channel over its range."""
+    channels = scale.channels(values)
+    shape = next(iter(channels.values())).shape
+    rgba = np.zeros((*shape, 4), np.float32)
+    known = [np.isfinite(values[name]) for name in channels if name in values]
+    rgba[..., 3] = np.logical_and.reduce(known)
+    for i, (name, channel) in enumerate(channels.items()):
         low, high = ranges[name] or _ANY
-        rgba[..., i] = np.clip((np.nan_to_num(decibel, nan=low) - low) / (high - low), 0, 1)
+        rgba[..., i] = np.clip((np.nan_to_num(channel, nan=low) - low) / (high - low), 0, 1)
     _hatch(axes, box)
     axes.imshow(rgba, extent=box, origin="lower", aspect=axes.get_aspect(), interpolation="nearest")
 
 
-def draw_ramps(bars: list[Axes], ranges: Ranges) -> None:
-    """The key of the colour composite: a bar for each channel."""
+def draw_ramps(bars: list[Axes], scale: Scale, ranges: Ranges) -> None:
+    """The key of a picture in colour: a bar for each channel."""
     for i, (name, limits) in enumerate(ranges.items()):
         ramp = np.zeros((1, 64, 3))
         ramp[0, :, i] = np.linspace(0, 1, 64)
         extent = (*(limits or _ANY), 0, 1)
         bars[i].imshow(ramp, extent=extent, aspect="auto", interpolation="bilinear")
-        _name_ramp(bars[i], name, limits)
+        _name_ramp(bars[i], scale, name, limits)
 
 
 def _hatch(axes: Axes, box: Box) -> None:
@@ -470,15 +531,20 @@ def _write_around(figure: Figure, layout: _Layout, dataset: xr.Dataset, gaps: bo
 
 def _words(dataset: xr.Dataset) -> list[Words]:
     """Title, days and source of a grid."""
-    attrs = dataset.attrs
-    what = (
-        "Synthetic Sentinel-1 backscatter" if attrs.get("synthetic") else "Sentinel-1 backscatter"
-    )
+    attrs, scale = dataset.attrs, scale_of(dataset.attrs)
+    bands = grid_bands(dataset)
+    what = title_of(attrs, " and ".join(scale.panels(bands)) or ", ".join(scale.composite(bands)))
     return [
-        (f"{what}, {' and '.join(grid_bands(dataset))}", _TITLE, "bold"),
+        (what, _TITLE, "bold"),
         (when_and_how(attrs), _TEXT + 1, "normal"),
         (str(attrs.get("source", "")), _SMALL, "normal"),
     ]
+
+
+def title_of(attrs: Mapping[Any, Any], what: str) -> str:
+    """The title of a picture of something of a grid."""
+    title = scale_of(attrs).title
+    return f"{'Synthetic ' if attrs.get('synthetic') else ''}{title}, {what}"
 
 
 def words_inches(words: Sequence[Words]) -> float:
@@ -500,18 +566,27 @@ def words_inches(words: Sequence[Words]) -> float:
     return 1.04 * widest / 72  # dots of a screen are rounded
 
 
-def draw_grey_ramp(bar: Axes, name: str, limits: Range | None) -> None:
-    """The key of a grey image."""
-    ramp = np.linspace(0, 1, 64)[np.newaxis]
-    bar.imshow(ramp, extent=(*(limits or _ANY), 0, 1), aspect="auto", cmap="gray")
-    _name_ramp(bar, name, limits)
+def draw_ramp(bar: Axes, scale: Scale, name: str, limits: Range | None) -> None:
+    """The key of the image of a band."""
+    ends = limits or _ANY
+    ramp = np.linspace(*ends, 64)[np.newaxis]
+    bar.imshow(
+        ramp, extent=(*ends, 0, 1), aspect="auto", cmap=colour_map(scale, name, ends),
+        vmin=ends[0], vmax=ends[1],
+    )  # fmt: skip
+    _name_ramp(bar, scale, name, limits)
 
 
-def _name_ramp(bar: Axes, name: str, limits: Range | None) -> None:
+def _name_ramp(bar: Axes, scale: Scale, name: str, limits: Range | None) -> None:
     bar.set(xticks=[], yticks=[])
-    what = "no value" if limits is None else "{} to {} dB".format(*map(_signed, limits))
+    unit = f" {scale.unit(name)}".rstrip()
+    what = "no value" if limits is None else "{} to {}{}".format(*_ends(scale, limits), unit)
     bar.set_xlabel(f"{name}  {what}", fontsize=_SMALL, labelpad=1.5)
     bar.set_label(f"{name} range x" if limits else "")
+
+
+def _ends(scale: Scale, limits: Range) -> list[str]:
+    return [scale.number(value).replace("-", "\N{MINUS SIGN}") for value in limits]
 
 
 def when_and_how(attrs: Mapping[Any, Any]) -> str:
@@ -519,10 +594,6 @@ def when_and_how(attrs: Mapping[Any, Any]) -> str:
     orbits = [orbit for orbit in str(attrs.get("orbit", "any")).split("+") if orbit != "any"]
     passes = [f"{' and '.join(orbits)} passes"] if orbits else []
     return ", ".join([part for part in [str(attrs.get("day", ""))] if part] + passes)
-
-
-def _signed(value: float) -> str:
-    return f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _degrees(letters: str) -> Callable[[float, int], str]:

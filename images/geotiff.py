@@ -14,6 +14,7 @@ import xarray as xr
 from cells.regrid import plain_gaps
 from images.grids import CRS, grid_bands, grid_edges, is_lazy
 from images.pieces import DIFFERS, Place, Progress, Vector, computed, each_block, in_blocks, places
+from shared.collection import product_of
 
 BLOCK = 512  # pixels, side of a tile of the GeoTIFF
 LEVEL = 1  # deflate
@@ -39,7 +40,7 @@ def write_geotiff(dataset: xr.Dataset, path: Path, progress: Progress | None = N
         ):
             for number, (name, day) in enumerate(_layers(dataset), 1):
                 target.set_band_description(number, f"{name} {day}".strip())
-                target.set_band_unit(number, "1")
+                target.set_band_unit(number, product_of(dataset.attrs).band(name).units)
             target.update_tags(**{str(k): str(v) for k, v in dataset.attrs.items()})
             for place, arrays in computed(
                 each_block(blocks, bands, _with_plain_gaps, progress, is_here)

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from shared.collection import Product, product_of
 from shared.variables import variable
 
 CRS = "EPSG:4326"
@@ -34,7 +35,6 @@ GRID_MAPPING: dict[str, str | float] = {  # what PROJ makes of it; a test compar
         'ID["EPSG",4326]]'
     ),
 }
-STANDARD_NAME = "surface_backwards_scattering_coefficient_of_radar_wave"
 
 Box = tuple[float, float, float, float]  # west, east, south, north: degrees, as matplotlib has it
 Pixels = NDArray[np.float32]
@@ -112,12 +112,16 @@ def georeferenced(dataset: xr.Dataset) -> xr.Dataset:
             "standard_name": "time", "long_name": "start of the UTC day", "axis": "T",
             "units_metadata": "leap_seconds: none",
         }  # fmt: skip
+    product = product_of(dataset.attrs)
     for name in grid_bands(dataset):
-        out[name].attrs = {
-            "standard_name": STANDARD_NAME,
-            "long_name": f"{name} backscatter, sigma nought, linear power",
-            "units": "1",
-            "radar_polarization": name,
-            "grid_mapping": "crs",
-        }
+        out[name].attrs = attributes_of_band(product, name) | {"grid_mapping": "crs"}
     return out
+
+
+def attributes_of_band(product: Product, name: str) -> dict[str, str]:
+    """What a band is, by CF; what is not known is left out."""
+    band = product.band(name)
+    found = {"standard_name": band.standard_name, "long_name": band.long_name, "units": band.units}
+    if product.is_power:
+        found["radar_polarization"] = name
+    return {key: value for key, value in found.items() if value}

@@ -25,6 +25,7 @@ from images.grids import georeferenced, image_of, in_memory
 from images.merge import merge
 from images.pieces import has_pixels
 from images.records import Image, NoData, layout_of, newest, on_days, views_of, with_border
+from shared.collection import KNOWN, Product, attributes_of, with_bands
 from shared.variables import coordinate, variable
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ ORBIT_FLAGS = {
 }
 SEVERAL = ("relative_orbits", "platforms", "acquired")  # of a record, as the catalogue has them
 MEASURED = "contains modified Copernicus Sentinel data {year}"
+OTHER = "contains modified data of {collection} {year}"
 SYNTHETIC = "synthetic data (sandbox), not a measurement"
 
 
@@ -103,7 +105,9 @@ def open_grid(
         images = [newest(archive, inside, bbox, start, as_of, orbit)]
     beside = [view for view in views if view not in inside]
     read = tuple(with_border(image, beside) for image in images)
-    cube = Cube(tuple(views), read, bands, frame, layout.nside, on.method)
+    product = layout.product
+    classes = product.classes(bands)
+    cube = Cube(tuple(views), read, bands, frame, layout.nside, on.method, classes)
     values = whole(cube) if now else _on_dask(cube)
     grid = xr.Dataset(
         {band: variable(("time", "lat", "lon"), values[:, i]) for i, band in enumerate(bands)},
@@ -114,8 +118,9 @@ def open_grid(
             "orbit": variable("time", np.array([*map(_flag, images)], np.int8), ORBIT_FLAGS),
         },
         {
-            "title": f"Sentinel-1 backscatter, {' and '.join(bands)}, {_when(images)}",
-            **_origin(inside, images),
+            "title": f"{product.title}, {' and '.join(bands)}, {_when(images)}",
+            **_origin(inside, images, product),
+            **attributes_of(with_bands(product, bands)),
             "bbox": str(bbox),
             "dlat": frame.dlat,
             "dlon": frame.dlon,
@@ -217,7 +222,7 @@ def _flag(image: Image) -> int:
     return ORBITS.index(image.orbit) if image.orbit in ORBITS else len(ORBITS)
 
 
-def _origin(views: Sequence[View], images: Sequence[Image]) -> dict[str, Any]:
+def _origin(views: Sequence[View], images: Sequence[Image], product: Product) -> dict[str, Any]:
     """Days, orbit, tiles and provenance as attributes; what is not known is left out."""
     chunks = sorted({chunk for image in images for chunk in image.chunks})
     by_tile = {view.tile: view for view in views}
@@ -228,8 +233,9 @@ def _origin(views: Sequence[View], images: Sequence[Image]) -> dict[str, Any]:
     )
     years = sorted({chunk.day.year for chunk in chunks})
     span = str(years[0]) if len(years) == 1 else f"{years[0]}-{years[-1]}"
+    measured = MEASURED if product.name in KNOWN else OTHER
     attrs: dict[str, Any] = {
-        "source": SYNTHETIC if synthetic else MEASURED.format(year=span),
+        "source": SYNTHETIC if synthetic else measured.format(year=span, collection=product.name),
         "synthetic": int(synthetic),
         "day": _when(images),
         "orbit": "+".join(sorted({chunk.orbit for chunk in chunks})),

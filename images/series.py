@@ -18,8 +18,9 @@ import xarray as xr
 
 from images import figure as drawing
 from images.figure import Ranges
-from images.grids import Box, Pixels, grid_bands, grid_edges, is_lazy, to_db
+from images.grids import Box, Pixels, grid_bands, grid_edges, is_lazy
 from images.pieces import computed
+from images.scales import Scale, scale_of
 from images.settings import Look
 
 if TYPE_CHECKING:
@@ -52,10 +53,11 @@ def draw(dataset: xr.Dataset, look: Look) -> Figure:
 
 
 def ranges(dataset: xr.Dataset, look: Look) -> dict[str, tuple[float, float]]:
-    """The dB that `draw` would draw darkest and brightest, by channel, without drawing."""
+    """What `draw` would draw darkest and brightest, by channel, without drawing."""
     if dataset.sizes.get("time", 1) == 1:
         return drawing.ranges(dataset.isel(time=0) if "time" in dataset.dims else dataset, look)
-    found = _ranges(_images(dataset, _shown(dataset), PANEL * look.dpi), look)
+    images = _images(dataset, _shown(dataset), PANEL * look.dpi)
+    found = _ranges(scale_of(dataset.attrs), images, look)
     return {name: limits for name, limits in found.items() if limits is not None}
 
 
@@ -79,13 +81,14 @@ def animate(dataset: xr.Dataset, path: Path, look: Look) -> None:
 def frames_of(dataset: xr.Dataset, look: Look) -> Iterator[Figure]:
     """The figures of an animation, one for each image."""
     images = _images(dataset, range(dataset.sizes["time"]), FRAME * FRAME_DPI)
-    ranges, box = _ranges(images, look), grid_edges(dataset)
+    scale, box = scale_of(dataset.attrs), grid_edges(dataset)
+    ranges = _ranges(scale, images, look)
     for image, time in zip(images, _days(dataset), strict=True):
         lines = _lines(dataset, " and ".join(image), dataset.sizes["time"])
         lines[1] = time, 9.0, "normal"
         figure, rectangle = _canvas(box, FRAME, drawing.words_inches(lines))
         axes = figure.add_axes(rectangle)
-        _draw(axes, image, ranges, box)
+        _draw(axes, scale, image, ranges, box)
         drawing.degree_axes(axes, *_inches(box, FRAME))
         drawing.reach_ticks(axes)
         _caption(figure, lines)
@@ -93,21 +96,26 @@ def frames_of(dataset: xr.Dataset, look: Look) -> Iterator[Figure]:
 
 
 def statistics(dataset: xr.Dataset) -> Statistics:
-    """Of each image and band: its mean and spread in dB, and the share of the box seen.
+    """Of each image and band: its mean and spread, and the share of the box seen.
 
     A row has ``day``, ``orbit`` ("any", ..., where it is known), ``band``, ``mean_dB``,
-    ``low_dB`` and ``high_dB`` (the `SPREAD` of the pixels) and ``seen`` (0 to 1).  The
-    images are computed one after the other, a few at a time.
+    ``low_dB`` and ``high_dB`` (the `SPREAD` of the pixels) and ``seen`` (0 to 1); of what is no
+    backscatter ``mean``, ``low`` and ``high``, in the units of the band.  Classes have no mean:
+    ValueError if there is nothing else.  The images are computed one after the other, a few at a
+    time.
     """
     import dask
 
     from shared import compute
 
-    bands = grid_bands(dataset)
+    scale = scale_of(dataset.attrs)
+    bands = [name for name in grid_bands(dataset) if not scale.is_class(name)]
+    if not bands:
+        raise ValueError("Classes have no mean, and there is no other band.  Nothing was written.")
     weights = np.cos(np.radians(dataset["lat"].values))[:, np.newaxis]
     numbers = dask.delayed(_numbers)
     pieces = [
-        numbers([dataset[band].isel(time=i).data for band in bands], weights)
+        numbers([dataset[band].isel(time=i).data for band in bands], weights, scale.is_decibel)
         for i in range(dataset.sizes["time"])
     ]
     meanings = dataset["orbit"].attrs["flag_meanings"].split() if "orbit" in dataset else []
@@ -135,29 +143,30 @@ def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
 
     spread = f"shade: {SPREAD[0]:g}th to {SPREAD[1]:g}th percentile of its pixels"
     lines = [
-        (_title(attrs, "mean of the box"), 10.5, "bold"),
+        (drawing.title_of(attrs, "mean of the box"), 10.5, "bold"),
         (f"{attrs.get('bbox', '')}  ({spread})", 8.0, "normal"),
         (str(attrs.get("source", "")), 7.0, "normal"),
     ]
     width = max(LINE[0], drawing.words_inches(lines) + 0.24)
     figure = Figure(figsize=(width, LINE[1]), dpi=100)
     axes = figure.add_axes((0.85 / width, 0.19, 1 - 1.1 / width, 0.53))
-    for number, band in enumerate(dict.fromkeys(row["band"] for row in rows)):
+    scale = scale_of(attrs)
+    keys = [key for key in rows[0] if key.partition("_")[0] in ("mean", "low", "high")]
+    bands = list(dict.fromkeys(row["band"] for row in rows))
+    for number, band in enumerate(bands):
         mine = [row for row in rows if row["band"] == band]
         when = np.array([row["day"] for row in mine], "datetime64[D]")
-        mean, low, high = (
-            np.array([row[key] for row in mine]) for key in ("mean_dB", "low_dB", "high_dB")
-        )
+        mean, low, high = (np.array([row[key] for row in mine]) for key in keys)
         colour = f"C{number}"
         axes.fill_between(when, low, high, color=colour, alpha=0.15, linewidth=0)
         label = band if np.isfinite(mean).any() else f"{band} (no value)"
         axes.plot(when, mean, color=colour, marker="o", markersize=3, linewidth=1, label=label)
-    if not any(math.isfinite(row["mean_dB"]) for row in rows):
+    if not any(math.isfinite(row[keys[0]]) for row in rows):
         axes.set_yticks([])  # those of an empty plot are numbers that no pixel gave
     locator = AutoDateLocator()
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    axes.set_ylabel(drawing.QUANTITY)
+    axes.set_ylabel(scale.quantity(bands))
     axes.grid(alpha=0.3, linewidth=0.5)
     axes.legend(frameon=False, ncols=4, loc="lower right", bbox_to_anchor=(1, 1))
     _caption(figure, lines)
@@ -219,14 +228,14 @@ def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figu
     from matplotlib.figure import Figure
 
     box, days = grid_edges(dataset), _days(dataset)
-    images = _images(dataset, shown, PANEL * look.dpi)
-    ranges = _ranges(images, look)
+    images, scale = _images(dataset, shown, PANEL * look.dpi), scale_of(dataset.attrs)
+    ranges = _ranges(scale, images, look)
     lines = _lines(dataset, " and ".join(images[0]), len(shown))
     sheet = _Sheet(box, len(shown), len(ranges), drawing.words_inches(lines))
     figure = Figure(figsize=sheet.size, dpi=100)
     for number, (index, image) in enumerate(zip(shown, images, strict=True)):
         axes = sheet.panel(figure, number)
-        _draw(axes, image, ranges, box)
+        _draw(axes, scale, image, ranges, box)
         drawing.degree_axes(axes, *sheet.image)
         drawing.reach_ticks(axes)
         lowest = number + sheet.across >= len(shown)
@@ -236,9 +245,9 @@ def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figu
         _put_date(axes, days[index], sheet.image[0] < CELL)
     bars = [sheet.bar(figure, number) for number in range(len(ranges))]
     if len(ranges) == 3:
-        drawing.draw_ramps(bars, ranges)
+        drawing.draw_ramps(bars, scale, ranges)
     else:
-        drawing.draw_grey_ramp(bars[0], *next(iter(ranges.items())))
+        drawing.draw_ramp(bars[0], scale, *next(iter(ranges.items())))
     sheet.write(figure, lines)
     figure.set_label(f"{lines[0][0]}, {lines[1][0]}: {lines[2][0]}")
     return figure
@@ -257,7 +266,7 @@ def _lines(dataset: xr.Dataset, bands: str, shown: int) -> list[drawing.Words]:
     number = dataset.sizes["time"]
     some = "" if shown == number else f", {shown} of {number} images"
     return [
-        (_title(dataset.attrs, bands), 10.5, "bold"),
+        (drawing.title_of(dataset.attrs, bands), 10.5, "bold"),
         (drawing.when_and_how(dataset.attrs) + some, 9.0, "normal"),
         (str(dataset.attrs.get("source", "")), 7.0, "normal"),
     ]
@@ -269,45 +278,48 @@ def _images(dataset: xr.Dataset, shown: Sequence[int], pixels: float) -> list[di
 
     from shared import compute
 
-    bands = grid_bands(dataset)
-    bands = ["VV", "VH"] if {"VV", "VH"} <= set(bands) else bands[:1]
+    scale, every = scale_of(dataset.attrs), grid_bands(dataset)
+    bands = [name for name in scale.composite(every) if name in every] or every[:1]
     shrink = dask.delayed(_shrunk)
     pieces = [
-        shrink([dataset[band].isel(time=i).data for band in bands], int(pixels)) for i in shown
+        shrink([dataset[band].isel(time=i).data for band in bands], int(pixels), scale, bands)
+        for i in shown
     ]
     is_here = not is_lazy(dataset)
     each = computed(compute.each(pieces, is_here))
     return [dict(zip(bands, found, strict=True)) for found in each]
 
 
-def _shrunk(arrays: Sequence[Any], pixels: int) -> list[Pixels]:
-    return [drawing.shrink(np.asarray(array), pixels, pixels) for array in arrays]
+def _shrunk(arrays: Sequence[Any], pixels: int, scale: Scale, bands: Sequence[str]) -> list[Pixels]:
+    return [
+        drawing.shrunk(scale, band, np.asarray(array), pixels, pixels)
+        for band, array in zip(bands, arrays, strict=True)
+    ]
 
 
-def _ranges(images: Sequence[dict[str, Pixels]], look: Look) -> Ranges:
-    """The range of dB of each channel, over all images."""
+def _ranges(scale: Scale, images: Sequence[dict[str, Pixels]], look: Look) -> Ranges:
+    """The range of each channel, over all images."""
     seen: dict[str, list[Pixels]] = {}
-    for power in images:
-        found = (
-            drawing.channels(power)
-            if len(power) == 2
-            else {name: to_db(values) for name, values in power.items()}
-        )
-        for name, decibel in found.items():
-            seen.setdefault(name, []).append(decibel.ravel())
-    return {name: drawing.db_range(np.concatenate(parts), look) for name, parts in seen.items()}
+    for values in images:
+        alone = {name: scale.shown(each) for name, each in values.items()}
+        for name, each in (scale.channels(values) or alone).items():
+            seen.setdefault(name, []).append(each.ravel())
+    every = {name: np.concatenate(parts) for name, parts in seen.items()}
+    if len(every) > 1:
+        return drawing.channel_ranges(scale, every, look)
+    return {name: drawing.shown_range(scale, name, each, look) for name, each in every.items()}
 
 
-def _draw(axes: Any, power: dict[str, Pixels], ranges: Ranges, box: Box) -> None:
+def _draw(axes: Any, scale: Scale, values: dict[str, Pixels], ranges: Ranges, box: Box) -> None:
     axes.set_aspect(_aspect(box))
-    if len(power) == 2:
-        drawing.draw_colours(axes, power, ranges, box)
+    if len(values) > 1:
+        drawing.draw_colours(axes, scale, values, ranges, box)
     else:
-        ((name, values),) = power.items()
-        drawing.draw_grey(axes, to_db(values), ranges[name], box)
+        ((name, alone),) = values.items()
+        drawing.draw_values(axes, scale, name, scale.shown(alone), ranges[name], box)
 
 
-def _numbers(arrays: Sequence[Any], weights: Any) -> list[dict[str, float]]:
+def _numbers(arrays: Sequence[Any], weights: Any, decibel: bool) -> list[dict[str, float]]:
     found = []
     for array in arrays:
         power = np.asarray(array)
@@ -316,10 +328,12 @@ def _numbers(arrays: Sequence[Any], weights: Any) -> list[dict[str, float]]:
         total = weight.sum()
         mean = (np.where(seen, power, 0) * weight).sum() / total if total else math.nan
         low, high = np.percentile(power[seen], SPREAD) if total else (math.nan, math.nan)
+        three = np.array([mean, low, high])
         with np.errstate(divide="ignore"):
-            mean_db, low_db, high_db = (float(v) for v in 10 * np.log10([mean, low, high]))
+            three = 10 * np.log10(three) if decibel else three
         share = float(total / (weights.sum() * power.shape[1]))
-        found.append({"mean_dB": mean_db, "low_dB": low_db, "high_dB": high_db, "seen": share})
+        names = [f"{name}_dB" if decibel else name for name in ("mean", "low", "high")]
+        found.append(dict(zip(names, three.tolist(), strict=True)) | {"seen": share})
     return found
 
 
@@ -364,8 +378,3 @@ def _caption(figure: Figure, lines: Sequence[drawing.Words]) -> None:
         at = 0.12 / width, y / height
         figure.text(*at, text, fontsize=points, fontweight=weight, va="center")
     figure.texts[-1].set_color("0.25")
-
-
-def _title(attrs: dict[Any, Any], what: str) -> str:
-    made_up = "Synthetic " if attrs.get("synthetic") else ""
-    return f"{made_up}Sentinel-1 backscatter, {what}"

@@ -14,7 +14,7 @@ class Look:
     """How a picture is drawn."""
 
     dpi: int  # dots per inch of a saved figure
-    percentiles: tuple[float, float]  # of the drawn dB values: black and white
+    percentiles: tuple[float, float]  # of the drawn values: black and white
 
 
 @dataclass(frozen=True)

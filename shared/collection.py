@@ -16,7 +16,7 @@ from typing import Any
 
 POSITIVE, FINITE = "positive", "finite"  # which pixels count
 DECIBELS, REFLECTANCE, PLAIN = "decibels", "reflectance", "plain"  # how a picture shows them
-ATTRIBUTE = "collection"  # of cells and grids that are not Sentinel-1's: their product as JSON
+ATTRIBUTE = "product"  # of cells and grids that are not Sentinel-1's: their product as JSON
 MEAN, FIRST = "mean", "first"  # what an order makes of the steps of a day
 
 

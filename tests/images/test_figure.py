@@ -20,6 +20,7 @@ from pyproj import Geod
 import retrieve
 from images import figure as drawing
 from images.figure import plot_ranges, shrink
+from images.scales import scale_of
 from retrieve import plot
 from tests.conftest import ROOT
 
@@ -325,6 +326,7 @@ def test_a_range_is_told_by_the_percentiles_that_made_it(percentiles, words, mon
 
 
 def test_of_a_nearly_even_band_no_number_is_told_that_no_pixel_has():
-    found = drawing.db_range(np.full((3, 3), -12.0, np.float32), retrieve.settings().look)
+    even = np.full((3, 3), -12.0, np.float32)
+    found = drawing.shown_range(scale_of({}), "VV", even, retrieve.settings().look)
     assert found is not None
     assert retrieve.range_words(*found) == "about -12.0 dB, nearly the same everywhere"
