@@ -21,6 +21,8 @@ from shared.errors import RasterError as RasterError  # part of what this door o
 if TYPE_CHECKING:
     import xarray as xr
 
+    from cells.about import About as About
+
     Raster: TypeAlias = xr.Dataset | str | os.PathLike[str]
 
 NSIDE = 262144  # HEALPix resolution: level 18, cells of 25 m
@@ -92,6 +94,25 @@ def raster_to_cells(
     return average.raster_to_cells(
         given, tile, nside, ellipsoid or made.ellipsoid, choice, made.workers
     )
+
+
+def about(
+    raster: Raster,
+    chunk_size: Sequence[float],
+    nside: int | None = None,
+    ellipsoid: str | None = None,
+) -> About:
+    """What a raster says of itself: bands, time steps, day, pass, source, and the tiles it touches.
+
+    A tile of the grid of ``chunk_size`` (degrees E-W, S-N) is touched if the centre of a pixel,
+    seen or not, falls into one of its cells.  No pixel is read.  Raises RasterError for a raster
+    of which nobody knows where it is.
+    """
+    from cells import about
+
+    made = settings()
+    nside = made.nside if nside is None else nside
+    return about.about(raster, chunk_size, nside, ellipsoid or made.ellipsoid)
 
 
 def cells_to_grid(

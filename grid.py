@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ORBITS = ("any", "ascending", "descending")
+FROM_FILE = "file"  # in place of a back end: a record made of files of one's own
 FIRST_DAY = dt.date(2014, 10, 3)  # the first Sentinel-1 image that Copernicus serves
 
 # Look-alikes that people paste from web pages and PDF files.
@@ -172,7 +173,7 @@ class Chunk:
 class Provenance:
     """Where the data of a record came from."""
 
-    backend: str  # "cdse", "sandbox" or the URL
+    backend: str  # "cdse", "sandbox", the URL, or FROM_FILE
     collection: str  # openEO collection id
     job_id: str
     processed: str  # when the back end finished the job, ISO 8601, UTC
@@ -187,6 +188,8 @@ class Provenance:
     soft_errors: float | None = None
     covered: float | None = None  # share of the tile that the catalogue promised
     partial: bool = False  # much less than that is seen
+    # Of a record made of files: name, sha256 and, of several, the time step of each.
+    files: tuple[dict[str, Any], ...] = ()
 
 
 def tiles_covering(bbox: BBox, chunk_size: Sequence[float]) -> list[Tile]:

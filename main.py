@@ -14,16 +14,17 @@ from typing import Any
 
 import click
 
-from cli import archive_commands, menu, questions
+from cli import archive_commands, flags, menu, questions
+from cli.add_command import AddFlags, run_add
 from cli.download_command import DownloadFlags, run_download
 from cli.exits import DONE, INTERRUPTED, explain, explain_usage
-from cli.flags import Parsed, as_text, show_version
+from cli.flags import Parsed, as_text
 from cli.login_command import run_login
 from cli.retrieve_command import RetrieveFlags, run_retrieve
 from cli.running import mend_streams, remarks, terminable
 from cli.terminal import hush, tell
 from cli.workspace import Workspace
-from grid import ORBITS, parse_area
+from grid import ORBITS
 from shared import judge
 
 METHODS = ("nearest", "bilinear")  # as of `retrieve.open`, which takes long to import
@@ -37,49 +38,15 @@ def named_archive() -> str:
     return str(named or judge.text("ZARR_PATH in main.py", as_text(ZARR_PATH)))
 
 
-area_type = Parsed("W,S,E,N", parse_area)
 period_type = Parsed("DAY", questions.period)
-
-
-_HELP = "A folder, s3://, gs://, az://, or https:// to read from; {} if not given."
-
-
-class ArchiveOption(click.Option):
-    """Says in its help what the constant is now."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """The flag and its line of help."""
-        self.help = _HELP.format(ZARR_PATH)
-        return super().get_help_record(ctx)
-
-
-archive_option = click.option(
-    "--archive", "archive_path", metavar="PATH", default=named_archive, cls=ArchiveOption,
-    help=_HELP,
-)  # fmt: skip
-debug_option = click.option(
-    "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
-)
-bbox_option = click.option(
-    "--bbox", type=area_type,
-    help="West, south, east, north in degrees, or a GeoJSON file.  West > east is across 180.",
-)  # fmt: skip
-scheduler_option = click.option(
-    "--scheduler", metavar="tcp://...", help="Compute on the workers of this dask cluster."
-)
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-
-
-version_option = click.option(
-    "--version", is_flag=True, expose_value=False, is_eager=True, callback=show_version,
-    help="Show the version and end.",
-)  # fmt: skip
+day_type = Parsed("DAY", questions.image_day)
+archive_option = flags.archive_flag(named_archive, lambda: ZARR_PATH)
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @archive_option
-@debug_option
-@version_option
+@flags.debug_option
+@flags.version_option
 @click.pass_context
 def cli(context: click.Context, archive_path: str) -> None:
     """Sentinel-1 images of a place, as a HEALPix archive of your own.
@@ -96,7 +63,7 @@ def cli(context: click.Context, archive_path: str) -> None:
 
 
 @cli.command()
-@bbox_option
+@flags.bbox_option
 @click.option("--start", type=period_type, help="First day; a month, year or A/B is all its days.")
 @click.option("--end", type=period_type, help="Last day, included.")
 @click.option(
@@ -125,12 +92,12 @@ def cli(context: click.Context, archive_path: str) -> None:
     "--max-credits", metavar="N", type=Parsed("N", questions.credits_limit),
     help="Start no job that could take the run beyond so many credits.",
 )  # fmt: skip
-@scheduler_option
+@flags.scheduler_option
 @click.option("--dry-run", is_flag=True, help="Say what would be ordered, and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan of a dry run as JSON.")
 @click.option("--yes", is_flag=True, help="Start without asking.")
 @archive_option
-@debug_option
+@flags.debug_option
 def download(archive_path: str, **answers: Any) -> int:
     """Order what the archive lacks, and store it.
 
@@ -149,8 +116,42 @@ def download(archive_path: str, **answers: Any) -> int:
 
 
 @cli.command()
-@bbox_option
-@click.option("--day", type=Parsed("DAY", questions.image_day), help="The day, as 2026-01-20.")
+@click.argument("files", nargs=-1, type=click.Path(), help="Files, and folders of files.")
+@click.option("--day", type=day_type, help="The day of files that do not say it, or say another.")
+@click.option("--orbit", type=click.Choice(ORBITS), help="The direction of their passes.")
+@click.option(
+    "--bands", type=Parsed("NAMES", questions.band_names),
+    help="The bands to add; of files that do not name theirs, in the order of the file.",
+)  # fmt: skip
+@click.option(
+    "--step", type=click.IntRange(0), metavar="N", help="Of several time steps this one, from 0."
+)
+@click.option("--decibels", is_flag=True, help="Turn decibels into power first.")
+@click.option("--apart", is_flag=True, help="Merge nothing with what another file has added.")
+@flags.scheduler_option
+@click.option("--dry-run", is_flag=True, help="Say what would be added, and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan of a dry run as JSON.")
+@click.option("--yes", is_flag=True, help="Start without asking.")
+@archive_option
+@flags.debug_option
+def add(archive_path: str, **answers: Any) -> int:
+    """Put files that you have into the archive: netCDF, GeoTIFF, or folders of them.
+
+    Each tile that a file touches gets a record, or what the file adds to that of other files,
+    by the counts of the pixels.  It can be stopped at any moment; adding a file twice does nothing.
+
+    \b
+    Examples:
+      main.py add openEO.nc --orbit ascending
+      main.py add scene.tif --day 2026-01-20 --bands VV,VH
+      main.py add products/ --dry-run
+    """
+    return run_add(Workspace(archive_path), AddFlags(**answers))
+
+
+@cli.command()
+@flags.bbox_option
+@click.option("--day", type=day_type, help="The day, as 2026-01-20.")
 @click.option("--start", type=period_type, help="First of several days; a month or A/B is all.")
 @click.option("--end", type=period_type, help="Last of several days, included.")
 @click.option(
@@ -178,11 +179,11 @@ def download(archive_path: str, **answers: Any) -> int:
     "--line", "lines", type=click.Path(), multiple=True, metavar="FILE",
     help="The mean of the box over the days: a plot (.png) or numbers (.csv).",
 )  # fmt: skip
-@overwrite_option
+@flags.overwrite_option
 @click.option("--no-show", is_flag=True, help="Open no window.")
-@scheduler_option
+@flags.scheduler_option
 @archive_option
-@debug_option
+@flags.debug_option
 def retrieve(archive_path: str, **answers: Any) -> int:
     """Show a box of the archive, or write it to files.
 
@@ -206,9 +207,9 @@ def retrieve(archive_path: str, **answers: Any) -> int:
 @click.option(
     "--map", "map_path", type=click.Path(), metavar="FILE", help="Draw a map of the tiles, a .png."
 )
-@overwrite_option
+@flags.overwrite_option
 @archive_option
-@debug_option
+@flags.debug_option
 def list_(archive_path: str, **answers: Any) -> int:
     """List what the archive holds: tiles, days, coverage, size.
 
@@ -224,7 +225,7 @@ def list_(archive_path: str, **answers: Any) -> int:
 @cli.command()
 @click.option("--remove", is_flag=True, help="Remove damaged records without asking.")
 @archive_option
-@debug_option
+@flags.debug_option
 def verify(archive_path: str, remove: bool) -> int:
     """Read every record again and name the damaged ones.
 
@@ -241,7 +242,7 @@ def verify(archive_path: str, remove: bool) -> int:
 )  # fmt: skip
 @click.option("--check", is_flag=True, help="Only look: exit code 0 if logged in, 4 if not.")
 @archive_option
-@debug_option
+@flags.debug_option
 def login(archive_path: str, **answers: Any) -> int:
     """Log in, and say who you are, for how long, and what is left.
 
@@ -262,7 +263,7 @@ def login(archive_path: str, **answers: Any) -> int:
     "--release", metavar="MACHINE", help="End the claims of this machine, by its name or number."
 )
 @archive_option
-@debug_option
+@flags.debug_option
 def claims(archive_path: str, release: str | None) -> int:
     """List which machine orders which chunk of an archive in an object store.
 
@@ -280,7 +281,7 @@ def claims(archive_path: str, release: str | None) -> int:
 @cli.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @archive_option
-@debug_option
+@flags.debug_option
 def clean(archive_path: str, dry_run: bool) -> int:
     """Remove what downloads have left beside the archive and nothing needs any more.
 
@@ -292,7 +293,7 @@ def clean(archive_path: str, dry_run: bool) -> int:
 
 
 @cli.command()
-@debug_option
+@flags.debug_option
 def demo() -> int:
     """Do the whole job once; no account, no network.
 

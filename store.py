@@ -134,17 +134,26 @@ class Archive(Contents):
         cells: xr.Dataset,
         provenance: Provenance | None = None,
         replace: bool = False,
+        instead_of: int | None = None,
     ) -> bool:
         """Add a record; False if there is one of this chunk already.
 
         ``cells``: a whole tile, as `convert.raster_to_cells` returns it.  With ``replace``
-        a record that is there already, say a damaged one, is replaced.  Raises
+        a record that is there already, say a damaged one, is replaced; with ``instead_of`` only
+        the one that was in this `slot`, and False says that it is no longer there.  Raises
         ArchiveError if the cells do not fit the archive, OSError if the disk is full or
         cannot be written; in either case nothing of the record is kept.
         """
         from archive import changes
 
-        return changes.write(self, self._disk or changes.Disk, chunk, cells, provenance, replace)
+        disk = self._disk or changes.Disk
+        return changes.write(self, disk, chunk, cells, provenance, replace, instead_of)
+
+    def tidy(self, tile: Tile) -> None:
+        """Do what a writer of this tile that was killed behind its commit did not come to."""
+        from archive import changes
+
+        changes.tidy(self, self._disk or changes.Disk, tile)
 
     def remove(self, chunk: Chunk) -> bool:
         """Remove a record; False if there is none.  A tile's last record takes the tile along."""

@@ -65,12 +65,17 @@ class BucketWriter(TileWriter):
         self._bucket = bucket
 
     def write(
-        self, chunk: Chunk, cells: xr.Dataset, provenance: Provenance | None, replace: bool
+        self,
+        chunk: Chunk,
+        cells: xr.Dataset,
+        provenance: Provenance | None,
+        replace: bool,
+        instead_of: int | None,
     ) -> bool:
-        """Add a record; False if there is one of this chunk already (and ``replace`` is not)."""
+        """Add a record; False if there is one of this chunk already: see `store.Archive.write`."""
         began = time.time()
         group = self._load()
-        if group and group.slots(chunk) and not replace:
+        if not self._may_write(group.slots(chunk) if group else [], replace, instead_of):
             return False
         group = self._prepare(group, runs_of(cells))
         slot = self._claim(len(group.times))
@@ -87,14 +92,14 @@ class BucketWriter(TileWriter):
         # From here on the record may count although the answer that says so was lost: an error
         # leaves its files where they are.
         try:
-            self._set_time(group, slot, chunk, replace)
+            self._set_time(group, slot, chunk, replace, instead_of)
         except _TakenError as taken:
             self._lengthen(group, int(taken.args[0]) + 1)
             self._forget(group, [slot])
             return False
         self._lengthen(group, slot + 1)
         with contextlib.suppress(OSError):  # the next writer makes up for it
-            self._tidy(chunk, slot, replace)
+            self._tidy(chunk, slot, replace or instead_of is not None)
         return True
 
     def remove(self, chunk: Chunk) -> bool:
@@ -170,8 +175,10 @@ class BucketWriter(TileWriter):
 
         self._change_rows(group, name, slot, change)
 
-    def _set_time(self, group: Group, slot: int, chunk: Chunk, replace: bool) -> None:
-        """Have a slot's record count.  Raises _TakenError if there is one of its chunk."""
+    def _set_time(
+        self, group: Group, slot: int, chunk: Chunk, replace: bool, instead_of: int | None
+    ) -> None:
+        """Have a slot's record count.  Raises _TakenError if there is another of its chunk."""
         seconds, orbit = key_of(chunk)
         rows = group.rows("time")
 
@@ -182,7 +189,7 @@ class BucketWriter(TileWriter):
             if same and not replace:
                 orbits, _ = self._read_rows(group, "orbit", slot // rows)
                 for i in same:
-                    if orbits[i] == orbit:
+                    if orbits[i] == orbit and slot - place + i != instead_of:
                         raise _TakenError(slot - place + i)
             values[:place] = [NO_TIME if v == NOTHING else v for v in values[:place]]
             values[place] = seconds

@@ -41,8 +41,9 @@ def write(
     cells: xr.Dataset,
     provenance: Provenance | None,
     replace: bool,
+    instead_of: int | None,
 ) -> bool:
-    """Add a record; False if there is one of this chunk already (and ``replace`` is not)."""
+    """Add a record; False if there is one of this chunk already: see `store.Archive.write`."""
     archive.require_writable()
     layout = fit.layout_of(chunk, cells, archive.settings())
     fit.require_fit(archive, chunk, layout, cells)
@@ -52,7 +53,7 @@ def write(
             fit.require_fit(archive, chunk, layout, cells)
         _raise_version(archive, disk)
         with writer_of(archive, disk, chunk.tile) as writer:
-            return writer.write(chunk, cells, provenance, replace)
+            return writer.write(chunk, cells, provenance, replace, instead_of)
 
 
 def remove(archive: Contents, disk: type[Disk], chunk: Chunk) -> bool:
@@ -62,6 +63,14 @@ def remove(archive: Contents, disk: type[Disk], chunk: Chunk) -> bool:
         return False
     with _explained(archive, str(chunk)), writer_of(archive, disk, chunk.tile) as writer:
         return writer.remove(chunk)
+
+
+def tidy(archive: Contents, disk: type[Disk], tile: Tile) -> None:
+    """Do what a writer of a tile that was killed behind its commit did not come to."""
+    archive.require_writable()
+    if archive.load(tile) is not None:
+        with _explained(archive, tile.name), writer_of(archive, disk, tile) as writer:
+            writer.tidy()
 
 
 def remove_tile(archive: Contents, disk: type[Disk], tile: Tile) -> bool:

@@ -122,15 +122,19 @@ class FolderWriter(TileWriter):
         self._disk, self._folder = disk, disk.root / tile.name
 
     def write(
-        self, chunk: Chunk, cells: xr.Dataset, provenance: Provenance | None, replace: bool
+        self,
+        chunk: Chunk,
+        cells: xr.Dataset,
+        provenance: Provenance | None,
+        replace: bool,
+        instead_of: int | None,
     ) -> bool:
-        """Add a record; False if there is one of this chunk already (and ``replace`` is not)."""
+        """Add a record; False if there is one of this chunk already: see `store.Archive.write`."""
         group = self._load()
         old = group.slots(chunk) if group else []
-        if group and old and not replace:
-            with contextlib.suppress(OSError):  # what a killed writer did not come to
-                self._sweep(group)
-                self._put_array_metadata(group)
+        if not self._may_write(old, replace, instead_of):
+            with contextlib.suppress(OSError):
+                self.tidy()
             return False
         try:
             if group is None:
@@ -141,7 +145,7 @@ class FolderWriter(TileWriter):
             self._append(group, chunk, cells, provenance)
         except BaseException:
             with contextlib.suppress(OSError, ArchiveError):
-                self._tidy()
+                self._undo()
             raise
         # The record is there.  The next writer makes up for what fails from here on.
         with contextlib.suppress(OSError):
@@ -160,6 +164,13 @@ class FolderWriter(TileWriter):
         else:
             self._forget(group, slots)
         return True
+
+    def tidy(self) -> None:
+        """Do what a writer that was killed behind its commit did not come to."""
+        group = self._load()
+        if group is not None:
+            self._sweep(group)
+            self._put_array_metadata(group)
 
     def clear(self) -> None:
         """Remove all but the lock.  Without its metadata, which goes first, it is no tile."""
@@ -240,7 +251,7 @@ class FolderWriter(TileWriter):
         ]
         self._forget(group, half_removed)
 
-    def _tidy(self) -> None:
+    def _undo(self) -> None:
         """Remove what this writer left behind when its write failed."""
         group = self._load()
         if group is None:

@@ -29,7 +29,7 @@ from typing import Any
 
 from archive.layout import Layout, parsed
 from archive.listing import RECORD_COLUMNS, Row
-from grid import ORBITS, Chunk, Tile
+from grid import FROM_FILE, ORBITS, Chunk, Tile
 from shared.files import name_about
 
 BUSY = 1.0  # s to wait for another process that writes the same file
@@ -282,7 +282,10 @@ def _held(tile: Tile, stamp: str, rows: list[Row]) -> Held:
     keys = [_key(row["day"], row["orbit"]) for row in rows]
     about: dict[str, Any] = {
         "kinds": list({row["synthetic"]: None for row in rows}),
-        "backend": next((r["backend"] for r in reversed(rows) if r["backend"]), None),
+        "backend": next(
+            (r["backend"] for r in reversed(rows) if r["backend"] not in (None, "", FROM_FILE)),
+            None,
+        ),
         "partial": [key for key, row in zip(keys, rows, strict=True) if row["partial"]],
     }
     about |= {

@@ -17,6 +17,7 @@ RECORD_COLUMNS = (
     "tile", "day", "orbit", "bands", "seen", "bytes",
     "backend", "collection", "job_id", "processed", "synthetic",
     "relative_orbits", "platforms", "acquired", "job_options", "soft_errors", "covered", "partial",
+    "files",
 )  # fmt: skip
 
 Row = dict[str, Any]  # by `RECORD_COLUMNS`

@@ -31,9 +31,14 @@ class TileWriter(abc.ABC):
 
     @abc.abstractmethod
     def write(
-        self, chunk: Chunk, cells: xr.Dataset, provenance: Provenance | None, replace: bool
+        self,
+        chunk: Chunk,
+        cells: xr.Dataset,
+        provenance: Provenance | None,
+        replace: bool,
+        instead_of: int | None,
     ) -> bool:
-        """Add a record; False if there is one of this chunk already (and ``replace`` is not)."""
+        """Add a record; False if there is one of this chunk already: see `store.Archive.write`."""
 
     @abc.abstractmethod
     def remove(self, chunk: Chunk) -> bool:
@@ -42,6 +47,16 @@ class TileWriter(abc.ABC):
     @abc.abstractmethod
     def clear(self) -> None:
         """Remove all records, readable or not."""
+
+    def tidy(self) -> None:  # noqa: B027 (in an object store the next write does it)
+        """Do what a writer that was killed behind its commit did not come to."""
+
+    @staticmethod
+    def _may_write(slots: list[int], replace: bool, instead_of: int | None) -> bool:
+        """Whether a record may be added to a chunk with these slots."""
+        if instead_of is not None:
+            return slots[-1:] == [instead_of]
+        return replace or not slots
 
     @abc.abstractmethod
     def _put_index(self, group: Group, runs: Runs) -> None:

@@ -25,7 +25,6 @@ from shared.errors import RasterError, brief
 
 POLARISATIONS = ("VV", "VH", "HH", "HV")
 HANDLES = min(8, os.cpu_count() or 1)  # threads that read a file at a time
-SUFFIXES = (".tif", ".tiff", ".gtiff", ".vrt")
 
 
 class Image:

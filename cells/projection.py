@@ -11,6 +11,7 @@ pixel.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from grid import Tile
 from healpix.arrays import Floats, Ints
 from healpix.latitudes import rings_at, to_authalic
 from healpix.slots import BELT, MIXED, NORTH, SOUTH, Slots
-from shared.errors import RasterError
+from shared.errors import RasterError, brief
 
 TOLERANCE = 1e-8  # of an interpolated pixel position, in cells
 STRIP = 256  # rows of a raster that are read at a time, as many as the back end's blocks have
@@ -60,6 +61,12 @@ class Projection:
         )
 
 
+@functools.lru_cache(16)
+def _to_lonlat(crs: str) -> Transformer:
+    """PROJ takes as long to find one as a small raster takes to be converted."""
+    return Transformer.from_crs(CRS.from_user_input(crs), "EPSG:4326", always_xy=True)
+
+
 def _between(axis: Floats, index: NDArray[Any]) -> Floats:
     """Coordinates of pixels, by their (fractional) index."""
     low = np.minimum(np.floor(index).astype(int), axis.size - 1)
@@ -69,14 +76,18 @@ def _between(axis: Floats, index: NDArray[Any]) -> Floats:
 
 def projection_of(raster: Raster, ellipsoid: str) -> Projection:
     """The pixels of a raster by PROJ; RasterError if it cannot use the CRS."""
+    return projection_at(raster.x, raster.y, raster.crs, ellipsoid, raster.name)
+
+
+def projection_at(x: Floats, y: Floats, crs: str, ellipsoid: str, name: str) -> Projection:
+    """The same of what is needed of a raster for it."""
     try:
-        crs = CRS.from_user_input(raster.crs)
-        transformer = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+        transformer = _to_lonlat(crs)
     except ProjError as error:
         raise RasterError(
-            f"{raster.name}: PROJ cannot use the CRS {raster.crs[:60]!r} ({error})."
+            f"{name}: PROJ cannot use the CRS {crs[:60]!r} ({brief(error)})."
         ) from error
-    return Projection(raster.x, raster.y, transformer, ellipsoid != "sphere")
+    return Projection(x, y, transformer, ellipsoid != "sphere")
 
 
 # Chebyshev's points for a fourth degree, and two more where the error is the largest:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cli.workspace import Workspace
-from grid import Chunk
+from grid import Chunk, Provenance
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     import convert
     import download
     import store
@@ -67,15 +69,28 @@ def archiver(
         partial = download.is_partial(result.provenance.covered, seen)
         about = dataclasses.replace(result.provenance, partial=partial)
         before = share_seen(archive, result.chunk)
-        is_new = archive.write(result.chunk, cells, about, replace=before < seen)
+        store_whole(archive, step, result.chunk, cells, about, replace=before < seen)
         kinds.add(result.provenance.synthetic)
-        step(result.chunk, "reading back")
-        there = archive.read(result.chunk)
-        if is_new and not there["count"].equals(cells["count"]):
-            raise OSError(f"{result.chunk}: what was read back from {archive.name} differs.")
         return max(seen, before)
 
     return handle
+
+
+def store_whole(
+    archive: Archive,
+    step: Callable[[Chunk, str], None],
+    chunk: Chunk,
+    cells: xr.Dataset,
+    about: Provenance,
+    **how: Any,
+) -> bool:
+    """Write a record and read it back; as `store.Archive.write`, OSError if it differs."""
+    is_new = archive.write(chunk, cells, about, **how)
+    step(chunk, "reading back")
+    there = archive.read(chunk)
+    if is_new and not there["count"].equals(cells["count"]):
+        raise OSError(f"{chunk}: what was read back from {archive.name} differs.")
+    return is_new
 
 
 def share_seen(archive: Archive, chunk: Chunk) -> float:

@@ -86,7 +86,7 @@ def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
     archive.require_room(
         (chunk.tile for chunk in (*plan.missing, *plan.begun)), cells.nside, cells.ellipsoid
     )
-    to_archive = bytes_to_archive(plan, workspace.holdings, cells.nside)
+    to_archive = bytes_to_archive(plan.missing, workspace.holdings, cells.nside)
     describe_plan(plan, to_archive, made.download.pace.max_inflight)
     describe_claims(plan, workspace, made.download.claim_lasts)
     if flags.dry_run:

@@ -6,9 +6,13 @@ import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+
+from grid import parse_area
+
+Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
@@ -41,3 +45,38 @@ def show_version(context: click.Context, _: click.Parameter, wanted: bool) -> No
         project = tomllib.loads(PROJECT.read_text("utf-8"))
         click.echo(f"{project['project']['name']} {project['project']['version']}")
         context.exit()
+
+
+_HELP = "A folder, s3://, gs://, az://, or https:// to read from; {} if not given."
+
+
+def archive_flag(
+    default: Callable[[], str], usual: Callable[[], object]
+) -> Callable[[Command], Command]:
+    """--archive; its help says what the constant is now."""
+
+    class ArchiveOption(click.Option):
+        def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+            self.help = _HELP.format(usual())
+            return super().get_help_record(ctx)
+
+    return click.option(
+        "--archive", "archive_path", metavar="PATH", default=default, cls=ArchiveOption, help=_HELP
+    )
+
+
+debug_option = click.option(
+    "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
+)
+bbox_option = click.option(
+    "--bbox", type=Parsed("W,S,E,N", parse_area),
+    help="West, south, east, north in degrees, or a GeoJSON file.  West > east is across 180.",
+)  # fmt: skip
+scheduler_option = click.option(
+    "--scheduler", metavar="tcp://...", help="Compute on the workers of this dask cluster."
+)
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+version_option = click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=show_version,
+    help="Show the version and end.",
+)  # fmt: skip

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli.add_command import AddFlags, run_add
 from cli.archive_commands import run_list, run_verify
 from cli.download_command import DownloadFlags, run_download
 from cli.exits import DONE
@@ -33,7 +34,8 @@ def run_menu(workspace: Workspace) -> int:
     request = ask_to_continue(workspace)
     if request is not None:
         return run_download(workspace, flags_of(request))
-    options = {"1": "download", "2": "retrieve", "3": "list", "4": "verify", "q": "quit"}
+    options = {"1": "download", "2": "retrieve", "3": "list", "4": "verify", "5": "add"}
+    options["q"] = "quit"
     match choose("What do you want to do?", options, default="1"):
         case "1":
             return run_download(workspace, DownloadFlags())
@@ -43,6 +45,8 @@ def run_menu(workspace: Workspace) -> int:
             return run_list(workspace)
         case "4":
             return run_verify(workspace, ask_first=True)
+        case "5":
+            return run_add(workspace, AddFlags())
     return DONE
 
 

@@ -14,7 +14,7 @@ import click
 from cli import questions
 from cli.exits import DONE, NO_DATA
 from cli.terminal import count, duration, percent, size, tell
-from grid import ORBITS, Tile
+from grid import ORBITS, Chunk, Tile
 
 if TYPE_CHECKING:
     from archive.holdings import Holdings
@@ -168,12 +168,12 @@ def count_chunks(plan: Plan) -> int:
     return len(plan.missing) + len(plan.archived) + len(plan.empty)
 
 
-def bytes_to_archive(plan: Plan, holdings: Holdings | None, nside: int) -> float:
-    """Bytes that the missing chunks will take, by the records there are, or a typical value."""
-    share = sum(map(share_of_sphere, (chunk.tile for chunk in plan.missing)))
-    if not holdings or not holdings.records or not plan.missing:
+def bytes_to_archive(missing: Sequence[Chunk], holdings: Holdings | None, nside: int) -> float:
+    """Bytes that missing chunks will take, by the records there are, or a typical value."""
+    share = sum(map(share_of_sphere, (chunk.tile for chunk in missing)))
+    if not holdings or not holdings.records or not missing:
         return share * 12 * nside**2 * CELL_BYTES
-    shape = plan.missing[0].tile.size
+    shape = missing[0].tile.size
     there = sum(
         held.records * share_of_sphere(Tile.from_name(held.name, shape)) for held in holdings.tiles
     )

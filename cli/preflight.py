@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ def require_same_kind(workspace: Workspace, backend: str) -> None:
         raise ValueError(mixed(workspace.archive, synthetic, backend))
 
 
-def require_writable(archive: Archive) -> None:
+def require_writable(archive: Archive, done: str = "ordered") -> None:
     """Refuse to order what could not be kept."""
     archive.require_writable()
     if not archive.is_folder:
@@ -35,7 +36,7 @@ def require_writable(archive: Archive) -> None:
     place = existing(archive.path)
     for folder in {place, archive.path.absolute().parent} if place == archive.path else {place}:
         if not os.access(folder, os.W_OK):
-            raise PermissionError(f"{folder} cannot be written.  Nothing was ordered.")
+            raise PermissionError(f"{folder} cannot be written.  Nothing was {done}.")
 
 
 def require_free_disk(
@@ -50,6 +51,14 @@ def require_free_disk(
     needs = [(workspace.folder, raw)]
     if archive.is_folder:
         needs.append((archive.path, to_archive))
+    require_free(
+        needs, f" ({size(to_archive)} to archive, {size(raw)} for results on their way)",
+        "ordered", "take a smaller area or fewer days",
+    )  # fmt: skip
+
+
+def require_free(needs: Iterable[tuple[Path, float]], what: str, done: str, or_else: str) -> None:
+    """Raise OSError unless there is so much room in each of these folders, by their disks."""
     disks: dict[int, tuple[Path, float]] = {}
     for folder, needed in needs:
         place = existing(folder)
@@ -60,9 +69,8 @@ def require_free_disk(
         if free < needed:
             raise OSError(
                 errno.ENOSPC,
-                f"This takes about {size(needed)} on the disk of {place} ({size(to_archive)} to "
-                f"archive, {size(raw)} for results on their way), but {size(free)} are free.  "
-                "Nothing was ordered.  Free some space, or take a smaller area or fewer days.",
+                f"This takes about {size(needed)} on the disk of {place}{what}, but {size(free)} "
+                f"are free.  Nothing was {done}.  Free some space, or {or_else}.",
             )
 
 

@@ -59,7 +59,10 @@ class Quiet(Console):
 
 
 class DownloadProgress:
-    """Draws the events of `download.run`; use it as a context manager and as the observer."""
+    """Draws the events of `download.run`; use it as a context manager and as the observer.
+
+    Work that needs no back end has no ``places`` at one.
+    """
 
     def __init__(
         self,
@@ -71,7 +74,7 @@ class DownloadProgress:
     ) -> None:
         self._console = console or Quiet(sys.stderr)
         self._total, self._estimate, self._clock = total, estimate, clock
-        self._places = max(1, places)
+        self._slots, self._places = places, max(1, places)
         self._done = 0
         self._began = self._last_end = clock()
         self._waiting = ""
@@ -123,10 +126,11 @@ class DownloadProgress:
         ordered, here = [row[0] for row in jobs.values()], [chunk for chunk, _ in results]
         rows = [
             _place(number, jobs.get(number), now, ordered, narrow)
-            for number in range(1, self._places + 1)
+            for number in range(1, self._slots + 1)
         ]
         at_work = [_result(chunk, doing, here, narrow) for chunk, doing in results]
-        rows += _rows(at_work, "" if narrow else "results ", self._console.width)
+        head = "" if narrow or not self._slots else "results "
+        rows += _rows(at_work, head, self._console.width)
         left = self._left(now)
         rows.append(f"{self._number()} {left.removeprefix('about ') if narrow else left}")
         if self._waiting:

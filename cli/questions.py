@@ -11,6 +11,7 @@ import datetime as dt
 import json
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -244,6 +245,34 @@ def ask_days(found: Sequence[Coverage], box: str) -> Period:
         return first, last
 
     return ask("Day", parse, found[0].day.isoformat(), " or days A/B" if len(there) > 1 else "")
+
+
+def ask_rasters(default: str) -> list[Path]:
+    """Ask for files or folders of rasters, until they are there."""
+
+    def parse(text: str) -> list[Path]:
+        names = [text.strip()] if Path(text.strip()).exists() else shlex.split(text)
+        missing = [name for name in names if not Path(name).expanduser().exists()]
+        if missing or not text.strip():
+            raise ValueError(f"There is no {missing[0]}." if missing else "Name at least one file.")
+        return [Path(name).expanduser() for name in names]
+
+    return ask("Files", parse, default, ", netCDF or GeoTIFF, or a folder of them")
+
+
+def ask_step(name: str, labels: Sequence[str]) -> int:
+    """Ask which of the time steps of a file, by their number from 0."""
+
+    def parse(text: str) -> int:
+        found = [i for i, label in enumerate(labels) if text.strip() in (str(i), label, label[:10])]
+        if len(found) != 1:
+            raise ValueError(f"{text.strip()!r} is none of them; write a number from the list.")
+        return found[0]
+
+    tell(f"  {name} has {len(labels)} time steps:")
+    for index, label in enumerate(labels):
+        tell(f"  {index}  {label}")
+    return ask("Step", parse, "0")
 
 
 def ask_orbit(orbits: Sequence[str]) -> str:

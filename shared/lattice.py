@@ -19,7 +19,7 @@ from pyproj import CRS
 from pyproj.exceptions import ProjError
 
 from shared.attributes import as_unsigned, plain, text
-from shared.errors import RasterError
+from shared.errors import RasterError, brief
 
 X_NAMES = ("x", "lon", "longitude", "easting", "projection_x_coordinate", "grid_longitude")
 Y_NAMES = ("y", "lat", "latitude", "northing", "projection_y_coordinate", "grid_latitude")
@@ -140,7 +140,7 @@ def _understood(said: Any, name: str) -> CRS:
         return CRS.from_cf(said) if isinstance(said, dict) else CRS.from_user_input(said)
     except (ProjError, KeyError, ValueError, TypeError) as error:
         words = said.get("grid_mapping_name") if isinstance(said, dict) else said[:60]
-        raise RasterError(f"{name}: PROJ cannot use the CRS {words!r} ({error}).") from error
+        raise RasterError(f"{name}: PROJ cannot use the CRS {words!r} ({brief(error)}).") from error
 
 
 def _is_degrees(axis: xr.DataArray) -> bool:

@@ -25,6 +25,7 @@ import zarr.storage
 
 import retrieve
 from archive import bucket_writer, storage
+from archive.bucket_writer import BucketWriter
 from archive.storage import Bucket
 from grid import BBox, Chunk
 from store import Archive, ArchiveError, NoRecordError
@@ -153,6 +154,28 @@ def test_it_is_as_in_a_folder(kind, request, tmp_path):
     assert {key: files.get(key) for key in same} == {key: copies[key] for key in same}
     assert not there.is_folder
     assert there.name == url
+
+
+def test_a_record_is_replaced_only_if_it_is_still_the_one_that_was_read(memory, monkeypatch):
+    """Also where another writer is faster in the middle of the write."""
+    archive = begin(memory)
+    first = days(2)[0]
+    slot = archive.slot(first)
+    assert archive.write(first, cells_of(seed=5), ORIGIN, instead_of=slot)
+    assert not archive.write(first, cells_of(seed=6), ORIGIN, instead_of=slot)
+    assert_whole(memory, days(2), [5, 1])
+    slot, real = archive.slot(first), BucketWriter._set_time
+
+    def late(self, *arguments):
+        monkeypatch.setattr(BucketWriter, "_set_time", real)
+        assert Archive(memory).write(first, cells_of(seed=7), ORIGIN, instead_of=slot)
+        real(self, *arguments)
+
+    monkeypatch.setattr(BucketWriter, "_set_time", late)
+    assert not archive.write(first, cells_of(seed=8), ORIGIN, instead_of=slot)
+    assert_whole(memory, days(2), [7, 1])
+    archive.tidy(TILE)
+    assert_whole(memory, days(2), [7, 1])
 
 
 def test_records_are_replaced_and_removed_and_slots_go_on(memory):

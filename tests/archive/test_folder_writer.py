@@ -8,6 +8,7 @@ takes every third of these moments.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -289,6 +290,49 @@ def test_a_tile_that_comes_again_is_no_trap_for_readers_of_the_old_one(
     archive.write(CHUNK, cells_of(), ORIGIN)
     assert (tmp_path / "a" / TILE.name / "VV" / "c" / "8" / "0").exists()
     assert_whole(tmp_path / "a", [CHUNK], [0])
+
+
+def test_a_record_is_replaced_only_if_it_is_still_the_one_that_was_read(tmp_path):
+    archive = begin(tmp_path / "a")
+    first = days(OLD)[0]
+    slot = archive.slot(first)
+    assert archive.write(first, cells_of(seed=5), ORIGIN, instead_of=slot)
+    before = tree(tmp_path)
+    assert not archive.write(first, cells_of(seed=6), ORIGIN, instead_of=slot)
+    assert not archive.write(days(NEW)[-1], cells_of(seed=6), ORIGIN, instead_of=slot)
+    assert tree(tmp_path) == before
+    xr.testing.assert_identical(archive.read(first), cells_of(seed=5))
+
+
+@posix
+def test_what_a_writer_killed_behind_its_commit_left_is_tidied(tmp_path, unsynced):
+    """Of a replacement: its old files, and the metadata that each array has by itself."""
+    clean = begin(tmp_path / "clean")
+    clean.write(days(OLD)[0], cells_of(seed=5), ORIGIN, replace=True)
+    archive = begin(tmp_path / "a")
+    writer = Archive(archive.path, NeverBehind)
+    with contextlib.suppress(KeyboardInterrupt):
+        writer.write(days(OLD)[0], cells_of(seed=5), ORIGIN, replace=True)
+    assert tree(archive.path) != tree(clean.path)
+    archive.tidy(TILE)
+    assert tree(archive.path) == tree(clean.path)
+    archive.tidy(days(1)[0].tile)
+    assert tree(archive.path) == tree(clean.path)
+
+
+class NeverBehind(Disk):
+    """A disk that is killed right behind the commit of a tile."""
+
+    def put(self, key, data):
+        if getattr(self, "committed", False):
+            raise KeyboardInterrupt
+        super().put(key, data)
+        self.committed = key.count("/") == 1 and key.endswith("/zarr.json")
+
+    def discard(self, key):
+        if getattr(self, "committed", False):
+            raise KeyboardInterrupt
+        super().discard(key)
 
 
 @torture

@@ -16,10 +16,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rasterio.transform import Affine
 
-from convert import RasterError, raster_to_cells
+import convert
+from convert import RasterError, about, raster_to_cells
 from grid import Tile
-from tests.cells.test_average import dress, expected_cells, make_raster
+from healpix.latitudes import ELLIPSOIDS
+from tests.cells.test_average import (
+    dress,
+    expected_cells,
+    make_raster,
+    pixel_cells,
+    raster_of,
+)
 from tests.rounds import rounds, torture
+from tests.sphere import centres_of, tile_at
 
 TILE = Tile(7.0, 50.0, 7.004, 50.003)
 BANDS = ("VV", "VH")
@@ -496,6 +505,41 @@ def test_several_rasters_are_taken_together(tmp_path):
         np.testing.assert_allclose(cells[band], expected[band], rtol=1e-6)
     with pytest.raises(RasterError, match="it has the bands VV, but"):
         raster_to_cells([halves[0], halves[1][["VV", "crs"]]], TILE)
+
+
+@pytest.mark.parametrize("ellipsoid", ELLIPSOIDS)
+@pytest.mark.parametrize("place", ["50 N", "66 N, 180 E", "85 S, polar", "north pole", "degrees"])
+def test_the_tiles_of_a_raster_are_those_of_the_cells_around_its_pixels(place, ellipsoid):
+    raster, size = raster_of(place), (180 / 9001, 90 / 9007)  # no centre is on an edge
+    ids = pixel_cells(raster, ellipsoid)
+    lon, lat = centres_of(np.unique(ids[ids >= 0]), convert.NSIDE, ellipsoid)
+    owners = {tile_at(*at, size) for at in zip(lon, lat, strict=True)}
+    assert sorted(about(raster, size, ellipsoid=ellipsoid).tiles) == sorted(owners)
+
+
+@pytest.mark.parametrize(
+    ("name", "attrs", "day", "orbit"),
+    [
+        ("a", {"time_coverage_start": "2026-01-20T05:30:00Z"}, DAYS[1], None),
+        ("a", {"datetime": "2026-01-20", "orbit_direction": "DESCENDING"}, DAYS[1], "descending"),
+        ("openEO_2026-01-20Z", {}, DAYS[1], None),
+        ("S1A__IW___A_20260120T053000_VV_gamma0-rtc", {}, DAYS[1], "ascending"),
+        ("S1A_IW_20260120T053000_DVP_RTC30_G_gpuned_1A2B", {"pass": "asc"}, DAYS[1], "ascending"),
+        ("S1A_IW_GRDH_1SDV_20260120T235950_20260121T000015_030880_038B0B_9B7E", {}, None, None),
+        ("20261399", {"datetime": "soon", "orbit": "low"}, None, None),
+        ("a20200101000000000", {}, None, None),
+    ],
+)
+def test_day_and_pass_are_read_from_attributes_or_the_name(name, attrs, day, orbit, tmp_path):
+    write_tiff(tmp_path / f"{name}.tif", raster_at("utm"))
+    with rasterio.open(tmp_path / f"{name}.tif", "r+") as image:
+        image.update_tags(TIFFTAG_DATETIME="2020:05:05 00:00:00", **attrs)
+    raster_at("utm").assign_attrs(attrs).to_netcdf(tmp_path / f"{name}.nc")
+    for suffix in ("tif", "nc"):
+        found = about(tmp_path / f"{name}.{suffix}", (1, 0.5))
+        assert (found.day, found.orbit) == (day, orbit)
+        assert found.bands == BANDS
+        assert Tile(7.0, 50.0, 8.0, 50.5) in found.tiles
 
 
 def test_a_dataset_without_a_crs_may_name_its_axes_by_units(tmp_path):
