@@ -1,8 +1,8 @@
 """Ask for Sentinel-1 images of a place, keep them as a HEALPix archive, look at them.
 
 `python main.py` asks; every question can be answered ahead by a flag, so the same path
-runs from a script.  Here are the commands and their flags; what they do is in
-the room `cli`, and so are the questions, and how it ends.
+runs from a script.  Here are the commands; their flags, what they do, the questions, and how
+it ends, are in the room `cli`.
 """
 
 from __future__ import annotations
@@ -14,20 +14,18 @@ from typing import Any
 
 import click
 
-from cli import archive_commands, flags, menu, questions
+from cli import archive_commands, flags, menu
 from cli.add_command import AddFlags, run_add
 from cli.download_command import DownloadFlags, run_download
 from cli.exits import DONE, INTERRUPTED, explain, explain_usage
-from cli.flags import Parsed, as_text
+from cli.flags import as_text
 from cli.login_command import run_login
 from cli.retrieve_command import RetrieveFlags, run_retrieve
 from cli.running import mend_streams, remarks, terminable
 from cli.terminal import hush, tell
 from cli.workspace import Workspace
-from grid import ORBITS
 from shared import judge
 
-METHODS = ("nearest", "bilinear")  # as of `retrieve.open`, which takes long to import
 ZARR_PATH = "sentinel1.zarr"  # the archive, a folder; --archive names another one
 
 
@@ -38,8 +36,6 @@ def named_archive() -> str:
     return str(named or judge.text("ZARR_PATH in main.py", as_text(ZARR_PATH)))
 
 
-period_type = Parsed("DAY", questions.period)
-day_type = Parsed("DAY", questions.image_day)
 archive_option = flags.archive_flag(named_archive, lambda: ZARR_PATH)
 
 
@@ -63,39 +59,7 @@ def cli(context: click.Context, archive_path: str) -> None:
 
 
 @cli.command()
-@flags.bbox_option
-@click.option("--start", type=period_type, help="First day; a month, year or A/B is all its days.")
-@click.option("--end", type=period_type, help="Last day, included.")
-@click.option(
-    "--orbit", type=click.Choice(ORBITS),
-    help="Only passes of this direction; any: all of a day in one record.",
-)  # fmt: skip
-@click.option(
-    "--backend", metavar="cdse|sandbox|URL", type=Parsed("cdse|sandbox|URL", questions.back_end),
-    help="Where to order: Copernicus, the built-in SYNTHETIC sandbox, or an address.",
-)  # fmt: skip
-@click.option(
-    "--catalogue", metavar="URL", type=Parsed("URL", questions.catalogue_address),
-    help="The STAC API that is asked which images there are; else the back end's own.",
-)  # fmt: skip
-@click.option("--no-catalogue", is_flag=True, help="Order every day, image or not.")
-@click.option(
-    "--job-option", "job_options", multiple=True, type=Parsed("KEY=VALUE", questions.job_option),
-    help="An option of each job, as python-memory=4G; repeat it for more.",
-)  # fmt: skip
-@click.option("--retry-empty", is_flag=True, help="Order again what was found to have no data.")
-@click.option(
-    "--retry-partial", is_flag=True,
-    help="Order again what shows much less than the catalogue promised.",
-)  # fmt: skip
-@click.option(
-    "--max-credits", metavar="N", type=Parsed("N", questions.credits_limit),
-    help="Start no job that could take the run beyond so many credits.",
-)  # fmt: skip
-@flags.scheduler_option
-@click.option("--dry-run", is_flag=True, help="Say what would be ordered, and end.")
-@click.option("--json", "as_json", is_flag=True, help="Print the plan of a dry run as JSON.")
-@click.option("--yes", is_flag=True, help="Start without asking.")
+@flags.download_flags
 @archive_option
 @flags.debug_option
 def download(archive_path: str, **answers: Any) -> int:
@@ -116,22 +80,7 @@ def download(archive_path: str, **answers: Any) -> int:
 
 
 @cli.command()
-@click.argument("files", nargs=-1, type=click.Path(), help="Files, and folders of files.")
-@click.option("--day", type=day_type, help="The day of files that do not say it, or say another.")
-@click.option("--orbit", type=click.Choice(ORBITS), help="The direction of their passes.")
-@click.option(
-    "--bands", type=Parsed("NAMES", questions.band_names),
-    help="The bands to add; of files that do not name theirs, in the order of the file.",
-)  # fmt: skip
-@click.option(
-    "--step", type=click.IntRange(0), metavar="N", help="Of several time steps this one, from 0."
-)
-@click.option("--decibels", is_flag=True, help="Turn decibels into power first.")
-@click.option("--apart", is_flag=True, help="Merge nothing with what another file has added.")
-@flags.scheduler_option
-@click.option("--dry-run", is_flag=True, help="Say what would be added, and end.")
-@click.option("--json", "as_json", is_flag=True, help="Print the plan of a dry run as JSON.")
-@click.option("--yes", is_flag=True, help="Start without asking.")
+@flags.add_flags
 @archive_option
 @flags.debug_option
 def add(archive_path: str, **answers: Any) -> int:
@@ -150,38 +99,7 @@ def add(archive_path: str, **answers: Any) -> int:
 
 
 @cli.command()
-@flags.bbox_option
-@click.option("--day", type=day_type, help="The day, as 2026-01-20.")
-@click.option("--start", type=period_type, help="First of several days; a month or A/B is all.")
-@click.option("--end", type=period_type, help="Last of several days, included.")
-@click.option(
-    "--as-of", type=click.IntRange(0), metavar="N",
-    help="With --day: of each tile the newest record, at most N days older.",
-)  # fmt: skip
-@click.option("--bands", type=Parsed("NAMES", questions.band_names), help="As VV,VH; else all.")
-@click.option(
-    "--orbit", type=click.Choice(ORBITS), help="Only passes of this direction; any may mix them."
-)
-@click.option(
-    "--dlat", type=Parsed("DEGREES", questions.spacing),
-    help="Height of a pixel.  Not given: as the cells, or so that a side is below 4000 pixels.",
-)  # fmt: skip
-@click.option("--dlon", type=Parsed("DEGREES", questions.spacing), help="Width of a pixel.")
-@click.option(
-    "--method", type=click.Choice(METHODS), default=METHODS[0], show_default=True,
-    help="Of pixels smaller than cells: the cell around each, or between its four neighbours.",
-)  # fmt: skip
-@click.option(
-    "--output", "outputs", type=click.Path(), multiple=True, metavar="FILE",
-    help="File to write: .png, .nc, .tif or .gif.  May be given several times.",
-)  # fmt: skip
-@click.option(
-    "--line", "lines", type=click.Path(), multiple=True, metavar="FILE",
-    help="The mean of the box over the days: a plot (.png) or numbers (.csv).",
-)  # fmt: skip
-@flags.overwrite_option
-@click.option("--no-show", is_flag=True, help="Open no window.")
-@flags.scheduler_option
+@flags.retrieve_flags
 @archive_option
 @flags.debug_option
 def retrieve(archive_path: str, **answers: Any) -> int:
@@ -202,12 +120,7 @@ def retrieve(archive_path: str, **answers: Any) -> int:
 
 
 @cli.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per record.")
-@click.option("--jobs", is_flag=True, help="The jobs of the downloads instead of the records.")
-@click.option(
-    "--map", "map_path", type=click.Path(), metavar="FILE", help="Draw a map of the tiles, a .png."
-)
-@flags.overwrite_option
+@flags.list_flags
 @archive_option
 @flags.debug_option
 def list_(archive_path: str, **answers: Any) -> int:
@@ -223,7 +136,7 @@ def list_(archive_path: str, **answers: Any) -> int:
 
 
 @cli.command()
-@click.option("--remove", is_flag=True, help="Remove damaged records without asking.")
+@flags.verify_flags
 @archive_option
 @flags.debug_option
 def verify(archive_path: str, remove: bool) -> int:
@@ -236,11 +149,7 @@ def verify(archive_path: str, remove: bool) -> int:
 
 
 @cli.command()
-@click.option(
-    "--backend", metavar="cdse|sandbox|URL", type=Parsed("cdse|sandbox|URL", questions.back_end),
-    help="Where to log in; else where the archive's last download was, or cdse.",
-)  # fmt: skip
-@click.option("--check", is_flag=True, help="Only look: exit code 0 if logged in, 4 if not.")
+@flags.login_flags
 @archive_option
 @flags.debug_option
 def login(archive_path: str, **answers: Any) -> int:
@@ -259,9 +168,7 @@ def login(archive_path: str, **answers: Any) -> int:
 
 
 @cli.command()
-@click.option(
-    "--release", metavar="MACHINE", help="End the claims of this machine, by its name or number."
-)
+@flags.claims_flags
 @archive_option
 @flags.debug_option
 def claims(archive_path: str, release: str | None) -> int:
@@ -279,7 +186,7 @@ def claims(archive_path: str, release: str | None) -> int:
 
 
 @cli.command()
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@flags.clean_flags
 @archive_option
 @flags.debug_option
 def clean(archive_path: str, dry_run: bool) -> int:

@@ -126,7 +126,7 @@ def look_at(
 ) -> tuple[list[tuple[Path, About, str]], list[tuple[str, str]]]:
     """Each file with what it says of itself and its checksum; those of no use, with why."""
     import convert
-    from cli.progress import working
+    from cli.bar import working
     from jobs.transfer import fingerprint
 
     looked, refused = [], []

@@ -43,7 +43,8 @@ def archiver(
 
     archive, kinds = workspace.archive, workspace.kinds
     nside, ellipsoid = made.convert.nside, made.convert.ellipsoid
-    chunk_size, bands = made.download.chunk_size, made.download.recipe.bands
+    chunk_size, recipe = made.download.chunk_size, made.download.recipe
+    bands, product = recipe.bands, recipe.collection.product
 
     def handle(result: Result) -> float:
         from shared import compute
@@ -51,13 +52,14 @@ def archiver(
         step(result.chunk, "converting")
         raster, tile = result.path.absolute(), result.chunk.tile
         try:
-            archive.require(nside, ellipsoid, chunk_size, bands)
+            archive.require(nside, ellipsoid, chunk_size, bands, product.name)
         except ValueError as error:  # another process has made it since
             raise download.Unwanted(str(error)) from error
         try:
             cells = compute.call(
-                convert.raster_to_cells, raster, tile, nside=nside, ellipsoid=ellipsoid, bands=bands
-            )
+                convert.raster_to_cells, raster, tile, nside=nside, ellipsoid=ellipsoid,
+                bands=bands, product=product,
+            )  # fmt: skip
         except convert.RasterError as error:
             raise download.Spoiled(str(error)) from error
         seen = float((cells["count"].values > 0).mean())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cli import questions
@@ -21,12 +21,15 @@ from cli.terminal import confirm, somebody_is_there, tell
 from cli.workspace import Workspace
 from grid import BBox, Chunk
 from shared import judge
+from shared.collection import KNOWN, as_known, of_name
 
 if TYPE_CHECKING:
     import download
     from download import Cover, Pace, Plan, Summary
     from jobs.model import Claims
+    from jobs.recipe import Recipe
 
+METRES = 111_195.0  # of a degree of a great circle
 EMBEDDED_POLL = 1.0  # s between two questions to a back end that is ours alone
 
 
@@ -49,6 +52,9 @@ class DownloadFlags:
     as_json: bool = False
     scheduler: str | None = None
     job_options: Sequence[tuple[str, object]] = ()
+    collection: str | None = None
+    bands: Sequence[str] | None = None
+    max_cloud: float | None = None
 
 
 @dataclass(frozen=True)
@@ -60,25 +66,90 @@ class Wanted:
     backend: str
 
 
-def settings() -> Settings:
-    """The constants as they are now; ValueError names the one that cannot be."""
+def settings(flags: DownloadFlags | None = None) -> Settings:
+    """The constants as they are now, but for what flags say; ValueError names a wrong one."""
     import convert
     import download
     import store
 
     judge.positive("EMBEDDED_POLL in cli/download_command.py", EMBEDDED_POLL)
-    return Settings(download.settings(), convert.settings(), store.settings())
+    made = download.settings()
+    recipe = recipe_of(flags or DownloadFlags(), made.recipe)
+    return Settings(replace(made, recipe=recipe), convert.settings(), store.settings())
+
+
+def recipe_of(flags: DownloadFlags, usual: Recipe) -> Recipe:
+    """What is ordered: by the constants, but for what flags say."""
+    from jobs.settings import require_bands
+
+    known = of_name(flags.collection) if flags.collection else usual.collection
+    bands = as_known(flags.bands or usual.bands, known.bands)
+    if flags.bands or known != usual.collection:
+        require_bands("--bands" if flags.bands else "BANDS in download.py", bands, known)
+    cloud = usual.max_cloud if flags.max_cloud is None else flags.max_cloud
+    return replace(usual, collection=known, bands=bands, max_cloud=cloud)
+
+
+def described(wanted: Wanted, flags: DownloadFlags, made: Settings) -> Settings:
+    """The settings with what the back end says of a collection that is not known by heart.
+
+    It is told, with what is guessed.  ValueError for a collection or band that is not there.
+    """
+    from cli.bar import working
+    from jobs import catalogue, collections, login
+    from jobs.settings import require_bands
+
+    recipe = made.download.recipe
+    with working("asking the back end"), address_of(wanted) as url:
+        found = collections.described(login.look(url), recipe.collection.name)
+        place = flags.catalogue or catalogue.address(url, made.download.selection.address)
+        if not flags.no_catalogue:
+            found = replace(found, images=catalogue.collection_named(place, found.name))
+    bands = as_known(recipe.bands, found.bands)
+    require_bands("--bands" if flags.bands else "BANDS in download.py", bands, found)
+    for line in collections.in_words(found, bands):
+        tell(f"  {line}")
+    recipe = replace(recipe, collection=found, bands=bands)
+    return replace(made, download=replace(made.download, recipe=recipe))
+
+
+def say_how_cells_fit(made: Settings) -> None:
+    """Say once that pixels are coarser than cells, and which cells would suit them."""
+    from images.blocks import cell_width
+
+    pixel, cell = made.download.typical.pixel, cell_width(made.convert.nside) * METRES
+    if pixel <= cell:
+        return
+    level = math.floor(math.log2(cell_width(1) * METRES / pixel))
+    tell(
+        f"  pixels of {pixel:.3g} m are coarser than cells of {cell:.3g} m, so that cells between "
+        f"them stay empty; NSIDE = {2 ** max(level, 0)} in convert.py suits them"
+    )
+
+
+def address_of(wanted: Wanted) -> contextlib.AbstractContextManager[str]:
+    """The address of a back end; the embedded one is started to be looked at."""
+    import download
+
+    if wanted.backend == "sandbox":
+        from cli import local_backend
+
+        return local_backend.catalogue()
+    return contextlib.nullcontext(download.BACKENDS.get(wanted.backend, wanted.backend))
 
 
 def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
     """Ask for what is missing, say what it will cost, then order, convert and store."""
     require_sense(flags)
-    made = settings()
-    cells, archive = made.convert, workspace.archive
+    made = settings(flags)
+    cells, archive, recipe = made.convert, workspace.archive, made.download.recipe
     archive.require(
-        cells.nside, cells.ellipsoid, made.download.chunk_size, made.download.recipe.bands
+        cells.nside, cells.ellipsoid, made.download.chunk_size, recipe.bands, recipe.collection.name
     )
     wanted = ask_what(workspace, flags, made)
+    if recipe.collection.name not in KNOWN:
+        made = described(wanted, flags, made)
+    say_how_cells_fit(made)
     plan = make_plan(workspace, wanted, flags, made)
     if plan is None:
         tell("Nothing was started.")
@@ -146,7 +217,9 @@ def make_plan(
     from cli.bar import working
 
     covers, go_on = None, True
-    if not flags.no_catalogue:
+    if not flags.no_catalogue and not made.download.selection.collection:
+        tell("  no catalogue is known of it: every day is ordered")
+    elif not flags.no_catalogue:
         patient = somebody_is_there() and not flags.yes and not flags.dry_run
         covers, go_on = ask_catalogue(wanted, flags.catalogue, patient, made.download)
     if not go_on:
@@ -158,6 +231,7 @@ def make_plan(
             retry=workspace.partial if flags.retry_partial else (),
             catalogue=None if covers is None else flags.catalogue or "",
             max_credits=flags.max_credits, pace=pace_of(wanted.backend, made.download.pace),
+            recipe=made.download.recipe,
         )  # fmt: skip
 
 
@@ -197,15 +271,14 @@ def look_up(wanted: Wanted, named: str | None, made: download.Settings) -> dict[
     from cli.bar import working
     from jobs import catalogue
 
-    address: contextlib.AbstractContextManager[str]
-    address = contextlib.nullcontext(download.BACKENDS.get(wanted.backend, wanted.backend))
-    if wanted.backend == "sandbox" and named is None:
-        from cli import local_backend
-
-        address = local_backend.catalogue()
+    address: contextlib.AbstractContextManager[str] = contextlib.nullcontext(named or "")
+    if named is None:
+        address = address_of(wanted)
     with working("asking the catalogue"), address as url:
         where = named or catalogue.address(url, made.selection.address)
-        return download.images(wanted.bbox, *wanted.days, where, made.chunk_size, made.recipe.bands)
+        return download.images(
+            wanted.bbox, *wanted.days, where, made.chunk_size, recipe=made.recipe
+        )
 
 
 def carry_out(
@@ -235,13 +308,14 @@ def carry_out(
                 plan, connection, workspace.folder, handle, workspace.archive.has, progress,
                 pace=pace, keep_raw=made.download.keep_raw, claims=claims,
                 job_options=job_options, tidy=plan.backend == "sandbox",
+                recipe=made.download.recipe,
             )  # fmt: skip
 
 
 def pace_of(backend: str, pace: Pace) -> Pace:
     """How often a back end is asked: one that is ours alone more often."""
     if backend == "sandbox":
-        return dataclasses.replace(pace, poll=min(EMBEDDED_POLL, pace.poll))
+        return replace(pace, poll=min(EMBEDDED_POLL, pace.poll))
     return pace
 
 

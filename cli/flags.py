@@ -1,4 +1,4 @@
-"""Flags: values read as typed answers are, and those that stand at several commands."""
+"""The flags of each command, whose values are read as typed answers are."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click import argument, option
 
-from grid import parse_area
+from cli import questions
+from grid import ORBITS, parse_area
 
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
@@ -80,3 +82,200 @@ version_option = click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=show_version,
     help="Show the version and end.",
 )  # fmt: skip
+METHODS = ("nearest", "bilinear")  # as of `retrieve.open`, which takes long to import
+period_type = Parsed("DAY", questions.period)
+day_type = Parsed("DAY", questions.image_day)
+
+
+def _together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """The options of a command, as one decorator."""
+
+    def decorated(command: Command) -> Command:
+        for each in reversed(options):
+            command = each(command)
+        return command
+
+    return decorated
+
+
+# --- of each command ---------------------------------------------------------------------
+
+download_flags = _together(
+    bbox_option,
+    option("--start", type=period_type, help="First day; a month, year or A/B is all its days."),
+    option("--end", type=period_type, help="Last day, included."),
+    option(
+        "--orbit",
+        type=click.Choice(ORBITS),
+        help="Only passes of this direction; any: all of a day in one record.",
+    ),
+    option(
+        "--backend",
+        metavar="cdse|sandbox|URL",
+        type=Parsed("cdse|sandbox|URL", questions.back_end),
+        help="Where to order: Copernicus, the built-in SYNTHETIC sandbox, or an address.",
+    ),
+    option(
+        "--catalogue",
+        metavar="URL",
+        type=Parsed("URL", questions.catalogue_address),
+        help="The STAC API that is asked which images there are; else the back end's own.",
+    ),
+    option("--no-catalogue", is_flag=True, help="Order every day, image or not."),
+    option(
+        "--collection",
+        metavar="NAME",
+        type=Parsed("NAME", questions.collection_name),
+        help="What to order, by the back end's name; else COLLECTION in download.py.",
+    ),
+    option(
+        "--bands",
+        type=Parsed("NAMES", questions.band_names),
+        help="As VV,VH; else BANDS in download.py.",
+    ),
+    option(
+        "--max-cloud",
+        type=click.FloatRange(0, 100),
+        metavar="PERCENT",
+        help="Of a collection whose images say how cloudy they are: leave out cloudier ones.",
+    ),
+    option(
+        "--job-option",
+        "job_options",
+        multiple=True,
+        type=Parsed("KEY=VALUE", questions.job_option),
+        help="An option of each job, as python-memory=4G; repeat it for more.",
+    ),
+    option("--retry-empty", is_flag=True, help="Order again what was found to have no data."),
+    option(
+        "--retry-partial",
+        is_flag=True,
+        help="Order again what shows much less than the catalogue promised.",
+    ),
+    option(
+        "--max-credits",
+        metavar="N",
+        type=Parsed("N", questions.credits_limit),
+        help="Start no job that could take the run beyond so many credits.",
+    ),
+    scheduler_option,
+    option("--dry-run", is_flag=True, help="Say what would be ordered, and end."),
+    option("--json", "as_json", is_flag=True, help="Print the plan of a dry run as JSON."),
+    option("--yes", is_flag=True, help="Start without asking."),
+)
+add_flags = _together(
+    argument("files", nargs=-1, type=click.Path(), help="Files, and folders of files."),
+    option("--day", type=day_type, help="The day of files that do not say it, or say another."),
+    option("--orbit", type=click.Choice(ORBITS), help="The direction of their passes."),
+    option(
+        "--bands",
+        type=Parsed("NAMES", questions.band_names),
+        help="The bands to add; of files that do not name theirs, in the order of the file.",
+    ),
+    option(
+        "--step",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Of several time steps this one, from 0.",
+    ),
+    option("--decibels", is_flag=True, help="Turn decibels into power first."),
+    option("--apart", is_flag=True, help="Merge nothing with what another file has added."),
+    scheduler_option,
+    option("--dry-run", is_flag=True, help="Say what would be added, and end."),
+    option("--json", "as_json", is_flag=True, help="Print the plan of a dry run as JSON."),
+    option("--yes", is_flag=True, help="Start without asking."),
+)
+retrieve_flags = _together(
+    bbox_option,
+    option("--day", type=day_type, help="The day, as 2026-01-20."),
+    option("--start", type=period_type, help="First of several days; a month or A/B is all."),
+    option("--end", type=period_type, help="Last of several days, included."),
+    option(
+        "--as-of",
+        type=click.IntRange(0),
+        metavar="N",
+        help="With --day: of each tile the newest record, at most N days older.",
+    ),
+    option("--bands", type=Parsed("NAMES", questions.band_names), help="As VV,VH; else all."),
+    option(
+        "--orbit",
+        type=click.Choice(ORBITS),
+        help="Only passes of this direction; any may mix them.",
+    ),
+    option(
+        "--dlat",
+        type=Parsed("DEGREES", questions.spacing),
+        help="Height of a pixel.  Not given: as the cells, or so that a side is below 4000 pixels.",
+    ),
+    option("--dlon", type=Parsed("DEGREES", questions.spacing), help="Width of a pixel."),
+    option(
+        "--method",
+        type=click.Choice(METHODS),
+        default=METHODS[0],
+        show_default=True,
+        help="Of pixels smaller than cells: the cell around each, or between its four neighbours.",
+    ),
+    option(
+        "--output",
+        "outputs",
+        type=click.Path(),
+        multiple=True,
+        metavar="FILE",
+        help="File to write: .png, .nc, .tif or .gif.  May be given several times.",
+    ),
+    option(
+        "--line",
+        "lines",
+        type=click.Path(),
+        multiple=True,
+        metavar="FILE",
+        help="The mean of the box over the days: a plot (.png) or numbers (.csv).",
+    ),
+    option(
+        "--composite",
+        type=Parsed("R,G,B", questions.three_bands),
+        help="Three bands to show as red, green and blue, where colours are not those of radar.",
+    ),
+    option(
+        "--stretch",
+        type=Parsed("LOW,HIGH", questions.stretch),
+        help="What is drawn darkest and brightest, in dB or in the units of the bands.",
+    ),
+    overwrite_option,
+    option("--no-show", is_flag=True, help="Open no window."),
+    scheduler_option,
+)
+list_flags = _together(
+    option("--json", "as_json", is_flag=True, help="One JSON object per record."),
+    option("--jobs", is_flag=True, help="The jobs of the downloads instead of the records."),
+    option(
+        "--map",
+        "map_path",
+        type=click.Path(),
+        metavar="FILE",
+        help="Draw a map of the tiles, a .png.",
+    ),
+    overwrite_option,
+)
+verify_flags = _together(
+    option("--remove", is_flag=True, help="Remove damaged records without asking."),
+)
+login_flags = _together(
+    option(
+        "--backend",
+        metavar="cdse|sandbox|URL",
+        type=Parsed("cdse|sandbox|URL", questions.back_end),
+        help="Where to log in; else where the archive's last download was, or cdse.",
+    ),
+    option("--check", is_flag=True, help="Only look: exit code 0 if logged in, 4 if not."),
+)
+claims_flags = _together(
+    option(
+        "--release",
+        metavar="MACHINE",
+        help="End the claims of this machine, by its name or number.",
+    ),
+)
+clean_flags = _together(
+    option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing."),
+)

@@ -69,11 +69,39 @@ def spacing(text: str) -> float:
 
 
 def band_names(text: str) -> tuple[str, ...]:
-    """Names separated by commas or blanks, in capitals, each once."""
-    names = tuple(dict.fromkeys(re.findall(r"[^,;\s]+", text.upper())))
+    """Names separated by commas or blanks, each once."""
+    names = tuple(dict.fromkeys(re.findall(r"[^,;\s]+", text)))
     if not names:
         raise ValueError("Name at least one band, like VV,VH.")
     return names
+
+
+def three_bands(text: str) -> tuple[str, ...]:
+    """The bands for red, green and blue."""
+    names = tuple(re.findall(r"[^,;\s]+", text))
+    if len(names) != 3:
+        raise ValueError("Name three bands, for red, green and blue, like B08,B04,B03.")
+    return names
+
+
+def stretch(text: str) -> tuple[float, float]:
+    """Two numbers, the smaller one first."""
+    parts = re.findall(r"[^,;\s]+", text)
+    try:
+        low, high = (float(part) for part in parts)
+    except ValueError:
+        raise ValueError("Name two numbers, what is dark and what is bright, like -20,0.") from None
+    if not low < high or not math.isfinite(high - low):
+        raise ValueError(f"{text}: the second number must be above the first.")
+    return low, high
+
+
+def collection_name(text: str) -> str:
+    """The name of a collection, a single word."""
+    name = text.strip()
+    if not re.fullmatch(r"[\w.:/-]+", name):
+        raise ValueError(f"{text!r} is no name of a collection; one is SENTINEL2_L2A.")
+    return name
 
 
 def back_end(text: str) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,7 @@ from cli.running import cluster
 from cli.terminal import count, somebody_is_there, tell
 from cli.workspace import Workspace
 from grid import BBox
+from shared.collection import as_known, attributes_of, product_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,6 +42,8 @@ class Wish:
     dlat: float | None = None
     dlon: float | None = None
     method: str = "nearest"
+    composite: Sequence[str] | None = None
+    stretch: tuple[float, float] | None = None
     targets: dict[str, bool] = field(default_factory=dict)  # file, and whether to replace it
     lines: dict[str, bool] = field(default_factory=dict)
 
@@ -69,6 +72,8 @@ class RetrieveFlags:
     overwrite: bool = False
     no_show: bool = False
     scheduler: str | None = None
+    composite: Sequence[str] | None = None
+    stretch: tuple[float, float] | None = None
 
 
 def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
@@ -102,12 +107,21 @@ def ask_what(
     archive, orbit, bands = workspace.existing, flags.orbit, flags.bands
     layout = archive.layout
     assert layout is not None
-    questions.require_bands(bands or (), layout.bands)
+    bands = None if bands is None else as_known(bands, layout.bands)
+    composite = None if flags.composite is None else as_known(flags.composite, layout.bands)
+    questions.require_bands([*(bands or ()), *(composite or ())], layout.bands)
+    if composite and layout.product.is_power:
+        raise ValueError("--composite is for what is no radar: its colours are VV, VH, VV/VH.")
+    if composite and bands is not None and not set(composite) <= set(bands):
+        raise ValueError(f"--composite {','.join(composite)} needs these among --bands.")
     usual = workspace.remembered().get("bbox") or first_box(archive)
     bbox = questions.area(flags.bbox, usual, layout.chunk_size)
     if days is None:
         days, orbit = ask_days_and_orbit(archive, bbox, orbit)
-    wish = Wish(bbox, days, flags.as_of, bands, orbit, flags.dlat, flags.dlon, flags.method)
+    wish = Wish(
+        bbox, days, flags.as_of, bands, orbit, flags.dlat, flags.dlon, flags.method, composite,
+        flags.stretch,
+    )  # fmt: skip
     require_several_days(wish, flags.outputs, flags.lines)
     if interactive and bands is None:
         return dataclasses.replace(wish, bands=questions.ask_bands(layout.bands))
@@ -207,7 +221,17 @@ def opened(archive: Archive, wish: Wish, spacing: tuple[float, float]) -> xr.Dat
         archive, wish.bbox, *wish.days, bands=wish.bands, dlat=spacing[0], dlon=spacing[1],
         method=wish.method, orbit=wish.orbit, as_of=wish.as_of,
     )  # fmt: skip
-    return grid if wish.is_series else image_of(grid)
+    grid = grid if wish.is_series else image_of(grid)
+    return grid.assign_attrs(shown_as(grid, wish))
+
+
+def shown_as(grid: xr.Dataset, wish: Wish) -> dict[str, Any]:
+    """The attributes by which a grid is drawn as it is wished for."""
+    found: dict[str, Any] = {} if wish.stretch is None else {"stretch": wish.stretch}
+    if wish.composite:
+        product = dataclasses.replace(product_of(grid.attrs), composite=tuple(wish.composite))
+        found |= attributes_of(product)
+    return found
 
 
 def is_small(archive: Archive, wish: Wish, spacing: tuple[float, float]) -> bool:

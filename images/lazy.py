@@ -25,7 +25,7 @@ from images.grids import georeferenced, image_of, in_memory
 from images.merge import merge
 from images.pieces import has_pixels
 from images.records import Image, NoData, layout_of, newest, on_days, views_of, with_border
-from shared.collection import KNOWN, Product, attributes_of, with_bands
+from shared.collection import KNOWN, Product, as_known, attributes_of, with_bands
 from shared.variables import coordinate, variable
 
 if TYPE_CHECKING:
@@ -178,7 +178,8 @@ def spacing(bbox: BBox, dlat: float, dlon: float, most: int) -> tuple[float, flo
 
 def _bands(layout: Layout, bands: Sequence[str] | None) -> list[str]:
     """The bands asked for, by default all; ValueError names those there are."""
-    missing = [band for band in bands or () if band not in layout.bands]
+    bands = as_known(bands or (), layout.bands)
+    missing = [band for band in bands if band not in layout.bands]
     if missing:
         raise ValueError(
             f"The archive has the bands {', '.join(layout.bands)}, but not {', '.join(missing)}."

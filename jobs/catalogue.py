@@ -11,6 +11,7 @@ count is found out in `items.py`.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 import warnings
@@ -19,6 +20,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import requests
 
 from grid import ORBITS, BBox, Chunk, Tile, days, iter_tiles_covering
 from jobs.items import Acquisition, Found, Selection, lacks_something, name_of, sorted_out
@@ -68,6 +71,17 @@ def address(url: str, usual: str) -> str:
     if f".{parts.hostname}".endswith(COPERNICUS):
         return usual
     return f"{parts.scheme}://{parts.netloc}{OWN}"
+
+
+def collection_named(url: str, name: str) -> str:
+    """What a catalogue calls the collection that a back end calls so; "" if it has none such."""
+    small = name.lower()
+    for candidate in dict.fromkeys((name, small, small.replace("_", "-"))):
+        with contextlib.suppress(requests.RequestException, ValueError):
+            found = requests.get(f"{url.rstrip('/')}/collections/{candidate}", timeout=TIMEOUT)
+            if found.ok and found.json().get("id") == candidate:
+                return candidate
+    return ""
 
 
 def images(url: str, bbox: BBox, first: dt.date, last: dt.date, made: Settings) -> Covers:

@@ -167,3 +167,9 @@ def product_of(attributes: Mapping[str, Any]) -> Product:
     """The product of cells with such attributes."""
     said = attributes.get(ATTRIBUTE)
     return SENTINEL1.product if said is None else Product.from_json(json.loads(said))
+
+
+def as_known(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Names as they are known, if that is but a matter of capitals; others as they are."""
+    by_small = {name.casefold(): name for name in known}
+    return tuple(name if name in known else by_small.get(name.casefold(), name) for name in names)

@@ -15,6 +15,7 @@ from PIL import GifImagePlugin
 
 import main
 import retrieve
+from cli import flags
 from cli.exits import DONE, FAILED, NO_DATA, USAGE
 from grid import BBox, Chunk, Tile
 from healpix.ids import runs_to_ids
@@ -106,7 +107,7 @@ def test_contradictions_are_one_line_and_nothing_is_written(
 def test_the_method_is_that_of_the_flag(archive, tmp_path):
     fine = ("--day", "2026-01-20", "--dlat", "0.004", "--dlon", "0.006")
     box = BBox(7.2, 50.1, 7.6, 50.3)
-    for method in main.METHODS:
+    for method in flags.METHODS:
         assert run(*fine, "--method", method, "--output", f"{method}.nc") == DONE
         grid = retrieve.retrieve(archive, box, DAY, dlat=0.004, dlon=0.006, method=method)
         with xr.open_dataset(f"{method}.nc") as back:
@@ -116,7 +117,7 @@ def test_the_method_is_that_of_the_flag(archive, tmp_path):
     with xr.open_dataset("usual.nc") as back:
         assert back.attrs["method"] == "nearest"
     assert run(*fine, "--method", "mean", "--output", "a.nc") == USAGE
-    assert lazy.METHODS == main.METHODS
+    assert lazy.METHODS == flags.METHODS
 
 
 def test_a_large_box_gets_larger_pixels_and_is_told_how_to_get_all(archive, capsys, monkeypatch):
