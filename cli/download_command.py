@@ -201,7 +201,10 @@ def ask_what(workspace: Workspace, flags: DownloadFlags, made: Settings) -> Want
     usual = before.get("bbox", str(questions.EXAMPLE_AREA))
     bbox = questions.area(flags.bbox, usual, made.download.chunk_size)
     days = questions.ask_period(
-        flags.start, flags.end, questions.remembered_period(before, questions.EXAMPLE_DAY)
+        flags.start,
+        flags.end,
+        questions.remembered_period(before, questions.EXAMPLE_DAY),
+        made.download.recipe.collection.first,
     )
     return Wanted(bbox, days, backend)
 

@@ -56,6 +56,8 @@ def describe_images(plan: Plan) -> None:
     assert plan.covers
     tiles = list(dict.fromkeys(chunk.tile for chunk in plan.covers))
     orbits = (plan.orbit,) if plan.orbit in ORBITS[1:] else ORBITS[1:]
+    if not any(chunk.orbit in ORBITS[1:] for chunk in plan.covers):
+        orbits = ORBITS[:1]  # of a collection that is not told apart by orbit
     rows: dict[tuple[dt.date, str], dict[Tile, float]] = {}
     for chunk, cover in plan.covers.items():
         if chunk.orbit in orbits:
@@ -74,13 +76,14 @@ def lines_of(rows: Sequence[Shares], tiles: Sequence[Tile]) -> Iterator[str]:
     """The lines of that table: each tile, or how many there are if they are many."""
     few = len(tiles) <= TILES_SHOWN
     head = [tile.name for tile in tiles] if few else ["tiles", "covered"]
-    lines = [("day", "orbit", *head)]
+    by_orbit = any(orbit != ORBITS[0] for (_, orbit), _ in rows)
+    lines = [("day", *["orbit"] * by_orbit, *head)]
     for (day, orbit), shares in rows:
         mean = sum(shares.values()) / len(shares)
         cells = (
             [percent(shares.get(t)) for t in tiles] if few else [f"{len(shares)}", percent(mean)]
         )
-        lines.append((str(day), orbit, *cells))
+        lines.append((str(day), *[orbit] * by_orbit, *cells))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         yield "  ".join(f"{c:<{width}}" for c, width in zip(line, widths, strict=True)).rstrip()

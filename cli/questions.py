@@ -13,11 +13,12 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.terminal import ask, choose, confirm, count, percent, tell
-from grid import FIRST_DAY, BBox, iter_tiles_covering, parse_area, parse_day, parse_days
+from grid import BBox, iter_tiles_covering, parse_area, parse_day, parse_days
 from jobs.address import require_safe
 
 if TYPE_CHECKING:
@@ -40,21 +41,27 @@ Period = tuple[dt.date, dt.date]  # first and last day, both included
 # --- what an answer or a flag means ------------------------------------------------------
 
 
-def period(text: str) -> Period:
+def period(text: str, since: dt.date | None = None) -> Period:
     """A day, month, year or A/B, without the days on which there can be no image."""
     first, last = parse_days(text)
     today = dt.datetime.now(dt.UTC).date()
-    if last < FIRST_DAY:
-        raise ValueError(f"{last} is before the first Sentinel-1 image ({FIRST_DAY}).")
     if first > today:
         raise ValueError(f"{first} is in the future; today is {today} (UTC).")
-    return max(first, FIRST_DAY), min(last, today)
+    return imaged((first, min(last, today)), since)
 
 
-def image_day(text: str) -> dt.date:
+def imaged(days: Period, since: dt.date | None) -> Period:
+    """The days without those before the first image; ValueError if that leaves none."""
+    first, last = days
+    if since and last < since:
+        raise ValueError(f"{last} is before the first image ({since}).")
+    return max(first, since or first), last
+
+
+def image_day(text: str, since: dt.date | None = None) -> dt.date:
     """A single day on which there can be an image."""
     parse_day(text)
-    return period(text)[0]
+    return period(text, since)[0]
 
 
 def spacing(text: str) -> float:
@@ -207,14 +214,17 @@ def remembered_period(before: dict[str, str], otherwise: dt.date) -> Period:
         return otherwise, otherwise
 
 
-def ask_period(start: Period | None, end: Period | None, before: Period) -> Period:
+def ask_period(
+    start: Period | None, end: Period | None, before: Period, since: dt.date | None = None
+) -> Period:
     """The days, asking for what the flags did not say; a month or A/B answers both questions.
 
-    ``before``: the days of the last time.
+    ``before``: the days of the last time.  ``since``: the day of the first image.
     """
     asked = start is None
     if start is None:
-        start = ask("First day", period, before[0].isoformat())
+        start = ask("First day", partial(period, since=since), before[0].isoformat())
+    start, end = imaged(start, since), end and imaged(end, since)
     if end is None and start[0] == start[1]:
         usual = before[1] if start[0] == before[0] else start[1]
         asked, end = True, ask("Last day, included", _not_before(start[0]), usual.isoformat())

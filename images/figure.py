@@ -16,7 +16,7 @@ Only matplotlib's object interface is used.  `show` alone touches pyplot.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -533,12 +533,18 @@ def _words(dataset: xr.Dataset) -> list[Words]:
     """Title, days and source of a grid."""
     attrs, scale = dataset.attrs, scale_of(dataset.attrs)
     bands = grid_bands(dataset)
-    what = title_of(attrs, " and ".join(scale.panels(bands)) or ", ".join(scale.composite(bands)))
+    what = title_of(attrs, listed(scale.panels(bands) or scale.composite(bands)))
     return [
         (what, _TITLE, "bold"),
         (when_and_how(attrs), _TEXT + 1, "normal"),
         (str(attrs.get("source", "")), _SMALL, "normal"),
     ]
+
+
+def listed(names: Iterable[str]) -> str:
+    """Two names with "and" between them, more of them with commas."""
+    every = list(names)
+    return " and ".join(every) if len(every) < 3 else ", ".join(every)
 
 
 def title_of(attrs: Mapping[Any, Any], what: str) -> str:

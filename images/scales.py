@@ -97,7 +97,7 @@ class Scale:
 
     def number(self, value: float) -> str:
         """A value as it is shown."""
-        return f"{value:.1f}" if self.is_decibel else f"{value:.4g}"
+        return f"{value:.1f}" if self.is_decibel else f"{value:.3g}"
 
     @property
     def title(self) -> str:

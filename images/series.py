@@ -84,7 +84,7 @@ def frames_of(dataset: xr.Dataset, look: Look) -> Iterator[Figure]:
     scale, box = scale_of(dataset.attrs), grid_edges(dataset)
     ranges = _ranges(scale, images, look)
     for image, time in zip(images, _days(dataset), strict=True):
-        lines = _lines(dataset, " and ".join(image), dataset.sizes["time"])
+        lines = _lines(dataset, drawing.listed(image), dataset.sizes["time"])
         lines[1] = time, 9.0, "normal"
         figure, rectangle = _canvas(box, FRAME, drawing.words_inches(lines))
         axes = figure.add_axes(rectangle)
@@ -230,7 +230,7 @@ def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figu
     box, days = grid_edges(dataset), _days(dataset)
     images, scale = _images(dataset, shown, PANEL * look.dpi), scale_of(dataset.attrs)
     ranges = _ranges(scale, images, look)
-    lines = _lines(dataset, " and ".join(images[0]), len(shown))
+    lines = _lines(dataset, drawing.listed(images[0]), len(shown))
     sheet = _Sheet(box, len(shown), len(ranges), drawing.words_inches(lines))
     figure = Figure(figsize=sheet.size, dpi=100)
     for number, (index, image) in enumerate(zip(shown, images, strict=True)):

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from grid import FIRST_DAY
+
 POSITIVE, FINITE = "positive", "finite"  # which pixels count
 DECIBELS, REFLECTANCE, PLAIN = "decibels", "reflectance", "plain"  # how a picture shows them
 ATTRIBUTE = "product"  # of cells and grids that are not Sentinel-1's: their product as JSON
@@ -123,7 +125,7 @@ SENTINEL1 = Collection(
         tuple(_backscatter(band) for band in ("VV", "VH", "HH", "HV")),
         counts=POSITIVE, shown=DECIBELS,
     ),
-    process="sar_backscatter", by_orbit=True, images="sentinel-1-grd",
+    process="sar_backscatter", by_orbit=True, images="sentinel-1-grd", first=FIRST_DAY,
 )  # fmt: skip
 SENTINEL2 = Collection(
     Product(
@@ -144,6 +146,7 @@ SENTINEL2 = Collection(
         shown=REFLECTANCE, composite=("B04", "B03", "B02"),
     ),
     reducer=FIRST, has_clouds=True, images="sentinel-2-l2a", bytes=1.5, seconds=300.0,
+    first=dt.date(2015, 7, 4),
 )  # fmt: skip
 KNOWN = {collection.name: collection for collection in (SENTINEL1, SENTINEL2)}
 

@@ -24,7 +24,7 @@ import main
 import retrieve
 from cli import questions, terminal
 from cli.exits import DONE, FAILED, INTERRUPTED, USAGE
-from grid import BBox, Chunk, Provenance, tiles_covering
+from grid import FIRST_DAY, BBox, Chunk, Provenance, tiles_covering
 from healpix.ids import runs_to_ids
 from jobs import login
 from jobs.journal import Journal, Request
@@ -440,11 +440,11 @@ def test_a_share_that_is_not_whole_is_never_said_to_be(share, words):
 def test_a_period_holds_only_days_that_can_have_images():
     today = dt.datetime.now(dt.UTC).date()
     assert questions.period("2016-02") == (dt.date(2016, 2, 1), dt.date(2016, 2, 29))
-    assert questions.period("2014") == (dt.date(2014, 10, 3), dt.date(2014, 12, 31))
+    assert questions.period("2014", FIRST_DAY) == (dt.date(2014, 10, 3), dt.date(2014, 12, 31))
     assert questions.period(f"2026-01-20/{today.year + 1}") == (DAY, today)
     for text in ("2014-10-02", "2013", f"{today.year + 1}", "2023-02-29", "2026-1-2", ""):
         with pytest.raises(ValueError, match=r"\S"):
-            questions.period(text)
+            questions.period(text, FIRST_DAY)
 
 
 @pytest.mark.parametrize(
