@@ -40,7 +40,14 @@ def named_archive() -> str:
 
 period_type = Parsed("DAY", questions.period)
 day_type = Parsed("DAY", questions.image_day)
-archive_option = flags.archive_flag(named_archive, lambda: ZARR_PATH)
+
+
+def usual_archive() -> object:
+    """The constant, as it is now."""
+    return ZARR_PATH
+
+
+archive_option = flags.archive_flag(named_archive, usual_archive)
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -123,9 +130,7 @@ def download(archive_path: str, **answers: Any) -> int:
     "--bands", type=Parsed("NAMES", questions.band_names),
     help="The bands to add; of files that do not name theirs, in the order of the file.",
 )  # fmt: skip
-@click.option(
-    "--step", type=click.IntRange(0), metavar="N", help="Of several time steps this one, from 0."
-)
+@click.option("--step", type=click.IntRange(0), metavar="N", help="The time step, from 0.")
 @click.option("--decibels", is_flag=True, help="Turn decibels into power first.")
 @click.option("--apart", is_flag=True, help="Merge nothing with what another file has added.")
 @flags.scheduler_option

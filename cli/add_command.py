@@ -165,7 +165,7 @@ def understood(
             order = bands
             if not any(about.bands) and len(about.bands) == len(bands) and not flags.bands:
                 order = ask_order(path, bands, flags)
-            about.require(order)
+            about.require(order, flags.decibels)
             step, day, day_by = which_day(path, about, flags)
         except RasterError as error:
             refused.append((path.name, str(error)))

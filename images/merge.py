@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cells.regrid import band_names
 from healpix.copies import copy_runs
 from healpix.ids import runs_to_ids
-from healpix.places import RunIndex, find_places, index_runs
+from healpix.places import find_places, index_runs
 
 
 def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -31,6 +31,8 @@ def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     """
     if len(parts) == 1:
         return parts[0]
+    if _have_same_cells(parts):
+        return _averaged(parts)
     start = np.concatenate([part["start_ipix"].values for part in parts]).astype(np.int64)
     length = np.concatenate([part["run_len"].values for part in parts]).astype(np.int64)
     joined, place, shared = _united(start, length)
@@ -44,9 +46,39 @@ def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
         values[name] = ("cells", out)
     merged = xr.Dataset(values)
     if shared.size:
-        _average_shared(merged, parts, shared, index_runs(*joined))
-    merged["start_ipix"] = ("runs", joined[0].astype(np.uint64))
-    merged["run_len"] = ("runs", joined[1].astype(np.uint32))
+        here = find_places(shared, index_runs(*joined))
+        found = [
+            find_places(shared, index_runs(part["start_ipix"].values, part["run_len"].values))
+            for part in parts
+        ]
+        _average_shared(merged, parts, here, [(at >= 0, at[at >= 0]) for at in found])
+    return _finished(merged, parts, joined)
+
+
+def _have_same_cells(parts: Sequence[xr.Dataset]) -> bool:
+    """Whether all parts have the same cells, as records of a tile have."""
+    return all(
+        np.array_equal(part[name].values, parts[0][name].values)
+        for part in parts[1:]
+        for name in ("start_ipix", "run_len")
+    )
+
+
+def _averaged(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """The same where no cell has to be looked for."""
+    names = _cell_variables(parts)
+    values = {name: ("cells", _of(parts[0], name).values.copy()) for name in names}
+    merged, every = xr.Dataset(values), slice(None)
+    _average_shared(merged, parts, every, [(every, every)] * len(parts))
+    return _finished(merged, parts, (parts[0]["start_ipix"].values, parts[0]["run_len"].values))
+
+
+def _finished(
+    merged: xr.Dataset, parts: Sequence[xr.Dataset], runs: tuple[NDArray[Any], NDArray[Any]]
+) -> xr.Dataset:
+    """The cells with the runs that spell them, and attributes."""
+    merged["start_ipix"] = ("runs", runs[0].astype(np.uint64))
+    merged["run_len"] = ("runs", runs[1].astype(np.uint32))
     sources = dict.fromkeys(part.attrs["source"] for part in parts)
     merged.attrs = {**parts[0].attrs, "source": "; ".join(filter(None, sources))}
     return merged
@@ -87,20 +119,19 @@ def _united(
 def _average_shared(
     merged: xr.Dataset,
     parts: Sequence[xr.Dataset],
-    shared: NDArray[np.uint64],
-    index: RunIndex,
+    here: Any,
+    places: Sequence[tuple[Any, Any]],
 ) -> None:
-    """Have the cells that several parts hold be the means of these, by their counts."""
-    here = find_places(shared, index)
-    places = [
-        find_places(shared, index_runs(part["start_ipix"].values, part["run_len"].values))
-        for part in parts
-    ]
+    """Have cells that several parts hold be the means of these, by their counts.
+
+    ``here`` are their places among the merged cells; of each part, which of them it has, and
+    their places in it.
+    """
     for name in [str(name) for name in merged.data_vars]:
-        sums, weights = np.zeros((2, len(shared)))
+        out = merged[name].values
+        sums, weights = np.zeros((2, out[here].size))
         is_band = name in band_names(merged)
-        for part, there in zip(parts, places, strict=True):
-            has, at = there >= 0, there[there >= 0]
+        for part, (has, at) in zip(parts, places, strict=True):
             value = _of(part, name).values[at].astype(float)
             if is_band:
                 weight = _of(part, f"{name}_count").values[at] * np.isfinite(value)
@@ -108,7 +139,6 @@ def _average_shared(
                 weights[has] += weight
             else:
                 sums[has] += value
-        out = merged[name].values
         if is_band:
             with np.errstate(invalid="ignore"):
                 out[here] = sums / weights
