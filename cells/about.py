@@ -15,7 +15,7 @@ from cells import geotiff
 from cells.cover import tiles_touched
 from cells.layers import TIME_NAMES, Step, choose, day_of, find_layers, step_dimension, steps_of
 from cells.projection import projection_at
-from cells.raster import Given, open_file
+from cells.raster import Given, are_decibels, open_file, refusal
 from grid import FIRST_DAY, Tile
 from shared.attributes import text
 from shared.errors import RasterError
@@ -40,6 +40,7 @@ class About:
 
     name: str
     bands: tuple[str, ...]  # in file order; "" where nothing names them
+    decibels: tuple[str, ...]  # those that are, by their unit or name
     steps: tuple[Step, ...]  # of its time, by their index; none where it has no time
     day: dt.date | None  # of a raster without steps, by its attributes or its name
     day_by: str  # what says the day: "its attributes", "its name", or ""
@@ -48,9 +49,11 @@ class About:
     synthetic: bool  # made up, by that
     tiles: tuple[Tile, ...]  # that it touches
 
-    def require(self, bands: Sequence[str]) -> None:
-        """Raise RasterError unless these bands can be found in it."""
-        choose(self.bands, bands, "", self.name)
+    def require(self, bands: Sequence[str], decibels: bool) -> None:
+        """Raise RasterError unless it has these bands, in power or in what is spoken of."""
+        for index in choose(self.bands, bands, "", self.name):
+            if self.bands[index] in self.decibels and not decibels:
+                raise RasterError(refusal(self.name, self.bands[index]))
 
 
 def about(raster: Given, chunk_size: Sequence[float], nside: int, ellipsoid: str) -> About:
@@ -59,6 +62,7 @@ def about(raster: Given, chunk_size: Sequence[float], nside: int, ellipsoid: str
     with open_file(raster) as opened:
         if isinstance(opened, geotiff.Image):
             name, bands, said = opened.name, tuple(opened.names), opened.tags
+            units = opened.units
             (x, y), crs, source = opened.lattice(), opened.crs(), opened.source
         else:
             dataset, name, _ = opened
@@ -67,6 +71,7 @@ def about(raster: Given, chunk_size: Sequence[float], nside: int, ellipsoid: str
             if not layers:
                 raise RasterError(f"{name}: there is no band over {axes[1]} and {axes[0]}.")
             bands = tuple(layer.name for layer in layers)
+            units = [text(dataset[layer.variable].attrs.get("units")) for layer in layers]
             array = dataset[layers[0].variable].isel(layers[0].place)
             dim = step_dimension(array, axes[::-1], name)
             if dim is not None:
@@ -74,11 +79,14 @@ def about(raster: Given, chunk_size: Sequence[float], nside: int, ellipsoid: str
             said = _sayings(dataset)
             where = locate(dataset, axes, [layer.variable for layer in layers], name)
             x, y, crs, source = where.x, where.y, where.crs, text(dataset.attrs.get("source"))
+    decibels = tuple(
+        band for band, unit in zip(bands, units, strict=True) if are_decibels(band, unit)
+    )
     projection = projection_at(x, y, crs, ellipsoid, name)
     stem = Path(name).stem
     day, day_by = _day(said, stem)
     return About(
-        name, bands, steps, day, day_by, _orbit(said, stem), source,
+        name, bands, decibels, steps, day, day_by, _orbit(said, stem), source,
         source.lower().startswith("synthetic"),
         tuple(tiles_touched(projection, chunk_size, nside, ellipsoid)),
     )  # fmt: skip

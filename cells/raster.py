@@ -221,15 +221,21 @@ def _names(found: Sequence[str], chosen: Sequence[int], choice: Choice) -> tuple
 
 def _require_scale(band: str, unit: str, choice: Choice, name: str) -> None:
     """Raise RasterError for decibels, by their unit or name, that nobody has spoken of."""
-    says = unit.strip().lower() in DECIBELS
-    if not choice.product.is_power:
-        return
-    if (says or parts(band)[-1:] == ["db"]) and not choice.decibels:
-        raise RasterError(
-            f"{name}: {band} is in decibels ({unit.strip() if says else 'by its name'}), and "
-            "averages need linear power; say that they are decibels (--decibels), and they are "
-            "converted first: 10 ** (dB / 10)."
-        )
+    if choice.product.is_power and are_decibels(band, unit) and not choice.decibels:
+        raise RasterError(refusal(name, band))
+
+
+def are_decibels(band: str, unit: str) -> bool:
+    """Whether a band says by its unit or its name that it is in decibels."""
+    return unit.strip().lower() in DECIBELS or parts(band)[-1:] == ["db"]
+
+
+def refusal(name: str, band: str) -> str:
+    """Why decibels are not averaged, and what to do."""
+    return (
+        f"{name}: {band} is in decibels, and averages need linear power; say that they are "
+        "decibels (--decibels), and they are turned into power first: 10 ** (dB / 10)."
+    )
 
 
 def _power(values: Sequence[NDArray[Any]], zero_is_none: bool) -> list[NDArray[Any]]:

@@ -6,7 +6,8 @@ import contextlib
 import datetime as dt
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from cli.table import print_table
 from cli.terminal import ask, choose, confirm, count, size, tell
 from cli.workspace import Workspace
 from grid import ORBITS, Chunk
+from shared.collection import Collection, Product, of_name
 from shared.errors import RasterError
 
 if TYPE_CHECKING:
@@ -70,11 +72,15 @@ def run_add(workspace: Workspace, flags: AddFlags) -> int:
     require_writable(workspace.archive, "done")
     paths = adding.rasters_in(ask_files(workspace, flags))
     looked, refused = look_at(paths, made)
+    collection = collection_of(workspace.archive, made)
+    if flags.decibels and not collection.product.is_power:
+        raise ValueError(f"--decibels is for radar, and the archive is of {collection.name}.")
     bands = wanted_bands(workspace.archive, flags, made)
     workspace.archive.require(
-        made.convert.nside, made.convert.ellipsoid, made.download.chunk_size, bands
-    )
-    sources = understood(looked, bands, flags, refused)
+        made.convert.nside, made.convert.ellipsoid, made.download.chunk_size, bands,
+        collection.name,
+    )  # fmt: skip
+    sources = understood(looked, bands, flags, refused, collection)
     if refused and not sources:
         for _, why in refused[:-1]:
             tell(f"  {why}")
@@ -103,7 +109,9 @@ def run_add(workspace: Workspace, flags: AddFlags) -> int:
         tell("Nothing was started.")
         return DONE
     with cluster(flags.scheduler):
-        outcome = carry_out(plan, workspace.archive, made, bands, flags.decibels)
+        outcome = carry_out(
+            plan, workspace.archive, made, bands, flags.decibels, collection.product
+        )
     outcome.failed = [*refused, *outcome.failed]
     workspace.look_again()
     workspace.remember(files=" ".join(flags.files))
@@ -143,6 +151,14 @@ def look_at(
     return looked, refused
 
 
+def collection_of(archive: Archive, made: Settings) -> Collection:
+    """What the files are taken for: what the archive is of, else what downloads order."""
+    layout = archive.layout
+    if layout is None:
+        return made.download.recipe.collection
+    return replace(of_name(layout.product.name), product=layout.product)
+
+
 def wanted_bands(archive: Archive, flags: AddFlags, made: Settings) -> tuple[str, ...]:
     """Those that were named, else those of the archive, else those that downloads have."""
     if flags.bands:
@@ -156,6 +172,7 @@ def understood(
     bands: tuple[str, ...],
     flags: AddFlags,
     refused: list[tuple[str, str]],
+    collection: Collection,
 ) -> list[Source]:
     """The files with all that has to be known of them, asked for where they do not say it."""
     orbit = flags.orbit
@@ -165,14 +182,17 @@ def understood(
             order = bands
             if not any(about.bands) and len(about.bands) == len(bands) and not flags.bands:
                 order = ask_order(path, bands, flags)
-            about.require(order)
-            step, day, day_by = which_day(path, about, flags)
+            about.require(order, flags.decibels)
+            step, day, day_by = which_day(path, about, flags, collection.first)
         except RasterError as error:
             refused.append((path.name, str(error)))
             continue
-        if about.orbit is None and orbit is None:
+        if not collection.by_orbit:
+            orbit = "any"
+        elif about.orbit is None and orbit is None:
             orbit = "any" if flags.yes or flags.dry_run else ask_orbit(path)
         passes = flags.orbit or about.orbit or orbit or "any"
+        passes = passes if collection.by_orbit else "any"
         chunks = tuple(Chunk(tile, day, passes) for tile in about.tiles)
         found.append(
             Source(path, checksum, order, step, day, day_by, passes, about.synthetic, chunks)
@@ -198,7 +218,9 @@ def ask_order(path: Path, bands: tuple[str, ...], flags: AddFlags) -> tuple[str,
     return ask("Bands in the order of the file", parse, ",".join(bands))
 
 
-def which_day(path: Path, about: About, flags: AddFlags) -> tuple[int | None, dt.date, str]:
+def which_day(
+    path: Path, about: About, flags: AddFlags, since: dt.date | None
+) -> tuple[int | None, dt.date, str]:
     """The time step to use, if there are several, the day, and what says which that is."""
     several = len(about.steps) > 1
     if flags.step is not None and not (several or flags.step == 0):
@@ -228,9 +250,9 @@ def which_day(path: Path, about: About, flags: AddFlags) -> tuple[int | None, dt
         if flags.yes or flags.dry_run:
             raise RasterError(f"{path}: nothing in it says of which day it is; name it with --day.")
         tell(f"  {path.name} does not say of which day it is.")
-        day, day_by = ask("Day", questions.image_day), "your answer"
+        day, day_by = ask("Day", partial(questions.image_day, since=since)), "your answer"
     try:
-        questions.image_day(day.isoformat())
+        questions.image_day(day.isoformat(), since)
     except ValueError as error:
         raise RasterError(f"{path}: by {day_by} it is of {day}, but {error}") from error
     return (step if several else None), day, day_by
@@ -338,7 +360,12 @@ def document(plan: AddPlan, sources: Sequence[Source]) -> dict[str, Any]:
 
 
 def carry_out(
-    plan: AddPlan, archive: Archive, made: Settings, bands: Sequence[str], decibels: bool
+    plan: AddPlan,
+    archive: Archive,
+    made: Settings,
+    bands: Sequence[str],
+    decibels: bool,
+    product: Product,
 ) -> Outcome:
     """Convert and store chunk by chunk; each is there wholly, or not at all."""
     import download
@@ -351,7 +378,9 @@ def carry_out(
         for addition in plan.additions:
             chunk = addition.chunk
             try:
-                kind = convert_and_store(addition, archive, made, bands, decibels, progress.step)
+                kind = convert_and_store(
+                    addition, archive, made, bands, decibels, product, progress.step
+                )
                 why = ""
             except RasterError as error:
                 kind, why = "failed", str(error)
@@ -371,6 +400,7 @@ def convert_and_store(
     made: Settings,
     bands: Sequence[str],
     decibels: bool,
+    product: Product,
     step: Callable[[Chunk, str], None],
 ) -> str:
     """Have a chunk's files in its record: "archived", or "empty" where nothing is seen.
@@ -389,7 +419,7 @@ def convert_and_store(
             compute.call(
                 convert.raster_to_cells, [source.path.absolute() for source in alike], chunk.tile,
                 nside=made.convert.nside, ellipsoid=made.convert.ellipsoid, bands=first.bands,
-                step=first.step, decibels=decibels,
+                step=first.step, decibels=decibels, product=product,
             )
         )  # fmt: skip
     cells = merge([part[[*bands, "count", "start_ipix", "run_len"]] for part in parts])

@@ -176,7 +176,7 @@ add_flags = _together(
         "--step",
         type=click.IntRange(0),
         metavar="N",
-        help="Of several time steps this one, from 0.",
+        help="The time step, from 0.",
     ),
     option("--decibels", is_flag=True, help="Turn decibels into power first."),
     option("--apart", is_flag=True, help="Merge nothing with what another file has added."),

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from cells.regrid import band_names
 from healpix.copies import copy_runs
 from healpix.ids import runs_to_ids
-from healpix.indexes import RunIndex, index_runs
+from healpix.indexes import index_runs
 from healpix.places import find_places
+from shared.classes import most_frequent
+from shared.collection import product_of
 from shared.variables import variable
 
 
@@ -28,11 +30,13 @@ def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
 
     Parts hold ``<band>(cells)``, ``count(cells)`` and, where it differs from it,
     ``<band>_count(cells)``, and the runs.  A cell that several have gets the mean of their
-    values, weighted by their counts, and the sum of their counts (of uint16, at most
-    65535).  ``count`` may be missing if no cell is in common.
+    values, weighted by their counts, or of classes the most frequent one, and the sum of their
+    counts (of uint16, at most 65535).  ``count`` may be missing if no cell is in common.
     """
     if len(parts) == 1:
         return parts[0]
+    if _have_same_cells(parts):
+        return _averaged(parts)
     start = np.concatenate([part["start_ipix"].values for part in parts]).astype(np.int64)
     length = np.concatenate([part["run_len"].values for part in parts]).astype(np.int64)
     joined, place, shared = _united(start, length)
@@ -44,11 +48,41 @@ def merge(parts: Sequence[xr.Dataset]) -> xr.Dataset:
         for part, low, high in zip(parts, runs[:-1], runs[1:], strict=True):
             copy_runs(_of(part, name).values, length[low:high], place[low:high], out)
         values[name] = variable("cells", out)
-    values["start_ipix"] = variable("runs", joined[0].astype(np.uint64))
-    values["run_len"] = variable("runs", joined[1].astype(np.uint32))
     merged = xr.Dataset(values)
     if shared.size:
-        _average_shared(merged, parts, shared, index_runs(*joined))
+        here = find_places(shared, index_runs(*joined))
+        found = [
+            find_places(shared, index_runs(part["start_ipix"].values, part["run_len"].values))
+            for part in parts
+        ]
+        _average_shared(merged, parts, here, [(at >= 0, at[at >= 0]) for at in found])
+    return _finished(merged, parts, joined)
+
+
+def _have_same_cells(parts: Sequence[xr.Dataset]) -> bool:
+    """Whether all parts have the same cells, as records of a tile have."""
+    return all(
+        np.array_equal(part[name].values, parts[0][name].values)
+        for part in parts[1:]
+        for name in ("start_ipix", "run_len")
+    )
+
+
+def _averaged(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """The same where no cell has to be looked for."""
+    names = _cell_variables(parts)
+    values = {name: variable("cells", _of(parts[0], name).values.copy()) for name in names}
+    merged, every = xr.Dataset(values), slice(None)
+    _average_shared(merged, parts, every, [(every, every)] * len(parts))
+    return _finished(merged, parts, (parts[0]["start_ipix"].values, parts[0]["run_len"].values))
+
+
+def _finished(
+    merged: xr.Dataset, parts: Sequence[xr.Dataset], runs: tuple[NDArray[Any], NDArray[Any]]
+) -> xr.Dataset:
+    """The cells with the runs that spell them, and attributes."""
+    merged["start_ipix"] = variable("runs", runs[0].astype(np.uint64))
+    merged["run_len"] = variable("runs", runs[1].astype(np.uint32))
     sources = dict.fromkeys(part.attrs["source"] for part in parts)
     merged.attrs = {**parts[0].attrs, "source": "; ".join(filter(None, sources))}
     return merged
@@ -89,20 +123,24 @@ def _united(
 def _average_shared(
     merged: xr.Dataset,
     parts: Sequence[xr.Dataset],
-    shared: NDArray[np.uint64],
-    index: RunIndex,
+    here: Any,
+    places: Sequence[tuple[Any, Any]],
 ) -> None:
-    """Have the cells that several parts hold be the means of these, by their counts."""
-    here = find_places(shared, index)
-    places = [
-        find_places(shared, index_runs(part["start_ipix"].values, part["run_len"].values))
-        for part in parts
-    ]
-    for name in _cell_variables([merged]):
-        sums, weights = np.zeros((2, len(shared)))
+    """Have cells that several parts hold be the means of these, by their counts.
+
+    ``here`` are their places among the merged cells; of each part, which of them it has, and
+    their places in it.
+    """
+    names = _cell_variables([merged])
+    classes = product_of(parts[0].attrs).classes(names)
+    for name in names:
+        out = merged[name].values
+        if name in classes:
+            out[here] = _most_frequent(parts, places, name, out[here].size)
+            continue
+        sums, weights = np.zeros((2, out[here].size))
         is_band = name in band_names(merged)
-        for part, there in zip(parts, places, strict=True):
-            has, at = there >= 0, there[there >= 0]
+        for part, (has, at) in zip(parts, places, strict=True):
             value = _of(part, name).values[at].astype(float)
             if is_band:
                 weight = _of(part, f"{name}_count").values[at] * np.isfinite(value)
@@ -110,9 +148,27 @@ def _average_shared(
                 weights[has] += weight
             else:
                 sums[has] += value
-        out = merged[name].values
         if is_band:
             with np.errstate(invalid="ignore"):
                 out[here] = sums / weights
         else:
             out[here] = np.minimum(sums, np.iinfo(out.dtype).max)
+
+
+def _most_frequent(
+    parts: Sequence[xr.Dataset], places: Sequence[tuple[Any, Any]], name: str, size: int
+) -> NDArray[np.float32]:
+    """The classes of cells that several parts hold, by their counts."""
+
+    def shares(some: Sequence[float]) -> list[NDArray[Any]]:
+        found = []
+        for value in some:
+            share = np.zeros(size)
+            for part, (has, at) in zip(parts, places, strict=True):
+                is_class = _of(part, name).values[at] == value
+                share[has] += np.where(is_class, _of(part, f"{name}_count").values[at], 0)
+            found.append(share)
+        return found
+
+    every = np.concatenate([part[name].values for part in parts])
+    return most_frequent(np.unique(every[np.isfinite(every)]).tolist(), shares, size)

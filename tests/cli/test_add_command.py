@@ -309,9 +309,12 @@ def tiff(*more):
     return make
 
 
-def decibels(folder, one):
-    write_tiff(folder / "a.tif", in_decibels(one))
-    return ["a.tif"]
+def decibels(names):
+    def make(folder, one):
+        write_tiff(folder / "a.tif", in_decibels(one), names)
+        return ["a.tif"]
+
+    return make
 
 
 WRONG = {
@@ -323,7 +326,8 @@ WRONG = {
     "a step of none": (tiff("--step", "2"), USAGE, "there is no step 2"),
     "a day before the first image": (tiff("--day", "2014-01-01"), USAGE, "before the first"),
     "JSON without a dry run": (tiff("--json"), USAGE, "--json prints the plan of a --dry-run"),
-    "decibels": (decibels, FAILED, "look like decibels"),
+    "decibels": (decibels(BANDS), FAILED, "look like decibels"),
+    "decibels by name": (decibels(["VV_db", "VH_dB"]), USAGE, "a.tif: VV_db is in decibels"),
     "power called decibels": (tiff("--decibels"), FAILED, "look like linear power"),
 }
 
