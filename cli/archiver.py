@@ -58,6 +58,7 @@ def archiver(
             )
         except convert.RasterError as error:
             raise download.Spoiled(str(error)) from error
+        convert.complete_loops()  # while somebody waits for it anyway
         seen = float((cells["count"].values > 0).mean())
         if not seen:
             return False
