@@ -206,6 +206,10 @@ def retrieve(archive_path: str, **answers: Any) -> int:
 @click.option(
     "--map", "map_path", type=click.Path(), metavar="FILE", help="Draw a map of the tiles, a .png."
 )
+@click.option(
+    "--stac", "stac_path", type=click.Path(), metavar="FILE",
+    help="Write the records as STAC items, a .parquet (needs the package rustac).",
+)  # fmt: skip
 @overwrite_option
 @archive_option
 @debug_option

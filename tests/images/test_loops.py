@@ -29,9 +29,9 @@ def test_nothing_is_left_to_be_compiled_when_a_box_is_retrieved(tmp_path):
     regrid.compile_loops()
     before = compiled()
     for step in (1, 3, 40):
-        size = {"dlat": step * TILE.size[1] / 100, "dlon": step * TILE.size[0] / 100}
-        retrieve.load(archive, TILE.bbox, chunk.day, **size)
-        retrieve.load(archive, TILE.bbox, chunk.day, **size, method="bilinear")
+        dlon, dlat = (step * side / 100 for side in TILE.size)
+        for method in ("nearest", "bilinear"):
+            retrieve.load(archive, TILE.bbox, chunk.day, dlat=dlat, dlon=dlon, method=method)
     retrieve.days(archive, TILE.bbox)
     assert compiled() == before
     assert before["healpix.pixels.add_to_pixels"] >= 2
