@@ -142,6 +142,16 @@ def cells_to_grid(
     return regrid.cells_to_grid(cells, frame, method, settings().workers)
 
 
+def complete_loops() -> None:
+    """Compile what retrieving needs, too, where converting had to: one waits once, and together."""
+    from healpix import loops
+
+    if loops.were_compiled():
+        from cells import regrid
+
+        regrid.compile_loops()
+
+
 def pixel_size(dlat: float | None = None, dlon: float | None = None) -> tuple[float, float]:
     """The height and width that were asked for, else the constants; degrees."""
     made = settings()

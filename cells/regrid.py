@@ -19,6 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from grid import BBox
+from healpix import places, quads
 from healpix.arrays import Floats
 from healpix.ids import level_of
 from healpix.indexes import index_runs
@@ -128,6 +129,25 @@ def _at_centres(
         for job in [pool.submit(work, *cut) for cut in itertools.pairwise(cuts)]:
             job.result()
     return out
+
+
+def compile_loops() -> None:
+    """Compile the loops of this module, for cells as archives give them, if they are not yet."""
+    size = 48
+    box = BBox(10.0, -20.0, 50.0, 20.0)
+    frame = Frame(box, 20.0, 20.0)
+    whole = slice(0, 2)
+    start, length = quads.walk((box.west, box.south, box.east, box.north), 1, False)
+    places.to_places(start, index_runs(start, length))
+    for count in (np.uint16, np.uint32):  # of a record, of an overview
+        data = {"VV": variable("cells", np.zeros(size, np.float32))}
+        data["count"] = variable("cells", np.ones(size, count))
+        data["start_ipix"] = variable("runs", np.zeros(1, np.uint64))
+        data["run_len"] = variable("runs", np.full(1, size, np.uint32))
+        about = {"nside": 2, "ellipsoid": "sphere"}
+        cells = xr.Dataset(data, attrs=about)
+        for method in METHODS:
+            grid_values(cells, frame, whole, whole, method, workers=1)
 
 
 class Means:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +19,7 @@ from cli.table import print_table
 from cli.terminal import confirm, count, duration, size, somebody_is_there, tell
 from cli.workspace import Workspace
 from grid import ORBITS
+from shared.files import local_path
 
 if TYPE_CHECKING:
     from archive.claims import Standing
@@ -32,9 +34,10 @@ def run_list(
     as_json: bool = False,
     jobs: bool = False,
     map_path: str | None = None,
+    stac_path: str | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Print the records or the jobs, or draw a map of the tiles."""
+    """Print the records or the jobs, draw a map of the tiles, or write STAC items."""
     if jobs:
         return list_jobs(workspace)
     if map_path is not None:
@@ -43,12 +46,32 @@ def run_list(
     if found is None:
         _ = workspace.existing  # says that there is none
         return DONE
+    if stac_path is not None:
+        return write_stac(found, workspace.path, stac_path, overwrite)
     if as_json:
         for line in found.lines():
             click.echo(line)
         return DONE
     print_records(found)
     tell(workspace.describe())
+    return DONE
+
+
+def write_stac(found: Holdings, place: str, path: str, overwrite: bool) -> int:
+    """The records as STAC items, in a file of GeoParquet."""
+    from archive import stac
+    from cli.bar import working
+
+    questions.require_targets([path], (".parquet",))
+    targets = questions.may_replace([path], overwrite, somebody_is_there())
+    if targets is None:
+        tell("Nothing was written.")
+        return DONE
+    where = place if "://" in place else str(local_path(place).absolute())
+    with working("writing the items"):
+        written = stac.write(found.rows, found.layout.chunk_size, where, Path(path))
+    tell(f"  {count(written, 'item')}")
+    click.echo(path)
     return DONE
 
 

@@ -62,6 +62,7 @@ def archiver(
             )  # fmt: skip
         except convert.RasterError as error:
             raise download.Spoiled(str(error)) from error
+        convert.complete_loops()  # while somebody waits for it anyway
         seen = float((cells["count"].values > 0).mean())
         if not seen:
             return False

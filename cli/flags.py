@@ -255,6 +255,13 @@ list_flags = _together(
         metavar="FILE",
         help="Draw a map of the tiles, a .png.",
     ),
+    option(
+        "--stac",
+        "stac_path",
+        type=click.Path(),
+        metavar="FILE",
+        help="Write the records as STAC items, a .parquet (needs the package rustac).",
+    ),
     overwrite_option,
 )
 verify_flags = _together(

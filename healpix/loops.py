@@ -71,6 +71,12 @@ def plain(function: Function) -> Function:
     return cast(Function, cast(Loop, function).plain)
 
 
+def were_compiled() -> bool:
+    """Whether this process had to compile loops, as the first one on a computer has."""
+    kept = sys.modules.get("healpix.kept")
+    return kept is not None and bool(kept.announcement.said)
+
+
 # --- what is worth to be compiled ---------------------------------------------------------
 
 

@@ -191,7 +191,7 @@ def typed(folder, monkeypatch):
     terminals = pytest.importorskip("tests.terminals", reason="needs a pseudo-terminal")
     settings = {"convert.NSIDE": NSIDE, "jobs.login.CONNECT_TRIES": 1, "retrieve.DPI": 40}
     settings["jobs.catalogue.RETRIES"] = 0
-    settings["cli.progress.SHOWN_AFTER"] = 60
+    settings["cli.bar.SHOWN_AFTER"] = 60
     environ = dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND"), "")
 
     def start(question, columns=200, rows=200, more=()):
@@ -364,7 +364,7 @@ COMMANDS: dict[str, Any] = {
 def test_every_command_ends_as_it_should_in_a_window_of_any_size(typed, name, window):
     arguments, answers, code, *settings = COMMANDS[name]
     question = Question("", "", [], "", "", "", "", "", arguments)
-    with typed(question, *window, {"cli.progress.SHOWN_AFTER": 0, **dict(*settings)}) as running:
+    with typed(question, *window, {"cli.bar.SHOWN_AFTER": 0, **dict(*settings)}) as running:
         running.answer(*answers)
         assert running.end() == code, running.shown
     assert "Traceback" not in running.shown

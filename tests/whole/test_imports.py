@@ -1,0 +1,74 @@
+"""What each command may import, beside what it cannot do without."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from store import Archive
+from tests.archive.test_contents import ORIGIN, TILE, cells_of, days
+from tests.conftest import ROOT
+
+HEAVY = (
+    "numpy pandas xarray zarr numba llvmlite scipy dask distributed openeo requests matplotlib "
+    "rich pyproj healpy h5py netCDF4 rasterio shapely pystac_client obstore fsspec numcodecs PIL "
+    "rustac"
+)
+CODE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+heavy, sys.argv = sys.argv[2].split(), ["main.py", *sys.argv[3:]]
+import main
+code = main.main()
+print(*sorted(name for name in heavy if name in sys.modules), file=sys.stderr)
+sys.exit(code)
+"""
+READING = "numpy pandas xarray numcodecs"
+ORDERING = "numpy numcodecs requests"
+BOX = f"{TILE.west},{TILE.south},{TILE.east},{TILE.north}"  # smaller than 0.1 x 0.1 degrees
+ORDER = f"download --dry-run --no-catalogue --backend sandbox --bbox {BOX} --start 2026-01"
+
+
+def retrieved(suffix):
+    return f"retrieve --bbox {BOX} --day {days(1)[0].day} --no-show --output a{suffix}"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A folder with an archive of one record, and its caches."""
+    folder = tmp_path_factory.mktemp("imports")
+    (chunk,) = days(1)
+    Archive(folder / "sentinel1.zarr").write(chunk, cells_of(chunk.tile, 1), ORIGIN)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "allowed"),
+    [
+        ("--help", ""),
+        ("", ""),  # the first question
+        ("list", ""),
+        ("list --json", ""),
+        ("list --jobs", ""),
+        ("verify", READING),
+        ("clean --dry-run", ORDERING),
+        (f"{ORDER} --archive new.zarr", ORDERING),
+        ("login --backend http://127.0.0.1:9", "numpy openeo requests pyproj shapely"),
+        (retrieved(".png"), f"{READING} matplotlib PIL"),
+        (retrieved(".nc"), f"{READING} netCDF4 h5py"),
+        (retrieved(".tif"), f"{READING} rasterio"),
+    ],
+)
+def test_a_command_imports_what_it_needs(small, command, allowed):
+    environ = os.environ | {"XDG_CACHE_HOME": str(small / "cache"), "XDG_DATA_HOME": str(small)}
+    for _ in range(2 if command[:4] in ("", "list") else 1):  # the first one reads the archive
+        done = subprocess.run(
+            [sys.executable, "-c", CODE, str(ROOT), HEAVY, *command.split()],
+            cwd=small, env=environ, input="q\n", capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+    assert done.returncode == (1 if command.startswith("login") else 0), done.stderr
+    found = done.stderr.splitlines()[-1].split()
+    assert set(found) <= set(allowed.split()), done.stderr
