@@ -156,13 +156,22 @@ def files(bbox: tuple[float, float, float, float]) -> list[File]:
     ]
 
 
-@functools.lru_cache(maxsize=64)
-def of_day(day: dt.date) -> tuple[File, ...]:
+@functools.cache
+def _calendar() -> dict[dt.date, list[File]]:
+    """The degrees of the Earth by the date that a file of them would have."""
+    found: dict[dt.date, list[File]] = {}
+    for lat in range(-90, 90):
+        for lon in range(-180, 180):
+            each = File(lon, lat)
+            found.setdefault(each.day, []).append(each)
+    return found
+
+
+def of_day(day: dt.date) -> Iterator[File]:
     """All files of a date."""
-    if not FIRST_DAY <= day <= LAST_DAY:
-        return ()
-    everywhere = (File(lon, lat) for lat in range(-90, 90) for lon in range(-180, 180))
-    return tuple(each for each in everywhere if each.day == day and land.is_in(each.lon, each.lat))
+    for each in _calendar().get(day, []):
+        if file(each.lon, each.lat) is not None:
+            yield each
 
 
 def named(identifier: str) -> File | None:
