@@ -64,9 +64,9 @@ SECONDS = 3600  # pixels of a degree
 CELL = 6  # pixels between two nodes
 FIRST_DAY, LAST_DAY = dt.date(2010, 12, 12), dt.date(2015, 1, 16)  # of the measurements
 WIDTHS = ((50, 1.0), (60, 1.5), (70, 2.0), (80, 3.0), (85, 5.0), (90, 10.0))  # arc seconds
-PLAIN_OCTAVES = np.array([[0.6, 4.0, 301], [0.11, 2.2, 302], [0.03, 0.9, 303]])  # m
+PLAIN_OCTAVES = np.array([[0.6, 5.0, 301], [0.11, 2.5, 302], [0.03, 0.9, 303]])  # m
 RIDGE_OCTAVES = np.array([[0.5, 1.0, 311], [0.18, 0.5, 312]])
-BELOW = 1.0  # m, by which plains lie below the sea in the middle
+BELOW = 1.5  # m, by which plains lie below the sea in the middle
 
 Published = Callable[[orbit.Pass], dt.datetime]
 
