@@ -1,18 +1,24 @@
-"""An openEO back end on this computer, with a synthetic Sentinel-1: ``python -m sandbox``.
+"""An openEO back end on this computer, with synthetic images: ``python -m sandbox``.
 
 It behaves like the Copernicus one as far as a downloader can tell: login, batch jobs with
 two at a time, process graphs that are executed as they are sent, results behind signed
 links.  Its images are made up by a formula of place, day and orbit.  It is the default for
 a first run without an account, it serves the tests, and it works offline.
 
+It offers ``SENTINEL1_GRD``, ``SENTINEL2_L2A`` and an elevation model, ``COPERNICUS_30``, all of
+one land.
+
 Accounts: user ``sandbox``, password ``sandbox``; client ``sandbox-client``, secret
 ``sandbox-secret``; or the device code flow, whose page asks for no password.
 
 Rooms: `server` (the wire), `api` (addresses), `auth`, `jobs`, `graph` (what was ordered),
-`raster` (the file), `scene` and `orbit` (what Sentinel-1 would see), `products`, `elevation`
-(whether there is a model of it), `land`, `catalogue`
-(the documents of the back end), `stac` (a STAC API of the images, at ``/stac``), `errors`,
-`faults` and `control` (for tests).
+`offers` and `catalogue` (the documents of the back end, and what may be asked of each
+collection), `raster` (the file) and `grids` (its pixels), `ground` (what is where) on `land`,
+`loops` (how that is compiled), `stac` (a STAC API of the images, at ``/stac``), `errors`,
+`faults` and `control` (for tests).  Of Sentinel-1: `orbit`, `products`, `scene` (what it would
+see), `elevation` (whether there is a model of it).  Of Sentinel-2: `granules` (its products),
+`optical` (what it would see), `mosaic` (products merged).  The elevation model: `terrain`.
+Items of these two: `shelves`.
 
 Faults
 ======

@@ -44,6 +44,7 @@ PROCESSING = dt.timedelta(hours=2, minutes=33, seconds=14)  # from a datatake to
 SUN_LEAST = 8.0  # degrees of elevation below which nothing is acquired
 STEPS = 22  # into which the edge of a tile is cut: a chord is then within a metre
 DIGITS = 7  # of a degree
+SLAB = 2.0  # degrees of latitude of an overpass that are looked at together
 WEATHER = 96  # such that on 2026-01-20 a third of 3..5 E, 51..51.5 N is under clouds
 SAMPLE = 2000.0  # m between two samples of the clouds of a product
 MISSION = orbit.Mission(
@@ -149,6 +150,18 @@ def tiles(box: Box) -> list[Tile]:
                 if near and tile.has_land:
                     found.append(tile)
     return list(dict.fromkeys(found))
+
+
+def along(view: orbit.Pass) -> list[Tile]:
+    """The tiles that an overpass may show."""
+    found: dict[Tile, None] = {}
+    least, most = MISSION.limits
+    for south in np.arange(least, most, SLAB):
+        ring = view.outline(float(south), float(south + SLAB))[:, 0]
+        west = (ring.min() + 180) % 360 - 180
+        box = (float(west), float(south), float(west + np.ptp(ring)), float(south + SLAB))
+        found |= dict.fromkeys(tiles(box))
+    return list(found)
 
 
 def named(name: str) -> Tile | None:

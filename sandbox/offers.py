@@ -67,7 +67,6 @@ def _sentinel2(root: str, full: bool) -> Json:
             "constellation": ["sentinel-2"],
             "platform": ["synthetic-2a", "synthetic-2b"],
             "instruments": ["msi"],
-            "eo:cloud_cover": {"minimum": 0, "maximum": 100},
             "gsd": sorted(set(optical.RESOLUTIONS.values())),
             "eo:bands": [_band(name) for name in optical.RESOLUTIONS],
         }

@@ -268,6 +268,8 @@ def _surface(at: Array, block: Block, season: Array, rows: Rows, spectra: Array,
     crop = crop_at(parcel, at[FOREST])
     leaf = LEAF[crop, 0] + LEAF[crop, 1] * grown_at(crop, lat, season) ** 1.5
     leaf += 0.22 * (unit(parcel, 1) - 0.5) + 0.05 * grain
+    if unit(parcel, 3) < 0.08:
+        leaf *= 0.25  # fallow
     if edge < 6.0:
         leaf = 0.5 * leaf + 0.2  # hedges and tracks
     leaf = min(max(leaf, 0.0), 1.0)

@@ -175,27 +175,32 @@ class Degree:
 
 
 def scenes(
-    day: dt.date, boxes: Boxes, ids: Iterable[str] | None, published: Published
+    day: dt.date, boxes: Boxes | None, ids: Iterable[str] | None, published: Published
 ) -> Iterator[Scene]:
-    """The products of a day that may touch one of the boxes, newest first."""
-    if ids is None:
-        among = {tile: None for box in boxes for tile in granules.tiles(box)}
-    else:
+    """The products of a day that may touch one of the boxes (or any), newest first."""
+    among: list[granules.Tile] | None = None
+    if ids is not None:
         names = {match[1] for each in ids if (match := re.search(r"_T(\w{5})_", each))}
-        among = {tile: None for name in names if (tile := granules.named(name))}
+        among = [tile for name in names if (tile := granules.named(name))]
+    elif boxes is not None:
+        among = list(dict.fromkeys(tile for box in boxes for tile in granules.tiles(box)))
     now = dt.datetime.now(dt.UTC)
-    # The northern and the southern end of an overpass lie within its own half revolution.
+    # What is seen of an overpass lies within its own half revolution, apart from all others.
     for view in reversed(granules.passes(day)):
         if published(view) <= now:
-            found = [Scene(granule) for granule in granules.of_pass(view, list(among))]
+            where = granules.along(view) if among is None else among
+            found = [Scene(granule) for granule in granules.of_pass(view, where)]
             yield from sorted(found, key=newest)
 
 
-def degrees(day: dt.date, boxes: Boxes) -> Iterator[Degree]:
-    """The files of a day that touch one of the boxes."""
-    area = shapely.union_all([shapely.box(*box) for box in boxes])
-    found = [Degree(file) for file in terrain.of_day(day)]
-    yield from sorted((f for f in found if f.footprint.intersects(area)), key=newest)
+def degrees(day: dt.date, boxes: Boxes | None) -> Iterator[Degree]:
+    """The files of a day that touch one of the boxes (or any)."""
+    if boxes is None:
+        files = list(terrain.of_day(day))
+    else:
+        near = dict.fromkeys(each for box in boxes for each in terrain.files(box))
+        files = [each for each in near if each.day == day]
+    yield from sorted(map(Degree, files), key=newest)
 
 
 def newest(image: Any) -> tuple[float, str]:

@@ -394,10 +394,11 @@ def _of_collection(name: str, day: dt.date, query: Query, published: Published) 
         yield from sorted(_of_day(day, query, published), key=shelves.newest)
         return
     found: Iterator[Found]
+    boxes = None if query.area is None else _boxes(query)
     if name == shelves.SENTINEL2:
-        found = shelves.scenes(day, _boxes(query), query.ids, published)
+        found = shelves.scenes(day, boxes, query.ids, published)
     else:
-        found = shelves.degrees(day, _boxes(query))
+        found = shelves.degrees(day, boxes)
     for image in found:
         begin = image.times[0]
         late = (query.first and begin < query.first) or (query.last and begin > query.last)

@@ -64,9 +64,9 @@ SECONDS = 3600  # pixels of a degree
 CELL = 6  # pixels between two nodes
 FIRST_DAY, LAST_DAY = dt.date(2010, 12, 12), dt.date(2015, 1, 16)  # of the measurements
 WIDTHS = ((50, 1.0), (60, 1.5), (70, 2.0), (80, 3.0), (85, 5.0), (90, 10.0))  # arc seconds
-PLAIN_OCTAVES = np.array([[0.6, 4.0, 301], [0.11, 2.2, 302], [0.03, 0.9, 303]])  # m
+PLAIN_OCTAVES = np.array([[0.6, 5.0, 301], [0.11, 2.5, 302], [0.03, 0.9, 303]])  # m
 RIDGE_OCTAVES = np.array([[0.5, 1.0, 311], [0.18, 0.5, 312]])
-BELOW = 1.0  # m, by which plains lie below the sea in the middle
+BELOW = 1.5  # m, by which plains lie below the sea in the middle
 
 Published = Callable[[orbit.Pass], dt.datetime]
 
@@ -156,13 +156,22 @@ def files(bbox: tuple[float, float, float, float]) -> list[File]:
     ]
 
 
-@functools.lru_cache(maxsize=64)
-def of_day(day: dt.date) -> tuple[File, ...]:
+@functools.cache
+def _calendar() -> dict[dt.date, list[File]]:
+    """The degrees of the Earth by the date that a file of them would have."""
+    found: dict[dt.date, list[File]] = {}
+    for lat in range(-90, 90):
+        for lon in range(-180, 180):
+            each = File(lon, lat)
+            found.setdefault(each.day, []).append(each)
+    return found
+
+
+def of_day(day: dt.date) -> Iterator[File]:
     """All files of a date."""
-    if not FIRST_DAY <= day <= LAST_DAY:
-        return ()
-    everywhere = (File(lon, lat) for lat in range(-90, 90) for lon in range(-180, 180))
-    return tuple(each for each in everywhere if each.day == day and land.is_in(each.lon, each.lat))
+    for each in _calendar().get(day, []):
+        if file(each.lon, each.lat) is not None:
+            yield each
 
 
 def named(identifier: str) -> File | None:

@@ -21,6 +21,7 @@ from openeo.rest.connection import connect
 
 from sandbox import graph
 from sandbox.errors import ApiError
+from sandbox.offers import OFFERS
 from tests.conftest import ROOT, start_sandbox
 
 SPECIFICATION = ROOT.parent / "shared" / "openeo" / "openapi.yaml"
@@ -143,8 +144,53 @@ def test_every_endpoint_that_is_offered_answers_as_the_specification_says(connec
         assert {(m, path) for m in endpoint["methods"]} <= seen
 
 
-def test_the_collection_says_that_it_is_synthetic(connection):
-    assert "synthetic" in connection.describe_collection("SENTINEL1_GRD")["description"].lower()
+@pytest.mark.parametrize("name", list(OFFERS))
+def test_each_collection_is_described_by_the_specification_and_says_that_it_is_synthetic(
+    connection, name
+):
+    document = connection.describe_collection(name)
+    assert "**Synthetic.**" in document["description"]
+    assert connection.collection_metadata(name).band_names == list(OFFERS[name].bands)
+    assert connection.get(f"/collections/{name}/queryables").json()["type"] == "object"
+    assert name in connection.list_collection_ids()
+
+
+@pytest.mark.parametrize(
+    ("name", "bands", "days", "code"),
+    [
+        ("SENTINEL2_L2A", ["B02", "SCL"], DAY, 32631),
+        ("COPERNICUS_30", ["DEM"], ["2010-01-01", "2020-01-01"], 4326),
+    ],
+)
+def test_an_order_of_another_collection_is_carried_out(connection, name, bands, days, code):
+    more = {"max_cloud_cover": 99} if name.startswith("SENTINEL") else {}
+    loaded = connection.load_collection(
+        name, spatial_extent=BOX, temporal_extent=days, bands=bands, **more
+    )
+    job = loaded.reduce_dimension(dimension="t", reducer="first").create_job(out_format="netCDF")
+    job.start()
+    wait(job, "finished")
+    [asset] = job.get_results().get_assets()
+    assert asset.metadata["proj:epsg"] == code
+    assert [band["name"] for band in asset.metadata["bands"]] == bands
+
+
+def test_what_another_collection_has_not_is_refused_in_the_words_of_the_back_end(connection):
+    loaded = connection.load_collection(
+        "SENTINEL2_L2A", spatial_extent=BOX, temporal_extent=DAY, bands=["B02"]
+    )
+    cubes = [
+        (loaded.sar_backscatter(coefficient="sigma0-ellipsoid"),
+         'Process "sar_backscatter" is not applicable for collection SENTINEL2_L2A.'),
+        (connection.datacube_from_flat_graph({
+            "load": {**S2_HH, "arguments": {**S2_HH["arguments"]}, "result": True}}),
+         "Invalid band name/index 'B10'. Valid names: ['B01', 'B02', 'B03',"),
+    ]  # fmt: skip
+    for cube, words in cubes:
+        message = refused(
+            "ProcessParameterInvalid", 400, lambda c=cube: c.create_job(out_format="netCDF")
+        )
+        assert words in message
 
 
 def test_a_job_goes_from_created_to_a_result(connection, recorder, tmp_path):
