@@ -1,9 +1,8 @@
 """Images of the archive: select, merge, crop, regrid, plot, export.
 
 `open` gives the images of a box on a regular grid of longitude and latitude, one for each
-day, as a lazy dataset: nothing is read before it is computed, and then each block reads
-just the inner chunks of the records that it touches.  `retrieve` is the same for one day,
-computed.  How that is done is in the room `images`; what is large is imported when called.
+day, as a lazy dataset: each block reads just the inner chunks of the records that it touches.
+`retrieve` is the same for one day, computed.  How that is done is in the room `images`.
 """
 
 from __future__ import annotations
@@ -105,7 +104,7 @@ def load(
     orbit: str | None = None,
     as_of: int | None = None,
 ) -> xr.Dataset:
-    """The same as `open`, in memory: what is small is there before dask is imported."""
+    """As `open`, in memory: what is small is there before dask is imported."""
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
     return lazy.open_grid(on, start, end, as_of, now=True)
 

@@ -24,7 +24,7 @@ from cli.table import print_table
 from cli.terminal import ask, choose, confirm, count, size, tell
 from cli.workspace import Workspace
 from grid import ORBITS, Chunk
-from shared.collection import Collection, Product, of_name
+from shared.collection import Collection, Product, as_known, of_name
 from shared.errors import RasterError
 
 if TYPE_CHECKING:
@@ -161,10 +161,10 @@ def collection_of(archive: Archive, made: Settings) -> Collection:
 
 def wanted_bands(archive: Archive, flags: AddFlags, made: Settings) -> tuple[str, ...]:
     """Those that were named, else those of the archive, else those that downloads have."""
+    layout, recipe = archive.layout, made.download.recipe
     if flags.bands:
-        return flags.bands
-    layout = archive.layout
-    return tuple(made.download.recipe.bands) if layout is None else layout.bands
+        return as_known(flags.bands, recipe.collection.bands if layout is None else layout.bands)
+    return tuple(recipe.bands) if layout is None else layout.bands
 
 
 def understood(
@@ -209,7 +209,7 @@ def ask_order(path: Path, bands: tuple[str, ...], flags: AddFlags) -> tuple[str,
         )
 
     def parse(text: str) -> tuple[str, ...]:
-        names = questions.band_names(text)
+        names = as_known(questions.band_names(text), bands)
         if sorted(names) != sorted(bands):
             raise ValueError(f"Name {', '.join(bands)}, in the order of the file.")
         return names

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from cli.terminal import ask, choose, confirm, count, percent, tell
 from grid import BBox, iter_tiles_covering, parse_area, parse_day, parse_days
 from jobs.address import require_safe
+from shared.collection import as_known
 
 if TYPE_CHECKING:
     from retrieve import Coverage
@@ -325,11 +326,12 @@ def ask_bands(there: Sequence[str]) -> tuple[str, ...]:
 
 
 def require_bands(bands: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
-    """The bands; ValueError for one that is not there."""
-    missing = [band for band in bands if band not in there]
+    """The bands, whatever their capitals; ValueError for one that is not there."""
+    found = as_known(bands, there)
+    missing = [band for band in found if band not in there]
     if missing:
         raise ValueError(f"The archive has {', '.join(there)}, but not {', '.join(missing)}.")
-    return tuple(bands)
+    return found
 
 
 def ask_files(default: str, overwrite: bool) -> dict[str, bool]:

@@ -19,7 +19,7 @@ from cli.running import cluster
 from cli.terminal import count, somebody_is_there, tell
 from cli.workspace import Workspace
 from grid import BBox
-from shared.collection import as_known, attributes_of, product_of
+from shared.collection import attributes_of, product_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -107,9 +107,8 @@ def ask_what(
     archive, orbit, bands = workspace.existing, flags.orbit, flags.bands
     layout = archive.layout
     assert layout is not None
-    bands = None if bands is None else as_known(bands, layout.bands)
-    composite = None if flags.composite is None else as_known(flags.composite, layout.bands)
-    questions.require_bands([*(bands or ()), *(composite or ())], layout.bands)
+    bands = bands and questions.require_bands(bands, layout.bands)
+    composite = flags.composite and questions.require_bands(flags.composite, layout.bands)
     if composite and layout.product.is_power:
         raise ValueError("--composite is for what is no radar: its colours are VV, VH, VV/VH.")
     if composite and bands is not None and not set(composite) <= set(bands):

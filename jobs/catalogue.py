@@ -36,6 +36,8 @@ ITEMS_PER_TILE = 6  # and day, at most: two passes, two products of each, some c
 TIMEOUT = (5.0, 60.0)  # s to connect, and to wait for an answer
 RETRIES = 3  # after a passing trouble
 
+# What the catalogue of Copernicus calls what its back end calls otherwise.
+CALLED = {"COPERNICUS_30": "cop-dem-glo-30-dged-cog", "COPERNICUS_90": "cop-dem-glo-90-dged-cog"}
 COPERNICUS = ".dataspace.copernicus.eu"  # what the hosts of its back ends end with
 OWN = "/stac"  # where a sandbox has its own catalogue
 
@@ -76,7 +78,8 @@ def address(url: str, usual: str) -> str:
 def collection_named(url: str, name: str) -> str:
     """What a catalogue calls the collection that a back end calls so; "" if it has none such."""
     small = name.lower()
-    for candidate in dict.fromkeys((name, small, small.replace("_", "-"))):
+    names = CALLED.get(name, name), name, small, small.replace("_", "-")
+    for candidate in dict.fromkeys(names):
         with contextlib.suppress(requests.RequestException, ValueError):
             found = requests.get(f"{url.rstrip('/')}/collections/{candidate}", timeout=TIMEOUT)
             if found.ok and found.json().get("id") == candidate:

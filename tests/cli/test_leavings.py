@@ -267,11 +267,11 @@ def test_the_constants_go_along_to_where_a_raster_is_converted(
     seen = []
     real = convert.raster_to_cells
 
-    def looked_at(raster, tile, nside=None, ellipsoid=None, bands=None):
-        seen.append((nside, ellipsoid, bands))
-        return real(raster, tile, nside, ellipsoid, bands)
+    def looked_at(raster, tile, nside=None, ellipsoid=None, bands=None, **more):
+        seen.append((nside, ellipsoid, bands, more["product"].name))
+        return real(raster, tile, nside, ellipsoid, bands, **more)
 
     monkeypatch.setattr(convert, "raster_to_cells", looked_at)
     monkeypatch.setattr(convert, "NSIDE", 65536)
     assert order(sandbox) == DONE
-    assert set(seen) == {(65536, "sphere", ("VV", "VH"))}
+    assert set(seen) == {(65536, "sphere", ("VV", "VH"), "SENTINEL1_GRD")}
