@@ -38,15 +38,13 @@ def named_archive() -> str:
     return str(named or judge.text("ZARR_PATH in main.py", as_text(ZARR_PATH)))
 
 
-period_type = Parsed("DAY", questions.period)
-day_type = Parsed("DAY", questions.image_day)
-
-
 def usual_archive() -> object:
     """The constant, as it is now."""
     return ZARR_PATH
 
 
+period_type = Parsed("DAY", questions.period)
+day_type = Parsed("DAY", questions.image_day)
 archive_option = flags.archive_flag(named_archive, usual_archive)
 
 
