@@ -19,7 +19,6 @@ from rasterio.transform import Affine
 import convert
 from convert import RasterError, about, raster_to_cells
 from grid import Tile
-from healpix.latitudes import ELLIPSOIDS
 from tests.cells.test_average import (
     dress,
     expected_cells,
@@ -224,7 +223,7 @@ def raster_at(place):
 
 
 @torture
-@settings(max_examples=rounds(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=rounds(6), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kinds)
 @pytest.mark.filterwarnings("ignore")
 def test_any_mixture_gives_what_xarray_netcdf4_proj_and_healpy_give(tmp_path, kind):
@@ -306,7 +305,7 @@ def with_gaps(raster):
     return raster
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(sorted(set(PLACES) - {"kilometres"})), st.sampled_from(sorted(TIFFS)),
     st.sampled_from([
@@ -407,7 +406,7 @@ def test_a_step_is_chosen_by_its_number_or_by_its_day(name, labels, tmp_path):
     raster, parts = steps(name, labels)
     raster.to_netcdf(tmp_path / "a.nc")
     for given_raster in (raster, tmp_path / "a.nc"):
-        for i, day in enumerate(DAYS):
+        for i, day in list(enumerate(DAYS))[::2]:
             expected = raster_to_cells(parts[i], TILE, nside=LEVEL)
             for asked in ({"step": i}, {"day": day}):
                 cells = raster_to_cells(given_raster, TILE, nside=LEVEL, **asked)
@@ -507,8 +506,10 @@ def test_several_rasters_are_taken_together(tmp_path):
         raster_to_cells([halves[0], halves[1][["VV", "crs"]]], TILE)
 
 
-@pytest.mark.parametrize("ellipsoid", ELLIPSOIDS)
-@pytest.mark.parametrize("place", ["50 N", "66 N, 180 E", "85 S, polar", "north pole", "degrees"])
+@pytest.mark.parametrize(
+    ("place", "ellipsoid"),
+    [("50 N", "sphere"), ("66 N, 180 E", "WGS84"), ("85 S, polar", "sphere"), ("degrees", "WGS84")],
+)
 def test_the_tiles_of_a_raster_are_those_of_the_cells_around_its_pixels(place, ellipsoid):
     raster, size = raster_of(place), (180 / 9001, 90 / 9007)  # no centre is on an edge
     ids = pixel_cells(raster, ellipsoid)

@@ -420,7 +420,7 @@ def test_a_folder_killed_at_random_moments_ends_as_one_clean_run(four, folder):
     for chunk, cells in expected.items():
         same_cells(clean.read(chunk), cells)
     chance, kills, number = dice("add"), 0, 0
-    while kills < rounds(6, 0.3):
+    while kills < rounds(4, 0.3):
         number += 1
         code, patience = None, 0.5
         while code is None:
