@@ -41,8 +41,6 @@ def usual_archive() -> object:
     return ZARR_PATH
 
 
-period_type = Parsed("DAY", questions.period)
-day_type = Parsed("DAY", questions.image_day)
 archive_option = flags.archive_flag(named_archive, usual_archive)
 
 
