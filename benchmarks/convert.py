@@ -32,6 +32,7 @@ from scipy.interpolate import griddata
 import convert
 from grid import BBox, Tile
 from healpix.ids import ids_to_runs, runs_to_ids
+from shared.collection import SENTINEL2
 
 TILE = Tile(7.0, 50.0, 8.0, 50.5)
 TILES = (
@@ -41,6 +42,7 @@ TILES = (
     Tile(20.0, 85.0, 21.0, 85.5),
 )
 BANDS = ("VV", "VH")
+OPTICAL = ("B02", "B03", "B04", "B08")
 LOOKS = 4.4  # speckle: gamma distributed with this shape
 TURNS = 7
 
@@ -61,6 +63,15 @@ def run() -> Iterator[Row]:
         yield work, "plain way", "50 times faster", times(plain_work, our_work)
         both = plain["read"] + plain_work, ours["file"]
         yield "same, from the file", "plain way from the file", "16 times faster", times(*both)
+        optical_path = path.with_name("optical.nc")
+        write_optical(raster, optical_path)
+        seconds = child("optical", optical_path)["file"]
+        yield (
+            "Sentinel-2, 4 bands, from the file, a band and pixel",
+            "Sentinel-1, from the file",
+            "1.3 of its time",
+            share(seconds / len(OPTICAL), ours["file"] / len(BANDS)),
+        )
         warp = best(partial(warp_average, raster), 3)
         yield (
             "same, in memory",
@@ -110,6 +121,17 @@ def speckle() -> xr.Dataset:
 def write(raster: xr.Dataset, path: Path) -> None:
     layout = {"zlib": True, "chunksizes": (256, 256), "_FillValue": np.float32(0)}
     raster.to_netcdf(path, engine="netcdf4", encoding=dict.fromkeys(BANDS, layout))
+
+
+def write_optical(raster: xr.Dataset, path: Path) -> None:
+    """The same fields as Sentinel-2 has them: whole numbers, 1 for 0.0001."""
+    packed = {
+        band: (("y", "x"), (2e4 * raster[BANDS[i % 2]].values).clip(0, 15000).astype("i2"))
+        for i, band in enumerate(OPTICAL)
+    }
+    layout = {"zlib": True, "chunksizes": (256, 256), "_FillValue": np.int16(-32768)}
+    made = xr.Dataset({**packed, "crs": raster["crs"]}, {"x": raster["x"], "y": raster["y"]})
+    made.to_netcdf(path, engine="netcdf4", encoding=dict.fromkeys(OPTICAL, layout))
 
 
 def plain_cells(raster: xr.Dataset) -> tuple[Any, ...]:
@@ -241,6 +263,12 @@ def measure(what: str, path: Path) -> dict[str, float]:
     if what == "memory":
         convert.raster_to_cells(path, TILE)
         return {"peak": peak()}
+    if what == "optical":
+        work = partial(
+            convert.raster_to_cells, path, TILE, bands=OPTICAL, product=SENTINEL2.product
+        )
+        work()
+        return {"file": best(work, TURNS)}
     read = lambda: xr.open_dataset(path, mask_and_scale=False).load()  # noqa: E731
     if what == "plain":
         result["read"] = best(read, 2)

@@ -115,7 +115,7 @@ def described(wanted: Wanted, flags: DownloadFlags, made: Settings) -> Settings:
 
 def say_how_cells_fit(made: Settings) -> None:
     """Say once that pixels are coarser than cells, and which cells would suit them."""
-    from images.blocks import cell_width
+    from healpix.ids import cell_width
 
     pixel, cell = made.download.typical.pixel, cell_width(made.convert.nside) * METRES
     if pixel <= cell:

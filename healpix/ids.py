@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -68,3 +69,8 @@ def as_stored(start: Ints, length: Ints) -> Runs:
         start = np.repeat(start, pieces) + number * _MAX_RUN
         length = np.minimum(np.repeat(length, pieces) - number * _MAX_RUN, _MAX_RUN)
     return start.astype(np.uint64), length.astype(np.uint32)
+
+
+def cell_width(nside: int) -> float:
+    """The mean width of a cell, the root of its area, in degrees of a great circle."""
+    return math.degrees(math.sqrt(math.pi / 3) / nside)

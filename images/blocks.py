@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from archive.shards import one_of_many
 from cells.regrid import Frame, Means, class_values, grid_values
 from grid import BBox, Chunk, wrap
-from healpix.ids import level_of
+from healpix.ids import cell_width, level_of
 from images.merge import merge
 from images.records import Image
 
@@ -190,11 +190,6 @@ def block_of(cube: Cube, block_id: Place) -> Any:
     columns = slice(j * cube.side, min((j + 1) * cube.side, width))
     with one_of_many():
         return cube.read(time, rows, columns)[np.newaxis]
-
-
-def cell_width(nside: int) -> float:
-    """The mean width of a cell, the root of its area, in degrees of a great circle."""
-    return math.degrees(math.sqrt(math.pi / 3) / nside)
 
 
 def padded(bbox: BBox, nside: int) -> BBox:

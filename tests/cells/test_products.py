@@ -40,19 +40,19 @@ def raster(bands, path=None, **encoding):
     return path
 
 
-def cell_of_each_pixel(made):
+def cell_of_each_pixel(made, tile, nside, crs):
     """healpy's cell of each pixel, as its place among the tile's cells; -1 for none."""
-    back = pyproj.Transformer.from_crs("EPSG:32632", "EPSG:4326", always_xy=True).transform
+    back = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform
     lon, lat = back(*np.meshgrid(made.x.values, made.y.values))
-    ids = runs_to_ids(*convert.tile_runs(TILE, NSIDE))
-    cell = healpy.ang2pix(NSIDE, lon, lat, nest=True, lonlat=True)
+    ids = runs_to_ids(*convert.tile_runs(tile, nside))
+    cell = healpy.ang2pix(nside, lon, lat, nest=True, lonlat=True)
     place = np.searchsorted(ids, cell).clip(0, ids.size - 1)
     return np.where(ids[place] == cell, place, -1), ids.size
 
 
-def expected(made, product, names):
+def expected(made, product, names, tile=TILE, nside=NSIDE, crs="EPSG:32632"):
     """Means, most frequent classes, and counts: by numpy alone."""
-    place, size = cell_of_each_pixel(made)
+    place, size = cell_of_each_pixel(made, tile, nside, crs)
     values = {}
     for name in names:
         band = product.band(name)

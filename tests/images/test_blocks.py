@@ -17,6 +17,7 @@ import retrieve as room
 from cells.regrid import Frame
 from convert import cells_to_grid, tile_runs
 from grid import BBox, Chunk, Tile, tiles_covering
+from healpix import ids
 from healpix.ids import ids_to_runs, runs_to_ids
 from images import blocks
 from images.merge import merge
@@ -137,8 +138,8 @@ def test_cells_are_at_most_half_a_pixel_wide_and_no_smaller_than_they_need_be(dl
     cube = blocks.Cube((), (), ("VV",), Frame(BBox(-1, -1, 1, 1), dlat, dlat), NSIDE, "")
     level = cube.level(slice(0, 1))
     if level < 12:
-        assert blocks.cell_width(1 << level) <= dlat / 2
-    assert level == 0 or blocks.cell_width(1 << (level - 1)) > dlat / 2 * math.cos(dlat)
+        assert ids.cell_width(1 << level) <= dlat / 2
+    assert level == 0 or ids.cell_width(1 << (level - 1)) > dlat / 2 * math.cos(dlat)
 
 
 def test_a_fine_grid_is_not_averaged_and_a_long_pixel_is(rhine):
