@@ -146,6 +146,8 @@ def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
     archive.require(
         cells.nside, cells.ellipsoid, made.download.chunk_size, recipe.bands, recipe.collection.name
     )
+    if flags.start:
+        questions.imaged(flags.start, recipe.collection.first)
     wanted = ask_what(workspace, flags, made)
     if recipe.collection.name not in KNOWN:
         made = described(wanted, flags, made)

@@ -18,7 +18,9 @@ sys.path.insert(0, str(ROOT))
 import retrieve  # noqa: E402
 import store  # noqa: E402
 from cli import menu, questions  # noqa: E402
+from cli.download_command import DownloadFlags, run_download  # noqa: E402
 from cli.exits import DONE  # noqa: E402
+from cli.workspace import Workspace  # noqa: E402
 from docs import constants  # noqa: E402
 from shared.files import replacing  # noqa: E402
 from tests.terminals import Terminal  # noqa: E402
@@ -46,6 +48,9 @@ def make() -> int:
         if code != DONE:
             return code
         draw(store.Archive(Path(menu.DEMO_FOLDER) / "sentinel1.zarr"))
+    code = draw_another()
+    if code != DONE:
+        return code
     with tempfile.TemporaryDirectory() as folder:
         screens = [session(Path(folder), answers) for answers in (DOWNLOAD, RETRIEVE)]
     put_into_readme("\n".join(f"$ python main.py\n{screen}\n" for screen in screens))
@@ -60,6 +65,22 @@ def draw(archive: store.Archive) -> None:
     for name, figure in figures.items():
         with replacing(ROOT / "docs" / "pictures" / name) as temporary:
             figure.savefig(temporary, dpi=DPI)
+
+
+def draw_another() -> int:
+    """The picture of another collection; the exit code of its download."""
+    day = questions.EXAMPLE_DAY, questions.EXAMPLE_DAY
+    flags = DownloadFlags(
+        questions.EXAMPLE_AREA, day, day, backend="sandbox", yes=True, collection="SENTINEL2_L2A",
+        bands=("B02", "B03", "B04"),
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        code = run_download(Workspace("s2.zarr"), flags)
+        if code == DONE:
+            image = retrieve.retrieve(store.Archive("s2.zarr"), questions.EXAMPLE_AREA, day[0])
+            with replacing(ROOT / "docs" / "pictures" / "sentinel2.png") as temporary:
+                retrieve.plot(image).savefig(temporary, dpi=DPI)
+    return code
 
 
 def session(folder: Path, answers: list[tuple[str, str]]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import store
@@ -199,6 +199,7 @@ def boxes(tmp_path_factory):
     st.lists(st.floats(-0.3, 1.3) | st.sampled_from([0.0, 1.0]), min_size=4, max_size=4),
     st.booleans(),
 )
+@example("turned", "WGS84", [0.0, 0.5, 0.0, 1.0], False)  # centres on the edge
 @settings(deadline=None, max_examples=150)
 def test_a_box_gives_exactly_the_cells_whose_centre_is_in_it(boxes, name, ellipsoid, parts, around):
     archive, tile, cells, ids, lon, lat = boxes[name, ellipsoid]
