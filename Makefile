@@ -18,7 +18,7 @@ demo: $(RUNTIME) ## the whole job once, against the built-in back end: no accoun
 	$(BIN)/python main.py demo
 
 test: $(DEV) ## the tests; those that measure time run by themselves
-	$(BIN)/python -m pytest -n 4 --dist loadgroup -m "not alone"
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 check: $(DEV) ## ruff (lint, format) and mypy strict

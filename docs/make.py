@@ -7,6 +7,7 @@ terminal and puts what was on the screen into the README, and lists the constant
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import re
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from docs import constants  # noqa: E402
 from shared.files import replacing  # noqa: E402
 from tests.terminals import Terminal  # noqa: E402
 
+CLEAR_DAY = dt.date(2025, 7, 14)  # without a cloud over the example's area
 DPI = 110  # a page needs less than a paper
 COLUMNS = 100  # of the terminal
 TWO_TILES = 600  # s for two tiles
@@ -69,7 +71,7 @@ def draw(archive: store.Archive) -> None:
 
 def draw_another() -> int:
     """The picture of another collection; the exit code of its download."""
-    day = questions.EXAMPLE_DAY, questions.EXAMPLE_DAY
+    day = CLEAR_DAY, CLEAR_DAY
     flags = DownloadFlags(
         questions.EXAMPLE_AREA, day, day, backend="sandbox", yes=True, collection="SENTINEL2_L2A",
         bands=("B02", "B03", "B04"),

@@ -44,6 +44,11 @@ hypothesis.settings.register_profile("usual", deadline=None)
 hypothesis.settings.load_profile("usual")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a quarter of the time a test waits."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Compile the loops before several workers begin, which would all compile them."""
     if config.getoption("tx", None) and not hasattr(config, "workerinput"):
