@@ -56,6 +56,8 @@ def flags_of(request: Request) -> DownloadFlags:
         request.bbox, (request.first, request.first), (request.last, request.last),
         request.orbit, request.backend, yes=True, catalogue=request.catalogue or None,
         no_catalogue=request.catalogue is None, max_credits=request.max_credits,
+        collection=request.collection or None, max_cloud=request.max_cloud,
+        bands=request.bands.split(",") if request.bands else None,
     )  # fmt: skip
 
 

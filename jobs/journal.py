@@ -27,7 +27,7 @@ from typing import Any
 
 from grid import BBox, Chunk, Tile
 
-VERSION = 3  # of the tables; an older journal is brought up to it, a newer one is refused
+VERSION = 4  # of the tables; an older journal is brought up to it, a newer one is refused
 BUSY_TIMEOUT = 30.0  # s to wait while another process writes
 DATABASE = "journal.sqlite"
 LOG = "download.log"
@@ -131,6 +131,9 @@ class Request:
     done: int = 0  # chunks of it that were not missing
     catalogue: str | None = None  # its address if one was named, "" for the usual; None: not asked
     max_credits: float | None = None
+    collection: str = ""  # "": not known, of before there were others than Sentinel-1
+    bands: str = ""  # with commas
+    max_cloud: float | None = None
 
 
 _TABLES = """
@@ -166,6 +169,11 @@ ALTER TABLE requests ADD COLUMN max_credits REAL
 ALTER TABLE attempts ADD COLUMN options TEXT NOT NULL DEFAULT '';
 ALTER TABLE attempts ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE attempts ADD COLUMN refused_since REAL
+""",
+    4: """
+ALTER TABLE requests ADD COLUMN collection TEXT NOT NULL DEFAULT '';
+ALTER TABLE requests ADD COLUMN bands TEXT NOT NULL DEFAULT '';
+ALTER TABLE requests ADD COLUMN max_cloud REAL
 """,
 }
 _COLUMNS = (
@@ -317,11 +325,13 @@ class Journal:
         with self._writing() as database:
             cursor = database.execute(
                 "INSERT INTO requests (backend, bbox, first, last, orbit, chunks, asked, done, "
-                "catalogue, max_credits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "catalogue, max_credits, collection, bands, max_cloud) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     request.backend, str(request.bbox), request.first.isoformat(),
                     request.last.isoformat(), request.orbit or "", request.chunks, request.asked,
                     request.done, request.catalogue, request.max_credits,
+                    request.collection, request.bands, request.max_cloud,
                 ),
             )  # fmt: skip
         return int(cursor.lastrowid or 0)
@@ -338,7 +348,8 @@ class Journal:
                 database
                 and database.execute(
                     "SELECT closed, backend, bbox, first, last, orbit, chunks, asked, done, "
-                    "catalogue, max_credits FROM requests ORDER BY id DESC LIMIT 1"
+                    "catalogue, max_credits, collection, bands, max_cloud "
+                    "FROM requests ORDER BY id DESC LIMIT 1"
                 ).fetchone()
             )
         if not found or found[0] is not None:

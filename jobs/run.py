@@ -17,6 +17,7 @@ from jobs.journal import Journal, Request
 from jobs.lock import only_one
 from jobs.model import Destination, Event, Purse, Summary
 from jobs.plan import Plan
+from jobs.recipe import Recipe
 from jobs.remote import Remote
 from jobs.resume import take_on
 from jobs.scheduler import Scheduler
@@ -56,7 +57,7 @@ def run(
         for item in plan.skipped:
             journal.log(f"skipped of the catalogue: {item}")
         scheduler = Scheduler(task, remote, journal, destination, events.put)
-        number = journal.open_request(_request(plan))
+        number = journal.open_request(_request(plan, made.recipe))
         take_on(scheduler, plan, journal, destination.has, made)
         _drive(scheduler, events, observer)
         if _is_through(scheduler.summary):
@@ -95,10 +96,11 @@ def _is_through(ends: Summary) -> bool:
     return not unfinished or isinstance(ends.stopped, LimitReached)
 
 
-def _request(plan: Plan) -> Request:
+def _request(plan: Plan, recipe: Recipe) -> Request:
     return Request(
         plan.backend, plan.bbox, plan.first, plan.last, plan.orbit, len(plan.missing),
         plan.made, len(plan.archived) + len(plan.empty), plan.catalogue, plan.max_credits,
+        recipe.collection.name, ",".join(recipe.bands), recipe.max_cloud,
     )  # fmt: skip
 
 

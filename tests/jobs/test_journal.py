@@ -151,11 +151,12 @@ def test_a_journal_of_before_the_catalogue_is_brought_up_and_keeps_all_it_knew(j
     assert journal.left_of(request) == [rows[0].chunk]
     noted = journal.note(rows[0], State.FINISHED, noticed=5.0)
     assert Journal(journal.folder).latest("cdse")[noted.key] == noted
-    assert journal._database.execute("PRAGMA user_version").fetchone() == (3,)
+    assert journal._database.execute("PRAGMA user_version").fetchone() == (4,)
 
 
 def test_a_request_is_kept_with_how_it_was_asked(journal):
-    request = Request("cdse", BBox(7, 50, 8, 51), DAY, DAY, None, 4, 12.5, 3, "", 20.0)
+    how = 3, "", 20.0, "SENTINEL2_L2A", "B04,SCL", 60.0
+    request = Request("cdse", BBox(7, 50, 8, 51), DAY, DAY, None, 4, 12.5, *how)
     journal.open_request(request)
     assert Journal(journal.folder).unfinished_request() == request
 

@@ -13,7 +13,9 @@ from PIL import Image
 import convert
 import download
 import main
+from cli import download_command, menu
 from cli.exits import DONE, NO_DATA, USAGE
+from cli.workspace import Workspace
 from images.scales import scale_of
 from shared.collection import SENTINEL2, product_of
 from store import Archive
@@ -196,6 +198,16 @@ def test_what_is_not_there_is_refused_with_what_is(sandbox, folder, answer, caps
     assert words in " ".join(capsys.readouterr().err.split())
     assert sandbox.events()["counts"].get("created", 0) >= 0
     assert not (folder / main.ZARR_PATH).exists()
+
+
+def test_what_was_interrupted_goes_on_with_its_collection(sandbox, sentinel2):
+    with Workspace(str(sentinel2 / main.ZARR_PATH)).journal() as journal:
+        with journal._writing() as database:
+            database.execute("UPDATE requests SET closed = NULL")
+        request = journal.unfinished_request()
+    assert request is not None
+    recipe = download_command.settings(menu.flags_of(request)).download.recipe
+    assert (recipe.collection.name, recipe.bands) == ("SENTINEL2_L2A", BANDS)
 
 
 def test_an_archive_is_of_one_collection(sandbox, sentinel2, monkeypatch, capsys):
