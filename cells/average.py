@@ -152,8 +152,9 @@ def _average(works: Sequence[_Work]) -> tuple[NDArray[np.float32], NDArray[np.ui
     place = np.concatenate([[0], np.cumsum(run_len)])
     means = np.empty((bands, place[-1]), np.float32)
     count = np.empty(place[-1], np.uint16)
-    known = map(works[0].raster.product.band, works[0].raster.bands)
+    known = list(map(works[0].raster.product.band, works[0].raster.bands))
     scaling = np.array([(band.scale, band.offset) for band in known])
+    scaling = scaling[:0] if all(pair == [1, 0] for pair in scaling.tolist()) else scaling
 
     def take(first: int, stop: int) -> None:
         take_means(

@@ -28,7 +28,7 @@ def take_means(
 ) -> None:
     """Mean and count of each cell of the runs, in their order.
 
-    scaling: (band, 2), what means are multiplied by and what is added then.
+    scaling: (band, 2), what means are multiplied by and what is added then; may be empty.
     means: (band, cell), NaN where the band has no value.  count: (cell), at most the
     largest of its type.  missing may be empty, when nothing was.
     """
@@ -95,4 +95,6 @@ def _take_square(
                     valid -= missing[start[ring - top] + k, band]
                 # 0 / 0 is NaN, as asked.
                 mean = flat[place + np.uint64(band)] / valid
-                means[np.uint64(band), j] = mean * scaling[band, 0] + scaling[band, 1]
+                if scaling.size > 0:
+                    mean = mean * scaling[band, 0] + scaling[band, 1]
+                means[np.uint64(band), j] = mean
