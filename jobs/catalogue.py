@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import requests
-
 from grid import ORBITS, BBox, Chunk, Tile, days, iter_tiles_covering
 from jobs.items import Acquisition, Found, Selection, lacks_something, name_of, sorted_out
 from jobs.settings import Settings
@@ -76,15 +74,15 @@ def address(url: str, usual: str) -> str:
 
 
 def collection_named(url: str, name: str) -> str:
-    """What a catalogue calls the collection that a back end calls so; "" if it has none such."""
+    """What a catalogue calls the collection that a back end calls so; "" if it has none such.
+
+    Raises CatalogueError.
+    """
     small = name.lower()
     names = CALLED.get(name, name), name, small, small.replace("_", "-")
-    for candidate in dict.fromkeys(names):
-        with contextlib.suppress(requests.RequestException, ValueError):
-            found = requests.get(f"{url.rstrip('/')}/collections/{candidate}", timeout=TIMEOUT)
-            if found.ok and found.json().get("id") == candidate:
-                return candidate
-    return ""
+    with _opened(url) as client:
+        known = (each for each in dict.fromkeys(names) if client.get_collection(each))
+        return next(known, "")
 
 
 def images(url: str, bbox: BBox, first: dt.date, last: dt.date, made: Settings) -> Covers:
@@ -105,21 +103,9 @@ def search(
 
     ``tiles`` in the box say how many items there can be.  Raises CatalogueError.
     """
-    import pystac_client
-    from pystac import STACError
-    from pystac_client.exceptions import APIError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that a server is no catalogue is found out below
-            client = pystac_client.Client.open(url, stac_io=_connection())
-            windows = [*_windows(first, last, tiles)]
-            items = _all_items(client, selection, bbox, windows)
-    except (
-        APIError, STACError, NotImplementedError, Warning,
-        KeyError, TypeError, ValueError, AttributeError,
-    ) as error:  # fmt: skip
-        raise CatalogueError(_unusable(url, error)) from error
+    with _opened(url) as client:
+        windows = [*_windows(first, last, tiles)]
+        items = _all_items(client, selection, bbox, windows)
     return sorted_out(items, first, last, selection)
 
 
@@ -172,6 +158,24 @@ def _cover(share: float, images: Sequence[Acquisition]) -> Cover:
 
 
 # --- talking -----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _opened(url: str) -> Iterator[Any]:
+    """A catalogue, to be asked; whatever it does wrong meanwhile is a CatalogueError."""
+    import pystac_client
+    from pystac import STACError
+    from pystac_client.exceptions import APIError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a server is no catalogue is found out here
+            yield pystac_client.Client.open(url, stac_io=_connection())
+    except (
+        APIError, STACError, NotImplementedError, Warning,
+        KeyError, TypeError, ValueError, AttributeError,
+    ) as error:  # fmt: skip
+        raise CatalogueError(_unusable(url, error)) from error
 
 
 def _connection() -> Any:

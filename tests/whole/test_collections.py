@@ -14,13 +14,14 @@ import convert
 import download
 import main
 from cli import download_command, menu
-from cli.exits import DONE, NO_DATA, USAGE
+from cli.exits import DONE, FAILED, NO_DATA, USAGE
 from cli.workspace import Workspace
 from images.scales import scale_of
 from shared.collection import SENTINEL2, product_of
 from store import Archive
 from tests.cells.test_products import assert_as_expected, expected
 from tests.whole.test_main import BOX, answer, folder, settle  # noqa: F401
+from tests.whole.test_main import order as usual_order
 
 DAY = "2026-01-20"
 BANDS = ("B02", "B03", "B04", "B08", "SCL")
@@ -28,8 +29,7 @@ DEM_DAYS = "2011-01-01/2014-12-31"
 
 
 def order(sandbox, start=DAY, *more):
-    where = ["--bbox", BOX, "--start", start, "--end", start, "--backend", sandbox.url, "--yes"]
-    return main.main(["download", *where, *more])
+    return usual_order(sandbox, "--start", start, "--end", start, *more)
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +197,14 @@ def test_what_is_not_there_is_refused_with_what_is(sandbox, folder, answer, caps
     assert order(sandbox, DAY, *flags) == USAGE
     assert words in " ".join(capsys.readouterr().err.split())
     assert sandbox.events()["counts"].get("created", 0) >= 0
+    assert not (folder / main.ZARR_PATH).exists()
+
+
+def test_a_catalogue_in_trouble_is_not_one_without_the_collection(faulty, folder, answer, capsys):  # noqa: F811
+    faulty.fault("503=1,path=/stac")
+    flags = ["--collection", "COPERNICUS_30", "--bands", "DEM"]
+    assert order(faulty, DEM_DAYS, *flags) == FAILED
+    assert "cannot be asked which images there are" in " ".join(capsys.readouterr().err.split())
     assert not (folder / main.ZARR_PATH).exists()
 
 
