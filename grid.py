@@ -21,6 +21,7 @@ from typing import Any
 
 ORBITS = ("any", "ascending", "descending")
 FROM_FILE = "file"  # in place of a back end: a record made of files of one's own
+DEGREE = 111_195.0  # m of latitude, on a sphere
 FIRST_DAY = dt.date(2014, 10, 3)  # the first Sentinel-1 image that Copernicus serves
 
 # Look-alikes that people paste from web pages and PDF files.

@@ -29,6 +29,9 @@ from healpix.ids import parent_runs
 from healpix.parents import sum_cells, sum_values
 from shared.classes import most_frequent
 
+# By band, by what of it, and by band and class.
+Sums = dict[str | tuple[str, float], npt.NDArray[Any]]
+
 
 def make_overviews(
     cells: xr.Dataset, levels: Iterable[int], classes: Collection[str] = ()
@@ -40,7 +43,7 @@ def make_overviews(
     """
     runs = cells["start_ipix"].values, cells["run_len"].values
     bands = [str(name) for name in cells.data_vars if cells[name].dtype == np.float32]
-    sums: dict[str, npt.NDArray[Any]] = {}
+    sums: Sums = {}
     found: dict[str, npt.NDArray[Any]] = {}
     for level in levels:
         parents = parent_runs(*runs, STEP)
@@ -55,12 +58,10 @@ def make_overviews(
     return found
 
 
-def _sum_up(
-    cells: xr.Dataset, bands: list[str], runs: Runs, parents: Runs
-) -> dict[str, npt.NDArray[Any]]:
+def _sum_up(cells: xr.Dataset, bands: list[str], runs: Runs, parents: Runs) -> Sums:
     """Sums over the cells of a record: of value x count and of count, by band, and of count."""
     size = int(parents[1].sum())
-    sums: dict[str, npt.NDArray[Any]] = {"n": np.zeros(size, np.int64)}
+    sums: Sums = {"n": np.zeros(size, np.int64)}
     for band in bands:
         sums |= {band: np.zeros(size), f"{band} weight": np.zeros(size, np.int64)}
     where = (*_as_int64(runs), 2 * STEP)
@@ -77,35 +78,28 @@ def _sum_up(
     return sums
 
 
-def _count_classes(
-    cells: xr.Dataset, band: str, runs: Runs, size: int
-) -> dict[str, npt.NDArray[Any]]:
-    """How many pixels of each class there are, under the names of `_of_class`."""
+def _count_classes(cells: xr.Dataset, band: str, runs: Runs, size: int) -> Sums:
+    """How many pixels of each class there are, by band and class."""
     values, count = cells[band].values, cells["count"].values
-    sums = {}
+    sums: Sums = {}
     for value in np.unique(values[np.isfinite(values)]):
-        sums[_of_class(band, value)] = total = np.zeros(size, np.int64)
+        sums[band, float(value)] = total = np.zeros(size, np.int64)
         of_class = np.where(values == value, count, 0).astype(count.dtype)
         sum_cells(*_as_int64(runs), 2 * STEP, of_class, total)
     return sums
 
 
-def _of_class(band: str, value: float) -> str:
-    return f"{band} = {value:g}"
-
-
-def _add_up(
-    sums: dict[str, npt.NDArray[Any]], runs: Runs, parents: Runs
-) -> dict[str, npt.NDArray[Any]]:
+def _add_up(sums: Sums, runs: Runs, parents: Runs) -> Sums:
     """The sums of the next coarser level."""
-    coarser = {name: np.zeros(int(parents[1].sum()), values.dtype) for name, values in sums.items()}
+    size = int(parents[1].sum())
+    coarser: Sums = {name: np.zeros(size, values.dtype) for name, values in sums.items()}
     for name, values in sums.items():
         sum_cells(*_as_int64(runs), 2 * STEP, values, coarser[name])
     return coarser
 
 
 def _as_stored(
-    sums: dict[str, npt.NDArray[Any]], bands: list[str], classes: Collection[str]
+    sums: Sums, bands: list[str], classes: Collection[str]
 ) -> dict[str, npt.NDArray[Any]]:
     found: dict[str, npt.NDArray[Any]] = {"n": sums["n"].astype(np.uint32)}
     for band in bands:
@@ -120,11 +114,11 @@ def _as_stored(
     return found
 
 
-def _most_frequent(sums: dict[str, npt.NDArray[Any]], band: str) -> npt.NDArray[np.float32]:
-    known = [float(name.split(" = ")[1]) for name in sums if name.startswith(f"{band} = ")]
+def _most_frequent(sums: Sums, band: str) -> npt.NDArray[np.float32]:
+    known = [key[1] for key in sums if isinstance(key, tuple) and key[0] == band]
 
     def shares(some: Sequence[float]) -> list[npt.NDArray[Any]]:
-        return [sums[_of_class(band, value)] for value in some]
+        return [sums[band, value] for value in some]
 
     return most_frequent(known, shares, sums["n"].size)
 

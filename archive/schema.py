@@ -145,12 +145,11 @@ def _create_cell_arrays(group: zarr.Group, layout: Layout, grid: Grid) -> Iterat
 
 def _band_attributes(product: Product, name: str) -> dict[str, str]:
     """What a band is, by CF."""
-    band = product.band(name)
-    found = {"units": band.units, "long_name": band.long_name, "standard_name": band.standard_name}
+    found = product.attributes(name)
     if product.is_power:
         found["polarization"] = name
-    found["cell_methods"] = "area: mode" if band.is_class else "area: mean"
-    return {key: value for key, value in found.items() if value}
+    found["cell_methods"] = "area: mode" if product.band(name).is_class else "area: mean"
+    return found
 
 
 def _create_row_arrays(group: zarr.Group) -> Iterator[zarr.Array[Any]]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from archive.layout import Layout
 from archive.listing import Row
 from grid import BBox, Tile
+from shared.collection import of_name
 from shared.files import replacing
 
 VERSION = "1.1.0"
@@ -35,13 +37,11 @@ BATCH = 20_000  # items that are in memory
 Item = dict[str, Any]
 
 
-def write(
-    rows: Callable[[], Iterable[Row]], chunk_size: Sequence[float], place: str, path: Path
-) -> int:
+def write(rows: Callable[[], Iterable[Row]], layout: Layout, place: str, path: Path) -> int:
     """Write an item for each row; how many.
 
-    rows: called twice, gives those of `listing`; ``chunk_size``: degrees, of the archive at
-    ``place``, which the items point to.  Memory stays flat.  Raises ValueError where the package
+    rows: called twice, gives those of `listing`; ``layout``: of the archive at ``place``,
+    which the items point to.  Memory stays flat.  Raises ValueError where the package
     rustac is missing or there is no row, OSError where the file cannot be written.
     """
     try:
@@ -50,11 +50,11 @@ def write(
         raise ValueError(
             "Writing STAC items needs the package rustac: pip install rustac.  Nothing was written."
         ) from None
-    first = list(_examples(_items(rows(), chunk_size, place)))
+    first = list(_examples(_items(rows(), layout, place)))
     if not first:
         raise ValueError("The archive has no record, so there is no item to write.")
     known = {item["id"] for item in first}
-    rest = (item for item in _items(rows(), chunk_size, place) if item["id"] not in known)
+    rest = (item for item in _items(rows(), layout, place) if item["id"] not in known)
 
     async def work(temporary: Path) -> int:
         written = len(first)
@@ -83,19 +83,19 @@ def _examples(items: Iterable[Item]) -> Iterator[Item]:
             yield item
 
 
-def _items(rows: Iterable[Row], chunk_size: Sequence[float], place: str) -> Iterator[Item]:
-    return (item_of(row, chunk_size, place) for row in rows)
+def _items(rows: Iterable[Row], layout: Layout, place: str) -> Iterator[Item]:
+    return (item_of(row, layout, place) for row in rows)
 
 
-def item_of(row: Row, chunk_size: Sequence[float], place: str) -> Item:
+def item_of(row: Row, layout: Layout, place: str) -> Item:
     """A record as a STAC item: its tile in degrees, which never crosses 180."""
-    tile = Tile.from_name(row["tile"], chunk_size)
+    tile = Tile.from_name(row["tile"], layout.chunk_size)
     begin, end = _span(row)
     known = {
         "datetime": begin,
         "start_datetime": begin,
         "end_datetime": end,
-        "constellation": "sentinel-1",
+        "constellation": of_name(layout.product.name).constellation or None,
         "platform": _only(row.get("platforms")),
         "sat:orbit_state": row["orbit"] if row["orbit"] != "any" else None,
         "sat:relative_orbit": _only(row.get("relative_orbits")),

@@ -16,7 +16,7 @@ from cells.cover import tiles_touched
 from cells.layers import TIME_NAMES, Step, choose, day_of, find_layers, step_dimension, steps_of
 from cells.projection import projection_at
 from cells.raster import Given, are_decibels, open_file, refusal
-from grid import FIRST_DAY, Tile
+from grid import FIRST_DAY, ORBITS, Tile
 from shared.attributes import text
 from shared.errors import RasterError
 from shared.lattice import find_axes, locate
@@ -30,8 +30,9 @@ ORBIT_KEYS = (
     "sat:orbit_state", "orbit_state", "orbit_direction", "orbitdirection", "orbit_pass", "pass",
     "orbit",
 )  # fmt: skip
-ORBITS = {"a": "ascending", "asc": "ascending", "d": "descending", "desc": "descending"}
-ORBITS |= {orbit: orbit for orbit in ("ascending", "descending")}
+ASCENDING, DESCENDING = ORBITS[1:]
+PASSES = {"a": ASCENDING, "asc": ASCENDING, "d": DESCENDING, "desc": DESCENDING}
+PASSES |= {orbit: orbit for orbit in ORBITS[1:]}
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _orbit(said: Mapping[str, Any], stem: str) -> str | None:
     """Ascending or descending, by attributes or as pyroSAR names files; None if nothing says so."""
     by_key = {key.lower(): value for key, value in said.items()}
     for key in ORBIT_KEYS:
-        if orbit := ORBITS.get(by_key.get(key, "").strip().lower()):
+        if orbit := PASSES.get(by_key.get(key, "").strip().lower()):
             return orbit
     named = re.match(r"S1[A-D]__[A-Z0-9_]{2,4}_([AD])_\d{8}T", stem)
-    return ORBITS[named[1].lower()] if named else None
+    return PASSES[named[1].lower()] if named else None

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from cells.blocks import Rows
 from cells.packing import Unpack
+from shared.collection import SENTINEL1
 from shared.errors import RasterError, brief
 
-POLARISATIONS = ("VV", "VH", "HH", "HV")
 HANDLES = min(8, os.cpu_count() or 1)  # threads that read a file at a time
 
 
@@ -46,7 +46,7 @@ class Image:
         names = [(text or "").strip() for text in self._first.descriptions]
         if names == [""]:
             words = re.split(r"[^A-Z]+", self._path.stem)
-            said = [word for word in words if word in POLARISATIONS]
+            said = [word for word in words if word in SENTINEL1.bands]
             names = said if len(said) == 1 else names
         return names
 

@@ -222,7 +222,7 @@ def class_values(
     values = np.concatenate([part[band].values for part in parts] or [np.empty(0, np.float32)])
 
     def shares(some: Sequence[float]) -> list[NDArray[np.float32]]:
-        names = [f"{value:g}" for value in some]
+        names = [str(number) for number in range(len(some))]
         means = Means(frame, rows, columns, names)
         for part in parts:
             classes = part[band].values

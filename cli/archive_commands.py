@@ -69,7 +69,7 @@ def write_stac(found: Holdings, place: str, path: str, overwrite: bool) -> int:
         return DONE
     where = place if "://" in place else str(local_path(place).absolute())
     with working("writing the items"):
-        written = stac.write(found.rows, found.layout.chunk_size, where, Path(path))
+        written = stac.write(found.rows, found.layout, where, Path(path))
     tell(f"  {count(written, 'item')}")
     click.echo(path)
     return DONE

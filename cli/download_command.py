@@ -19,7 +19,7 @@ from cli.report import report
 from cli.running import cluster
 from cli.terminal import confirm, somebody_is_there, tell
 from cli.workspace import Workspace
-from grid import BBox, Chunk
+from grid import DEGREE, BBox, Chunk
 from shared import judge
 from shared.collection import KNOWN, as_known, of_name
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from download import Cover, Pace, Plan, Summary
     from jobs.model import Claims
     from jobs.recipe import Recipe
+    from shared.collection import Collection
 
-METRES = 111_195.0  # of a degree of a great circle
 EMBEDDED_POLL = 1.0  # s between two questions to a back end that is ours alone
 
 
@@ -80,14 +80,19 @@ def settings(flags: DownloadFlags | None = None) -> Settings:
 
 def recipe_of(flags: DownloadFlags, usual: Recipe) -> Recipe:
     """What is ordered: by the constants, but for what flags say."""
-    from jobs.settings import require_bands
-
     known = of_name(flags.collection) if flags.collection else usual.collection
-    bands = as_known(flags.bands or usual.bands, known.bands)
-    if flags.bands or known != usual.collection:
-        require_bands("--bands" if flags.bands else "BANDS in download.py", bands, known)
+    bands = bands_of(known, flags, usual)
     cloud = usual.max_cloud if flags.max_cloud is None else flags.max_cloud
     return replace(usual, collection=known, bands=bands, max_cloud=cloud)
+
+
+def bands_of(known: Collection, flags: DownloadFlags, usual: Recipe) -> tuple[str, ...]:
+    """The bands that are ordered of a collection; ValueError for one that is not there."""
+    from jobs.settings import require_bands
+
+    bands = as_known(flags.bands or usual.bands, known.bands)
+    require_bands("--bands" if flags.bands else "BANDS in download.py", bands, known)
+    return bands
 
 
 def described(wanted: Wanted, flags: DownloadFlags, made: Settings) -> Settings:
@@ -97,7 +102,6 @@ def described(wanted: Wanted, flags: DownloadFlags, made: Settings) -> Settings:
     """
     from cli.bar import working
     from jobs import catalogue, collections, login
-    from jobs.settings import require_bands
 
     recipe = made.download.recipe
     with working("asking the back end"), address_of(wanted) as url:
@@ -105,8 +109,7 @@ def described(wanted: Wanted, flags: DownloadFlags, made: Settings) -> Settings:
         place = flags.catalogue or catalogue.address(url, made.download.selection.address)
         if not flags.no_catalogue:
             found = replace(found, images=catalogue.collection_named(place, found.name))
-    bands = as_known(recipe.bands, found.bands)
-    require_bands("--bands" if flags.bands else "BANDS in download.py", bands, found)
+    bands = bands_of(found, flags, recipe)
     for line in collections.in_words(found, bands):
         tell(f"  {line}")
     recipe = replace(recipe, collection=found, bands=bands)
@@ -117,10 +120,10 @@ def say_how_cells_fit(made: Settings) -> None:
     """Say once that pixels are coarser than cells, and which cells would suit them."""
     from healpix.ids import cell_width
 
-    pixel, cell = made.download.typical.pixel, cell_width(made.convert.nside) * METRES
+    pixel, cell = made.download.typical.pixel, cell_width(made.convert.nside) * DEGREE
     if pixel <= cell:
         return
-    level = math.floor(math.log2(cell_width(1) * METRES / pixel))
+    level = math.floor(math.log2(cell_width(1) * DEGREE / pixel))
     tell(
         f"  pixels of {pixel:.3g} m are coarser than cells of {cell:.3g} m, so that cells between "
         f"them stay empty; NSIDE = {2 ** max(level, 0)} in convert.py suits them"

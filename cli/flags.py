@@ -82,9 +82,17 @@ version_option = click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=show_version,
     help="Show the version and end.",
 )  # fmt: skip
+bands_type = Parsed("NAMES", questions.band_names)
 METHODS = ("nearest", "bilinear")  # as of `retrieve.open`, which takes long to import
 period_type = Parsed("DAY", questions.period)
 day_type = Parsed("DAY", questions.image_day)
+
+
+back_end_type = Parsed("cdse|sandbox|URL", questions.back_end)
+json_plan_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the plan of a dry run as JSON."
+)
+yes_option = click.option("--yes", is_flag=True, help="Start without asking.")
 
 
 def _together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -111,8 +119,8 @@ download_flags = _together(
     ),
     option(
         "--backend",
-        metavar="cdse|sandbox|URL",
-        type=Parsed("cdse|sandbox|URL", questions.back_end),
+        metavar=back_end_type.name,
+        type=back_end_type,
         help="Where to order: Copernicus, the built-in SYNTHETIC sandbox, or an address.",
     ),
     option(
@@ -130,7 +138,7 @@ download_flags = _together(
     ),
     option(
         "--bands",
-        type=Parsed("NAMES", questions.band_names),
+        type=bands_type,
         help="As VV,VH; else BANDS in download.py.",
     ),
     option(
@@ -160,8 +168,8 @@ download_flags = _together(
     ),
     scheduler_option,
     option("--dry-run", is_flag=True, help="Say what would be ordered, and end."),
-    option("--json", "as_json", is_flag=True, help="Print the plan of a dry run as JSON."),
-    option("--yes", is_flag=True, help="Start without asking."),
+    json_plan_option,
+    yes_option,
 )
 add_flags = _together(
     argument("files", nargs=-1, type=click.Path(), help="Files, and folders of files."),
@@ -169,7 +177,7 @@ add_flags = _together(
     option("--orbit", type=click.Choice(ORBITS), help="The direction of their passes."),
     option(
         "--bands",
-        type=Parsed("NAMES", questions.band_names),
+        type=bands_type,
         help="The bands to add; of files that do not name theirs, in the order of the file.",
     ),
     option(
@@ -182,8 +190,8 @@ add_flags = _together(
     option("--apart", is_flag=True, help="Merge nothing with what another file has added."),
     scheduler_option,
     option("--dry-run", is_flag=True, help="Say what would be added, and end."),
-    option("--json", "as_json", is_flag=True, help="Print the plan of a dry run as JSON."),
-    option("--yes", is_flag=True, help="Start without asking."),
+    json_plan_option,
+    yes_option,
 )
 retrieve_flags = _together(
     bbox_option,
@@ -196,7 +204,7 @@ retrieve_flags = _together(
         metavar="N",
         help="With --day: of each tile the newest record, at most N days older.",
     ),
-    option("--bands", type=Parsed("NAMES", questions.band_names), help="As VV,VH; else all."),
+    option("--bands", type=bands_type, help="As VV,VH; else all."),
     option(
         "--orbit",
         type=click.Choice(ORBITS),
@@ -270,8 +278,8 @@ verify_flags = _together(
 login_flags = _together(
     option(
         "--backend",
-        metavar="cdse|sandbox|URL",
-        type=Parsed("cdse|sandbox|URL", questions.back_end),
+        metavar=back_end_type.name,
+        type=back_end_type,
         help="Where to log in; else where the archive's last download was, or cdse.",
     ),
     option("--check", is_flag=True, help="Only look: exit code 0 if logged in, 4 if not."),

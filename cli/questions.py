@@ -78,7 +78,7 @@ def spacing(text: str) -> float:
 
 def band_names(text: str) -> tuple[str, ...]:
     """Names separated by commas or blanks, each once."""
-    names = tuple(dict.fromkeys(re.findall(r"[^,;\s]+", text)))
+    names = tuple(dict.fromkeys(_words(text)))
     if not names:
         raise ValueError("Name at least one band, like VV,VH.")
     return names
@@ -86,7 +86,7 @@ def band_names(text: str) -> tuple[str, ...]:
 
 def three_bands(text: str) -> tuple[str, ...]:
     """The bands for red, green and blue."""
-    names = tuple(re.findall(r"[^,;\s]+", text))
+    names = tuple(_words(text))
     if len(names) != 3:
         raise ValueError("Name three bands, for red, green and blue, like B08,B04,B03.")
     return names
@@ -94,14 +94,18 @@ def three_bands(text: str) -> tuple[str, ...]:
 
 def stretch(text: str) -> tuple[float, float]:
     """Two numbers, the smaller one first."""
-    parts = re.findall(r"[^,;\s]+", text)
     try:
-        low, high = (float(part) for part in parts)
+        low, high = map(float, _words(text))
     except ValueError:
         raise ValueError("Name two numbers, what is dark and what is bright, like -20,0.") from None
     if not low < high or not math.isfinite(high - low):
         raise ValueError(f"{text}: the second number must be above the first.")
     return low, high
+
+
+def _words(text: str) -> list[str]:
+    """What is separated by commas, semicolons or blanks."""
+    return re.findall(r"[^,;\s]+", text)
 
 
 def collection_name(text: str) -> str:

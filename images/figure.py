@@ -230,7 +230,8 @@ def shrink(power: Pixels, rows: int, columns: int) -> Pixels:
 
 def shrunk(scale: Scale, band: str, values: Pixels, rows: int, columns: int) -> Pixels:
     """A band averaged down to at most rows x columns; of classes the most frequent ones."""
-    if not scale.is_class(band) or shrink(values, rows, columns) is values:
+    height, width = (min(n, m) for n, m in zip(values.shape, (rows, columns), strict=True))
+    if not scale.is_class(band) or (height, width) == values.shape:
         return shrink(values, rows, columns)
     finite = np.isfinite(values)
 
@@ -238,7 +239,6 @@ def shrunk(scale: Scale, band: str, values: Pixels, rows: int, columns: int) -> 
         each = (np.where(finite, values == value, np.nan).astype(np.float32) for value in some)
         return [shrink(one, rows, columns).ravel() for one in each]
 
-    height, width = (min(n, m) for n, m in zip(values.shape, (rows, columns), strict=True))
     found = most_frequent(np.unique(values[finite]).tolist(), shares, height * width)
     return found.reshape(height, width)
 

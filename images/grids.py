@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from shared.collection import Product, product_of
+from shared.collection import product_of
 from shared.variables import variable
 
 CRS = "EPSG:4326"
@@ -114,14 +114,6 @@ def georeferenced(dataset: xr.Dataset) -> xr.Dataset:
         }  # fmt: skip
     product = product_of(dataset.attrs)
     for name in grid_bands(dataset):
-        out[name].attrs = attributes_of_band(product, name) | {"grid_mapping": "crs"}
+        radar = {"radar_polarization": name} if product.is_power else {}
+        out[name].attrs = product.attributes(name) | radar | {"grid_mapping": "crs"}
     return out
-
-
-def attributes_of_band(product: Product, name: str) -> dict[str, str]:
-    """What a band is, by CF; what is not known is left out."""
-    band = product.band(name)
-    found = {"standard_name": band.standard_name, "long_name": band.long_name, "units": band.units}
-    if product.is_power:
-        found["radar_polarization"] = name
-    return {key: value for key, value in found.items() if value}

@@ -12,11 +12,11 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from grid import DEGREE
 from jobs.remote import Remote
 from jobs.trouble import Kind, Trouble
 from shared.collection import Band, Collection, Product
 
-DEGREE = 111_195.0  # m
 NEAR, MANY = 5, 30  # names that are said instead of one that is not there
 USUAL_PIXEL = 10.0  # m, where nobody says how large a pixel is
 
@@ -76,10 +76,9 @@ def _unknown(name: str, names: Sequence[str]) -> str:
 
 def _bands(about: Mapping[str, Any]) -> Iterator[Band]:
     """The bands of a cube, each with what is said of it anywhere."""
-    tables = _tables(about)
-    dimensions = about.get("cube:dimensions")
-    for dimension in (dimensions or {}).values() if isinstance(dimensions, Mapping) else ():
-        if isinstance(dimension, Mapping) and dimension.get("type") == "bands":
+    tables, dimensions = _tables(about), _part(about, "cube:dimensions")
+    for dimension in (_part(dimensions, name) for name in dimensions):
+        if dimension.get("type") == "bands":
             for name in map(str, dimension.get("values") or ()):
                 yield _band(name, tables.get(name, {}))
 
@@ -98,8 +97,7 @@ def _band(name: str, said: Mapping[str, Any]) -> Band:
 
 def _tables(about: Mapping[str, Any]) -> dict[str, Json]:
     """What is said of bands, by their names: in summaries, or (STAC 1.1) in `bands`."""
-    summaries = about.get("summaries")
-    places = [summaries if isinstance(summaries, Mapping) else {}, about]
+    places = [_part(about, "summaries"), about]
     lists = [place.get(key) for place in places for key in ("eo:bands", "raster:bands", "bands")]
     found: dict[str, Json] = {}
     for entries in lists:
@@ -118,17 +116,15 @@ def _nodata(said: Mapping[str, Any]) -> Iterator[float]:
 
 def _pixel(about: Mapping[str, Any]) -> float:
     """Metres of the finest pixel, by the cube's axes, else by the ground sample distance."""
-    dimensions = about.get("cube:dimensions")
     steps = []
     for axis in ("x", "y"):
-        said = dimensions.get(axis) if isinstance(dimensions, Mapping) else None
-        if isinstance(said, Mapping) and (step := _number(said.get("step"), 0.0)) > 0:
+        said = _part(_part(about, "cube:dimensions"), axis)
+        if (step := _number(said.get("step"), 0.0)) > 0:
             # Geographic without one, as the extension has it: EPSG:4326.
             geographic = said.get("reference_system", 4326) in (4326, "EPSG:4326")
             steps.append(step * DEGREE if geographic else step)
-    summaries = about.get("summaries")
-    said = summaries.get("gsd") if isinstance(summaries, Mapping) else None
-    steps += [_number(value, 0.0) for value in (said if isinstance(said, list) else [])]
+    distances = _part(about, "summaries").get("gsd")
+    steps += [_number(value, 0.0) for value in (distances if isinstance(distances, list) else [])]
     return min((step for step in steps if step > 0), default=USUAL_PIXEL)
 
 
@@ -146,6 +142,12 @@ def _day(moment: object) -> dt.date | None:
         return dt.datetime.fromisoformat(str(moment)).date()
     except ValueError:
         return None
+
+
+def _part(said: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of a document; empty where there is none, or something else."""
+    part = said.get(name)
+    return part if isinstance(part, Mapping) else {}
 
 
 def _number(value: object, otherwise: float) -> float:

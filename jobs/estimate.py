@@ -7,12 +7,10 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from grid import Chunk, Tile
+from grid import DEGREE, Chunk, Tile
 from jobs.catalogue import Cover
 from jobs.journal import Row
 from jobs.settings import Settings
-
-DEGREE = 111_195.0  # m of latitude
 
 Range = tuple[float, float]
 

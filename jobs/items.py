@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from grid import ORBITS
 from jobs import footprint
-from jobs.recipe import ALL_CLOUDS, BACKSCATTER, CLOUDS, Recipe
+from jobs.recipe import ALL_CLOUDS, CLOUDS, Recipe
+from shared.collection import BACKSCATTER
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from grid import Chunk
-from shared.collection import Collection
+from shared.collection import BACKSCATTER, Collection
 
-BACKSCATTER = "sar_backscatter"
 CLOUDS = "eo:cloud_cover"  # percent of an image, in the catalogue and as a filter
 ALL_CLOUDS = 100.0
 PAIRS = (("VV", "VH"), ("HH", "HV"))  # the bands of a product that has two

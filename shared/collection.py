@@ -19,6 +19,7 @@ from grid import FIRST_DAY
 POSITIVE, FINITE = "positive", "finite"  # which pixels count
 DECIBELS, REFLECTANCE, PLAIN = "decibels", "reflectance", "plain"  # how a picture shows them
 ATTRIBUTE = "product"  # of cells and grids that are not Sentinel-1's: their product as JSON
+BACKSCATTER = "sar_backscatter"  # the process that makes it of radar images
 MEAN, FIRST = "mean", "first"  # what an order makes of the steps of a day
 
 
@@ -54,8 +55,16 @@ class Product:
 
     def band(self, name: str) -> Band:
         """What is known of a band."""
-        known = {band.name: band for band in self.bands}
-        return known.get(name) or Band(name, name, "")
+        known = (band for band in self.bands if band.name == name)
+        return next(known, Band(name, name, ""))
+
+    def attributes(self, name: str) -> dict[str, str]:
+        """What a band is, by CF; what is not known is left out."""
+        band = self.band(name)
+        said = {
+            "units": band.units, "long_name": band.long_name, "standard_name": band.standard_name
+        }  # fmt: skip
+        return {key: value for key, value in said.items() if value}
 
     def classes(self, names: Sequence[str]) -> tuple[str, ...]:
         """Those of these bands that hold classes."""
@@ -82,6 +91,7 @@ class Collection:
     reducer: str = MEAN  # of the steps of a day
     has_clouds: bool = False  # whether images say how cloudy they are
     by_orbit: bool = False  # whether passes of each direction become records of their own
+    constellation: str = ""  # of its satellites, by STAC; "": none is known
     images: str = ""  # the collection of the catalogue; "": none is known
     pixel: float = 10.0  # m
     bytes: float = 4.0  # of a pixel and band in a file
@@ -125,7 +135,8 @@ SENTINEL1 = Collection(
         tuple(_backscatter(band) for band in ("VV", "VH", "HH", "HV")),
         counts=POSITIVE, shown=DECIBELS,
     ),
-    process="sar_backscatter", by_orbit=True, images="sentinel-1-grd", first=FIRST_DAY,
+    process=BACKSCATTER, by_orbit=True, constellation="sentinel-1", images="sentinel-1-grd",
+    first=FIRST_DAY,
 )  # fmt: skip
 SENTINEL2 = Collection(
     Product(
@@ -145,8 +156,8 @@ SENTINEL2 = Collection(
         ),
         shown=REFLECTANCE, composite=("B04", "B03", "B02"),
     ),
-    reducer=FIRST, has_clouds=True, images="sentinel-2-l2a", bytes=1.5, seconds=300.0,
-    first=dt.date(2015, 7, 4),
+    reducer=FIRST, has_clouds=True, constellation="sentinel-2", images="sentinel-2-l2a",
+    bytes=1.5, seconds=300.0, first=dt.date(2015, 7, 4),
 )  # fmt: skip
 KNOWN = {collection.name: collection for collection in (SENTINEL1, SENTINEL2)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import pystac
 import pytest
@@ -14,13 +15,18 @@ from shapely.geometry import shape
 
 import main
 from archive import stac
+from archive.layout import Layout
 from cli.exits import DONE
 from grid import Chunk, Tile
+from shared.collection import SENTINEL2, Product
 from store import Archive
 from tests.archive.test_contents import ORIGIN, TILE, cells_of, days
 
 duckdb = pytest.importorskip("duckdb")
 rustac = pytest.importorskip("rustac")
+
+
+LAYOUT = Layout(2**18, "sphere", (1.0, 0.5), ("VV", "VH"), 1000, 8192, None)
 
 
 def row(tile, **more):
@@ -89,7 +95,7 @@ def test_without_the_package_one_is_told_its_name(archive, capsys, monkeypatch):
 @pytest.mark.parametrize("south", [-90.0, 0.0, 89.5])
 def test_a_footprint_is_valid_beside_180_degrees_and_at_the_poles(west, south):
     tile = Tile(west, south, west + 1, south + 0.5)
-    item = stac.item_of(row(tile), (1, 0.5), "/a.zarr")
+    item = stac.item_of(row(tile), LAYOUT, "/a.zarr")
     validate(item)
     polygon = shape(item["geometry"])
     assert polygon.is_valid
@@ -103,7 +109,7 @@ def test_what_only_some_records_have_is_a_column_all_the_same(tmp_path):
     rows[13] |= {"platforms": ["sentinel-1a"], "relative_orbits": [15], "orbit": "ascending"}
     rows[13] |= {"acquired": ["2026-01-14T05:00:00Z/2026-01-14T05:00:25Z"], "covered": 1.0}
     path = tmp_path / "a.parquet"
-    assert stac.write(lambda: rows, (1, 0.5), "/a.zarr", path) == 20
+    assert stac.write(lambda: rows, LAYOUT, "/a.zarr", path) == 20
     text = f"SELECT id, covered, start_datetime FROM '{path}' WHERE platform = 'sentinel-1a'"
     ((name, covered, start),) = duckdb.sql(text).fetchall()
     assert (name, covered) == ("E007.0_N50.0_2026-01-14_ascending", 1.0)
@@ -112,3 +118,11 @@ def test_what_only_some_records_have_is_a_column_all_the_same(tmp_path):
     assert len(items) == 20
     sat = SatExtension.ext(validate(items[name]))
     assert (sat.orbit_state, sat.relative_orbit) == ("ascending", 15)
+
+
+def test_items_are_of_the_satellites_of_the_archive():
+    item = stac.item_of(row(TILE), LAYOUT, "/a.zarr")
+    assert item["properties"]["constellation"] == "sentinel-1"
+    for product, satellites in ((SENTINEL2.product, "sentinel-2"), (Product("X", "x", ()), None)):
+        item = stac.item_of(row(TILE), replace(LAYOUT, product=product), "/a.zarr")
+        assert item["properties"].get("constellation") == satellites
