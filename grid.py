@@ -11,6 +11,7 @@ This room imports no other room.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 import math
 import re
@@ -327,6 +328,7 @@ def _tile(i: int, j: int, dx: float, dy: float) -> Tile:
     return Tile(i * dx, j * dy, (i + 1) * dx, (j + 1) * dy)
 
 
+@functools.lru_cache(maxsize=4096)  # a plan of a continent asks for each of them hundreds of times
 def _corner(value: float, width: int) -> str:
     whole, _, fraction = f"{abs(value):.6f}".rstrip("0").partition(".")
     return f"{whole.zfill(width)}.{fraction or '0'}"

@@ -21,7 +21,7 @@ from cli.exits import DONE, INTERRUPTED, explain, explain_usage
 from cli.flags import as_text
 from cli.login_command import run_login
 from cli.retrieve_command import RetrieveFlags, run_retrieve
-from cli.running import mend_streams, remarks, terminable
+from cli.running import look_seldom, mend_streams, remarks, terminable
 from cli.terminal import hush, tell
 from cli.workspace import Workspace
 from shared import judge
@@ -239,6 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    look_seldom()
     code = main()
     if code == INTERRUPTED:
         # Threads in the middle of a file or a compiled loop are not waited for: whatever

@@ -1,6 +1,7 @@
 """A chunk of an array as bytes: packed by blosc and followed by its crc32c, and back.
 
-Every array is packed like this, so no flipped byte goes unseen.
+Every array is packed like this, so no flipped byte goes unseen.  The codecs are imported where
+they work: who only looks whether there is an archive does not wait for them.
 """
 
 from __future__ import annotations
@@ -9,10 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import google_crc32c
-import numcodecs.blosc  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
-from numcodecs.vlen import VLenUTF8  # type: ignore[import-untyped]
 
 from archive.storage import Bytes
 
@@ -29,18 +28,22 @@ class DamageError(ValueError):
 
 def pack(values: npt.NDArray[Any], how: Mapping[str, Any]) -> bytes:
     """Values as zarr writes them; ``how`` is the configuration of its blosc codec."""
+    from numcodecs import blosc  # type: ignore[import-untyped]
+
     raw = np.ascontiguousarray(values).view(np.uint8)
     options = how["cname"].encode(), how["clevel"], SHUFFLES[how["shuffle"]], how["blocksize"]
-    return sealed(bytes(numcodecs.blosc.compress(raw, *options, how["typesize"])))
+    return sealed(bytes(blosc.compress(raw, *options, how["typesize"])))
 
 
 def unpack(data: Bytes, out: npt.NDArray[Any] | None = None) -> Any:
     """Undo crc32c and blosc; straight into ``out`` where it is given.  Raises DamageError."""
+    from numcodecs import blosc
+
     packed = unsealed(data)
     size = int.from_bytes(packed[4:8].tobytes(), "little")  # as blosc's header says
     if out is not None and out.nbytes != size:
         raise DamageError(f"a chunk holds {size} bytes, not {out.nbytes}")
-    return numcodecs.blosc.decompress(packed, out)
+    return blosc.decompress(packed, out)
 
 
 def sealed(data: bytes) -> bytes:
@@ -63,6 +66,8 @@ def read_values(data: Bytes | None, dtype: str, size: int) -> npt.NDArray[Any]:
 
 def read_texts(data: Bytes | None, size: int) -> list[str]:
     """As `read_values`, for an array of strings."""
+    from numcodecs.vlen import VLenUTF8  # type: ignore[import-untyped]
+
     texts = VLenUTF8().decode(unpack(_there(data)))
     return [str(text) for text in texts[:size]]
 

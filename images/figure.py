@@ -421,7 +421,8 @@ def draw_values(
 ) -> AxesImage:
     """An image of a band over a range; without one, what is not a gap is at its lower end."""
     limits = limits or _ANY
-    _hatch(axes, box)
+    if np.isnan(shown).any():
+        _hatch(axes, box)
     return axes.imshow(
         np.where(shown == -np.inf, limits[0], shown),
         extent=box, origin="lower", aspect=axes.get_aspect(), interpolation="nearest",
@@ -447,13 +448,15 @@ def draw_colours(
     """The picture in colour, each channel over its range."""
     channels = scale.channels(values)
     shape = next(iter(channels.values())).shape
-    rgba = np.zeros((*shape, 4), np.float32)
+    rgba = np.zeros((*shape, 4), np.uint8)  # of floats it would make more in several passes
     known = [np.isfinite(values[name]) for name in channels if name in values]
-    rgba[..., 3] = np.logical_and.reduce(known)
+    rgba[..., 3] = 255 * np.logical_and.reduce(known)
     for i, (name, channel) in enumerate(channels.items()):
         low, high = ranges[name] or _ANY
-        rgba[..., i] = np.clip((np.nan_to_num(channel, nan=low) - low) / (high - low), 0, 1)
-    _hatch(axes, box)
+        share = np.clip((np.nan_to_num(channel, nan=low) - low) / (high - low), 0, 1)
+        rgba[..., i] = np.rint(255 * share)
+    if not rgba[..., 3].all():
+        _hatch(axes, box)
     axes.imshow(rgba, extent=box, origin="lower", aspect=axes.get_aspect(), interpolation="nearest")
 
 

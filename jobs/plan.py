@@ -83,12 +83,9 @@ def make(
     found = _Sorted()
     for chunk in _wanted(demand, collection):
         _sort(chunk, demand, archive_has, latest, made.recipe, found)
-    missing, wanted = found.missing, set(found.missing)
-    begun = [
-        row.chunk
-        for row in latest.values()
-        if is_under_way(row, made.recipe) and row.chunk not in wanted
-    ]
+    missing = found.missing
+    under_way = {row.chunk for row in latest.values() if is_under_way(row, made.recipe)}
+    begun = sorted(under_way.difference(missing))
     history = journal.history(demand.backend, made.typical.history)
     return Plan(
         **vars(demand),
@@ -115,7 +112,7 @@ def _sort(
     instead = _instead(chunk, archive_has) if of_each else None
     rows = _rows(chunk, latest, of_each)
     nothing = [row for row in rows if row.state is State.EMPTY]
-    again = chunk in demand.retry
+    again = bool(demand.retry) and chunk in demand.retry
     if instead or (archive_has(chunk) and not again):
         found.archived.append(instead or chunk)
     elif nothing and not (again or demand.retry_empty or _is_new(chunk, nothing, demand.covers)):
@@ -162,6 +159,8 @@ def _instead(chunk: Chunk, archive_has: Callable[[Chunk], bool]) -> Chunk | None
 
 def _rows(chunk: Chunk, latest: Mapping[Chunk, Row], or_day: bool) -> list[Row]:
     """The last attempts at a chunk, and at its whole day if that would do as well."""
+    if not latest:
+        return []
     chunks = {chunk, Chunk(chunk.tile, chunk.day)} if or_day else {chunk}
     return [latest[each] for each in chunks if each in latest]
 

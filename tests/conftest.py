@@ -38,7 +38,8 @@ IDLE = {  # a cluster that nobody uses takes an eighth of a core to watch itself
 }
 
 # What is remembered of the tests' archives is not kept among that of one's own.
-os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "sentinel1-healpix-tests")
+OWN = Path(tempfile.gettempdir()) / "sentinel1-healpix-tests"
+os.environ["XDG_CACHE_HOME"] = os.environ["XDG_STATE_HOME"] = str(OWN)
 # A busy machine may take its time for an example; whole tests have the time of `timeout`.
 hypothesis.settings.register_profile("usual", deadline=None)
 hypothesis.settings.load_profile("usual")

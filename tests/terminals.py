@@ -49,6 +49,9 @@ class Terminal:
         environ: dict[str, str] | None = None,
         settings: dict[str, Any] | None = None,
     ) -> None:
+        for path in settings or {}:  # in the child it would look like an error of the program
+            room, _, constant = path.rpartition(".")
+            assert hasattr(importlib.import_module(room), constant), path
         master, slave = pty.openpty()
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         environ = {**os.environ, "TERM": "xterm", "COLUMNS": "", "NO_COLOR": "", **(environ or {})}
@@ -134,8 +137,6 @@ def _run(
     os.chdir(folder)
     for path, value in settings.items():
         room, _, constant = path.rpartition(".")
-        module = importlib.import_module(room)
-        assert hasattr(module, constant)
-        setattr(module, constant, value)
+        setattr(importlib.import_module(room), constant, value)
     sys.argv = ["main.py", *arguments]
     runpy.run_path(str(ROOT / "main.py"), run_name="__main__")

@@ -345,9 +345,7 @@ def check_screen(name, shown):
 # --- windows of every size --------------------------------------------------------------
 
 WINDOWS = [(0, 0), (1, 1), (2, 2), (19, 19), (80, 0)]
-BUG = {
-    "images.figure.NARROWEST_RANGE": None
-}  # nobody can: it stands for an error that nobody raised
+BUG = {"images.scales.NARROWEST_DB": None}  # nobody can: it stands for an error that nobody raised
 COMMANDS: dict[str, Any] = {
     **SESSIONS,
     "help": (["retrieve", "--help"], [], DONE),
@@ -368,7 +366,8 @@ def test_every_command_ends_as_it_should_in_a_window_of_any_size(typed, name, wi
         running.answer(*answers)
         assert running.end() == code, running.shown
     assert "Traceback" not in running.shown
-    assert "This is a bug" not in running.shown or name == "bug"
+    words = " ".join(running.shown.split())  # a narrow window breaks lines
+    assert ("This is a bug" in words) == (name == "bug")
 
 
 @pytest.mark.parametrize("columns", ["", "0", "-3", "wide", "1", "19"])

@@ -27,7 +27,7 @@ print(*sorted(name for name in heavy if name in sys.modules), file=sys.stderr)
 sys.exit(code)
 """
 READING = "numpy pandas xarray numcodecs"
-ORDERING = "numpy numcodecs requests"
+ORDERING = "numpy requests"
 BOX = f"{TILE.west},{TILE.south},{TILE.east},{TILE.north}"  # smaller than 0.1 x 0.1 degrees
 ORDER = f"download --dry-run --no-catalogue --backend sandbox --bbox {BOX} --start 2026-01"
 
