@@ -45,7 +45,10 @@ def text_of(
         "bytes": sizes,
         "source": str(cells.attrs.get("source", "")),
     }
-    return json.dumps(about | (asdict(provenance) if provenance is not None else {}))
+    known = asdict(provenance) if provenance is not None else {}
+    if not known.get("files"):  # only of records that are made of files
+        known.pop("files", None)
+    return json.dumps(about | known)
 
 
 def read(

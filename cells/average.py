@@ -322,5 +322,5 @@ def _holes(work: _Work, nside: int, count: NDArray[np.uint16]) -> dict[str, str]
         f"a raster pixel has {pixel / cell:.2g} times the area of a cell, "
         f"so cells between pixel centres stay empty; {share:.1%} of the tile is empty"
     )
-    log.warning("%s: %s.", work.raster.name, text)
+    log.warning("%s: %s.", work.raster.name, text, extra={"once": "holes"})
     return {"holes": text}

@@ -51,10 +51,17 @@ def terminable() -> Iterator[None]:
 
 
 class Remarks(logging.Handler):
-    """Shows what a room has to say while it works."""
+    """Shows what a room has to say while it works; what is alike for all files but once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """A line on stderr."""
+        if (once := getattr(record, "once", None)) in self._said:
+            return
+        self._said |= {once} if once else set()
         tell(self.format(record))
 
 

@@ -21,6 +21,7 @@ import psutil
 import pytest
 import xarray as xr
 
+import convert
 import download
 import main
 import retrieve
@@ -35,6 +36,7 @@ from grid import Provenance
 from healpix.kept import announcement
 from jobs import journal, trouble
 from store import Archive
+from tests.cells.test_average import HERE, make_raster
 from tests.conftest import ROOT
 
 BOX = "3.73,51.21,3.79,51.23"  # parts of two tiles of 0.04 x 0.04 degrees
@@ -449,6 +451,13 @@ def test_what_a_raster_gives_rise_to_say_is_shown(capsys):
     with remarks(), open_raster(values.to_dataset(name="VV").assign_coords(axes)):
         pass
     assert capsys.readouterr().err.count("2 time steps; the earliest is used") == 1
+
+
+def test_that_pixels_are_too_coarse_is_said_once_for_all_files(capsys):
+    with remarks():
+        for _ in range(3):
+            assert "holes" in convert.raster_to_cells(make_raster(HERE, pixel=40.0), HERE).attrs
+    assert capsys.readouterr().err.count("stay empty") == 1
 
 
 # --- errors ------------------------------------------------------------------------------
