@@ -57,4 +57,5 @@ def _row(group: Group, chunk: Chunk, slot: int, about: dict[str, Any]) -> Row:
         **{name: about.get(name) for name in RECORD_COLUMNS[6:]},
         "synthetic": about.get("synthetic", made_up),
         "partial": about.get("partial", False),
+        "files": about.get("files", [] if "job_id" in about else None),  # told only if there are
     }
