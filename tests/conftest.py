@@ -13,6 +13,7 @@ stops what it started when the test ends.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import subprocess
@@ -59,6 +60,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header() -> str:
     """What repeats the choice that the tests of today take."""
     return f"ROUNDS_SEED={SEED}"
+
+
+def pytest_collection_finish() -> None:
+    """What the tests import is there now."""
+    importlib.import_module("tests.settled")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
