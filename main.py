@@ -120,6 +120,7 @@ def retrieve(archive_path: str, **answers: Any) -> int:
       main.py retrieve --bbox 7,50,8,50.5 --day 2026-01-20
       main.py retrieve --bbox 7,50,8,50.5 --day 2026-01-20 --output a.png --output a.tif
       main.py retrieve --bbox 7.1,50.2,7.2,50.3 --start 2026-01 --line field.csv --no-show
+      main.py retrieve --bbox 7,50,8,50.5 --start 2026-01 --composite mean --output mean.tif
     """
     return run_retrieve(Workspace(archive_path), RetrieveFlags(**answers))
 

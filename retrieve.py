@@ -1,8 +1,7 @@
 """Images of the archive: select, merge, crop, regrid, plot, export.
 
-`open` gives the images of a box on a regular grid of longitude and latitude, one for each
-day, as a lazy dataset: each block reads just the inner chunks of the records that it touches.
-`retrieve` is the same for one day, computed.  How that is done is in the room `images`.
+`open` gives the images of a box on a regular grid of longitude and latitude, one for each day,
+as a lazy dataset: each block reads just what it touches.  `retrieve` is one day, computed.
 """
 
 from __future__ import annotations
@@ -52,9 +51,9 @@ def settings() -> Settings:
 def select(archive: Archive, bbox: BBox, day: dt.date, orbit: str | None = None) -> xr.Dataset:
     """The cells of a day whose centres are in the half-open box, of all tiles, merged.
 
-    Returns ``<band>(cells)`` float32, ``count(cells)`` uint16, ``start_ipix(runs)``
-    uint64, ``run_len(runs)`` uint32.  Tiles without a record are left out.  ``orbit`` as of
-    `open`.  Raises NoData, or ValueError when the orbit has to be named.
+    Returns ``<band>(cells)`` float32, ``count(cells)`` uint16, ``start_ipix(runs)`` uint64 and
+    ``run_len(runs)`` uint32 of the tiles that have a record.  ``orbit`` as of `open`.
+    Raises NoData, or ValueError when the orbit has to be named.
     """
     return lazy.select(archive, bbox, day, orbit)
 
@@ -70,26 +69,29 @@ def open(  # the name that the house gives it
     method: str = "nearest",
     orbit: str | None = None,
     as_of: int | None = None,
+    composite: str | None = None,
 ) -> xr.Dataset:
     """The images of a box from start to end, both included, on a regular grid; lazy.
 
-    ``<band>(time, lat, lon)`` float32, linear power, NaN for gaps, on dask arrays, which
-    `export` or any scheduler of dask computes; ``time`` ascends, one step for each day with
-    a record.  Pixel centres are at ``south + (i + 0.5) * dlat`` and ``west + (j + 0.5) *
-    dlon``, in degrees; across 180 degrees the longitudes go on beyond 180.
+    ``<band>(time, lat, lon)`` float32, linear power, NaN for gaps, on dask arrays, which `export`
+    or any scheduler of dask computes; ``time`` ascends, a step for each day with a record.
+    Pixel centres are at ``south + (i + 0.5) dlat`` and ``west + (j + 0.5) dlon``, in degrees;
+    across 180 degrees the longitudes go on beyond 180.
 
     ``method`` "nearest" or "bilinear", as of `convert.cells_to_grid`, is for a grid that is
     finer than the cells; a pixel of a coarser one is the mean of its cells, by their counts.
     ``orbit`` "ascending" or "descending": passes of this direction alone.  "any": the record
     of all passes of a tile, else both directions, averaged by their counts.  None: as "any",
-    but ValueError where directions would be mixed.  ``as_of`` N: instead of the days, one
-    image for ``start`` of each tile's newest record that is at most N days older.
+    but ValueError where directions would be mixed.
 
+    ``composite`` "mean" (by the counts), "median", "newest", "min", "max", "std" or "count": one
+    image, by each cell's values on all days.  ``as_of`` N: one image for ``start`` of the newest
+    values of the N days before, too.  With newest values are their days, ``day``.
     The attributes say where the data came from.  Raises NoData, and ValueError for an
     unknown band or method or for a grid without a pixel.
     """
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
-    return lazy.open_grid(on, start, end, as_of)
+    return lazy.open_grid(on, start, end, as_of, composite)
 
 
 def load(
@@ -103,10 +105,11 @@ def load(
     method: str = "nearest",
     orbit: str | None = None,
     as_of: int | None = None,
+    composite: str | None = None,
 ) -> xr.Dataset:
     """As `open`, in memory: what is small is there before dask is imported."""
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
-    return lazy.open_grid(on, start, end, as_of, now=True)
+    return lazy.open_grid(on, start, end, as_of, composite, now=True)
 
 
 def retrieve(
@@ -131,7 +134,7 @@ def retrieve(
 def days(archive: Archive, bbox: BBox) -> list[Coverage]:
     """The days of which the archive has something of the box, newest first.
 
-    The share is that of the cells seen, counted in the overviews; None for a large box without.
+    The share is that of cells seen, by the overviews; None for a large box without.
     """
     return coverage.days(archive, bbox)
 
@@ -139,18 +142,15 @@ def days(archive: Archive, bbox: BBox) -> list[Coverage]:
 def spacing(
     bbox: BBox, dlat: float | None = None, dlon: float | None = None, most: int | None = None
 ) -> tuple[float, float]:
-    """dlat and dlon of a grid of the box with less than ``most`` pixels a side.
-
-    They are the given ones or a multiple of both; ``most`` is by default `PICTURE_MAX`.
-    """
+    """dlat and dlon, or a multiple of both, so that no side has ``most`` (`PICTURE_MAX`) pixels."""
     return lazy.spacing(bbox, *pixel_size(dlat, dlon), most or settings().picture_max)
 
 
 def plot(dataset: xr.Dataset) -> Figure:
     """Draw a grid of `retrieve` or `open`: a panel for each band, or the days side by side.
 
-    dataset: float variables (lat, lon) or (time, lat, lon) of linear power, NaN where nothing
-    was seen, on regular ``lat`` and ``lon`` in degrees.  Raises ValueError for one without.
+    dataset: float variables (lat, lon) or (time, lat, lon), NaN where nothing was seen, on
+    regular ``lat`` and ``lon`` in degrees.  Raises ValueError for one without.
     """
     from images import series
 

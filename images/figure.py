@@ -599,10 +599,11 @@ def _ends(scale: Scale, limits: Range) -> list[str]:
 
 
 def when_and_how(attrs: Mapping[Any, Any]) -> str:
-    """Days and passes of a grid in words, as "2026-01-20, ascending passes"."""
+    """What of which days and passes a grid is, as "2026-01-20, ascending passes"."""
     orbits = [orbit for orbit in str(attrs.get("orbit", "any")).split("+") if orbit != "any"]
     passes = [f"{' and '.join(orbits)} passes"] if orbits else []
-    return ", ".join([part for part in [str(attrs.get("day", ""))] if part] + passes)
+    parts = str(attrs.get("composite", "")), str(attrs.get("day", ""))
+    return ", ".join([part for part in parts if part] + passes)
 
 
 def _degrees(letters: str) -> Callable[[float, int], str]:

@@ -18,7 +18,7 @@ from isal import isal_zlib
 
 from cells.regrid import plain_gaps
 from grid import wrap
-from images.grids import CRS, georeferenced, grid_bands, grid_edges, is_lazy, to_db
+from images.grids import CRS, georeferenced, grid_bands, grid_edges, grid_layers, is_lazy, to_db
 from images.pieces import DIFFERS, Place, Progress, Vector, computed, each_block, in_blocks
 from images.scales import scale_of
 from shared.variables import variable
@@ -35,7 +35,7 @@ def write_netcdf(dataset: xr.Dataset, path: Path, progress: Progress | None = No
 
     is_here = not is_lazy(dataset)
     described = cf_dataset(in_blocks(dataset))
-    bands = grid_bands(dataset)
+    bands = grid_layers(dataset)
     large = [*bands, *(name for name in (f"{band}_dB" for band in bands) if name in described)]
     _write_outline(described, large, path)
     checksums: dict[tuple[str, Place], int] = {}
@@ -116,7 +116,9 @@ def cf_dataset(dataset: xr.Dataset) -> xr.Dataset:
     """A copy with all that CF-1.11 asks for: dB beside linear, bounds, box, history."""
     bands = grid_bands(dataset)
     west, east, south, north = grid_edges(dataset)
-    out = georeferenced(dataset[bands]).reset_coords("crs")  # a variable, not a coordinate
+    out = georeferenced(dataset[grid_layers(dataset)]).reset_coords(
+        "crs"
+    )  # a variable, not a coordinate
     for name in bands if scale_of(dataset.attrs).is_decibel else ():
         attrs = {**out[name].attrs, "long_name": f"sigma0 backscatter in {name}, in dB"}
         attrs |= {"units": DB_UNITS, "comment": "dB; no value where the linear power is 0"}
