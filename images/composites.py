@@ -27,6 +27,7 @@ from healpix import folds
 from images.grids import DAY
 from shared.classes import most_frequent
 from shared.collection import FINITE, PLAIN, Product, with_bands
+from shared.counts import count_of, weights_of
 from shared.variables import variable
 
 HOW = ("mean", "median", "newest", "min", "max", "std", "count")
@@ -90,18 +91,18 @@ def composed(
             first = cells
             makers = {b: _maker(how, b in classes)(counts.size) for b in bands}
         for band, maker in makers.items():
-            weight = cells.get(f"{band}_count", cells["count"]).values
+            weight = weights_of(cells, band)
             maker.day = float(chunk.day.toordinal() - _EPOCH)
             maker.add(cells[band].values, weight)
     assert first is not None, "an image has records"
     data: dict[str, Any] = {}
     for band, maker in makers.items():
         data[band] = variable("cells", maker.values().astype(np.float32))
-        data[f"{band}_count"] = variable("cells", maker.weights)
+        data[count_of(band)] = variable("cells", maker.weights)
     weights = np.maximum.reduce([maker.weights for maker in makers.values()])
     if how == "newest":
         data[DAY] = variable("cells", np.fmax.reduce([m.days for m in makers.values()]))
-        data[f"{DAY}_count"] = variable("cells", weights)
+        data[count_of(DAY)] = variable("cells", weights)
     return first[["start_ipix", "run_len"]].assign({**data, "count": variable("cells", weights)})
 
 
