@@ -98,6 +98,21 @@ class Archive(Contents):
                 return view.read(chunk, bbox, level, names)
         raise NoRecordError(f"The archive {self.name} has no record of {chunk}.")
 
+    def open(self, tile: Tile | str) -> xr.Dataset:
+        """The records of a tile, or of the tile with this name, by xarray: lazy, on dask.
+
+        ``<band>(time, cells)`` float32, ``count(time, cells)`` uint16, and along ``time``, which
+        ascends, the coordinates ``time`` (the UTC day), ``orbit``, and by the catalogue, where it
+        was asked, ``acquired_begin`` and ``acquired_end`` (UTC; NaT: not known), ``platform`` ("":
+        not known) and ``relative_orbit`` (0: not known, -1: several).  ``cell_ids(cells)`` are
+        those that `xdggs.decode` wants.  Raises NoRecordError for a tile without a record.
+        """
+        from archive import dataset
+
+        if isinstance(tile, str):
+            tile = self.tile_named(tile)
+        return dataset.open_tile(self, tile)
+
     def verify(self, progress: Callable[[int, int], None] | None = None) -> list[Damage]:
         """Read everything again and name what is damaged, sorted by tile and day.
 

@@ -10,7 +10,7 @@ import datetime as dt
 import math
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from archive.passes import Passes, passes_of, together
 from cells.regrid import Frame
-from grid import ORBITS, BBox
+from grid import ORBITS, BBox, Chunk
 from images.blocks import Cube, block_of, padded, read_all, whole
-from images.grids import georeferenced, image_of, in_memory
+from images.grids import georeferenced, image_of, in_memory, pass_coordinates
 from images.merge import merge
 from images.pieces import has_pixels
 from images.records import Image, NoData, layout_of, newest, on_days, views_of, with_border
@@ -116,6 +117,7 @@ def open_grid(
             "lon": coordinate("lon", frame.lon),
             "time": coordinate("time", [np.datetime64(image.day, "s") for image in images]),
             "orbit": variable("time", np.array([*map(_flag, images)], np.int8), ORBIT_FLAGS),
+            **pass_coordinates([_passes(inside, image.chunks) for image in images]),
         },
         {
             "title": f"{product.title}, {' and '.join(bands)}, {_when(images)}",
@@ -223,6 +225,12 @@ def _flag(image: Image) -> int:
     return ORBITS.index(image.orbit) if image.orbit in ORBITS else len(ORBITS)
 
 
+def _passes(views: Sequence[View], chunks: Iterable[Chunk]) -> Passes:
+    """When and by what the images of some records were taken."""
+    by_tile = {view.tile: view for view in views}
+    return together(passes_of(by_tile[chunk.tile].about(chunk)) for chunk in chunks)
+
+
 def _origin(views: Sequence[View], images: Sequence[Image], product: Product) -> dict[str, Any]:
     """Days, orbit, tiles and provenance as attributes; what is not known is left out."""
     chunks = sorted({chunk for image in images for chunk in image.chunks})
@@ -242,6 +250,7 @@ def _origin(views: Sequence[View], images: Sequence[Image], product: Product) ->
         "orbit": "+".join(sorted({chunk.orbit for chunk in chunks})),
         "tiles": " ".join(sorted({chunk.tile.name for chunk in chunks})),
     }
+    attrs |= {name: text for name, text in _passes(views, chunks).texts.items() if text}
     taken = sorted({chunk.day.isoformat() for chunk in chunks})
     if taken != [image.day.isoformat() for image in images]:
         attrs["days_used"] = " ".join(taken)

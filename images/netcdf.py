@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 from isal import isal_zlib
 
+from archive.passes import ACQUIRED_BEGIN, ACQUIRED_END, NO_TIME
 from cells.regrid import plain_gaps
 from grid import wrap
 from images.grids import CRS, georeferenced, grid_bands, grid_edges, is_lazy, to_db
@@ -75,10 +76,17 @@ def _write_outline(described: xr.Dataset, large: list[str], path: Path) -> None:
                 ).setncatts(about | ({"coordinates": beside} if beside else {}))  # fmt: skip
                 continue
             array = values.values
-            if array.dtype.kind == "M":
+            kind: Any = array.dtype
+            fill = None
+            if kind.kind == "M":
+                if "bnds" not in dims:  # bounds have units and gaps of what they bound
+                    fill = NO_TIME if np.isnat(array).any() else None
+                    about |= {"units": "seconds since 1970-01-01", "calendar": "standard"}
                 array = array.astype("datetime64[s]").astype(np.int64)
-                about |= {"units": "seconds since 1970-01-01", "calendar": "standard"}
-            plain = file.createVariable(name, array.dtype, dims)
+                kind = array.dtype
+            elif kind.kind == "U":
+                array, kind = array.astype(object), str
+            plain = file.createVariable(name, kind, dims, fill_value=fill)
             plain.setncatts(about)
             plain[...] = array
 
@@ -124,6 +132,7 @@ def cf_dataset(dataset: xr.Dataset) -> xr.Dataset:
     for axis, edges in (("lat", (south, north)), ("lon", (west, east))):
         out[f"{axis}_bnds"] = variable((axis, "bnds"), _bounds(dataset[axis].values, *edges))
         out[axis].attrs["bounds"] = f"{axis}_bnds"
+    out = _with_times(out)
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     out.attrs = {
         "Conventions": CONVENTIONS,
@@ -136,6 +145,23 @@ def cf_dataset(dataset: xr.Dataset) -> xr.Dataset:
         "geospatial_lat_max": north,
         "geospatial_bounds_crs": CRS,
     }
+    return out
+
+
+def _with_times(dataset: xr.Dataset) -> xr.Dataset:
+    """The grid with the bounds of its times: the UTC day, and the acquisitions.
+
+    A single image has none: checkers of CF know no bounds of a scalar, which it allows.
+    """
+    out = dataset.copy()
+    for name, last in (("time", None), (ACQUIRED_BEGIN, ACQUIRED_END)):
+        if name not in dataset.coords or not dataset[name].dims:
+            continue
+        begin = dataset[name]
+        end = begin.values + np.timedelta64(1, "D") if last is None else dataset[last].values
+        bounds = f"{name.removesuffix('_begin')}_bnds"
+        out[bounds] = variable((*begin.dims, "bnds"), np.stack([begin.values, end], axis=-1))
+        out[name].attrs = begin.attrs | {"bounds": bounds}
     return out
 
 
@@ -155,6 +181,9 @@ def _decibel(power: Vector) -> Vector:
 def _days_covered(dataset: xr.Dataset) -> dict[str, str]:
     if "time" not in dataset.coords:
         return {}
+    if ACQUIRED_BEGIN in dataset.attrs:
+        begin, end = dataset.attrs[ACQUIRED_BEGIN], dataset.attrs[ACQUIRED_END]
+        return {"time_coverage_start": begin, "time_coverage_end": end}
     start, last = dataset["time"].values.astype("datetime64[s]").ravel()[[0, -1]]
     end = last + np.timedelta64(1, "D")
     return {"time_coverage_start": f"{start}Z", "time_coverage_end": f"{end}Z"}
