@@ -135,6 +135,16 @@ def root_metadata(layout: Layout) -> dict[str, Any]:
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
+def ids_attributes(level: int, ellipsoid: str) -> dict[str, Any]:
+    """What xdggs 0.6 wants to know of ids of cells: these attributes, and no standard_name."""
+    found: dict[str, Any] = {"grid_name": "healpix", "level": level, "indexing_scheme": "nested"}
+    if ellipsoid == "WGS84":
+        found["ellipsoid"] = {
+            "name": "WGS84", "semimajor_axis": 6378137.0, "inverse_flattening": 298.257223563,
+        }  # fmt: skip
+    return found
+
+
 def exact_size(chunk_size: Iterable[float]) -> tuple[float, float]:
     """Degrees E-W, S-N without the rounding of ``east - west``: whole tiles fill 180."""
     dx, dy = (180.0 / round(180.0 / float(size)) for size in chunk_size)

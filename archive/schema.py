@@ -20,7 +20,7 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
-from archive.layout import EMPTY, STEP, Layout, encode_json
+from archive.layout import EMPTY, STEP, Layout, encode_json, ids_attributes
 from archive.passes import (
     ACQUIRED_BEGIN,
     ACQUIRED_END,
@@ -209,22 +209,12 @@ def _create_index_arrays(
 
 
 def _create_grid_arrays(group: zarr.Group, layout: Layout, grid: Grid) -> Iterator[zarr.Array[Any]]:
-    # xdggs wants these attributes and no standard_name.
-    attributes: dict[str, Any] = {
-        "grid_name": "healpix",
-        "level": grid.level,
-        "indexing_scheme": "nested",
-    }
-    if layout.ellipsoid == "WGS84":
-        attributes["ellipsoid"] = {
-            "name": "WGS84", "semimajor_axis": 6378137.0, "inverse_flattening": 298.257223563,
-        }  # fmt: skip
     yield group.create_array(
         "cell_ids", shape=(grid.size,), chunks=(grid.inner,), shards=(grid.shard,),
         dtype="uint64", fill_value=EMPTY, compressors=_packed(shuffle="bitshuffle"),
-        dimension_names=(grid.dim,), attributes=attributes,
+        dimension_names=(grid.dim,), attributes=ids_attributes(grid.level, layout.ellipsoid),
     )  # fmt: skip
-    attributes = {
+    attributes: dict[str, Any] = {
         "grid_mapping_name": "healpix",
         "refinement_level": grid.level,
         "indexing_scheme": "nested",

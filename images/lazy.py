@@ -6,7 +6,6 @@ NSIDE and ellipsoid are those of the archive.
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 import sys
 import uuid
@@ -18,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from archive.layout import ids_attributes
 from archive.passes import Passes, passes_of, together
 from cells.regrid import Frame
-from grid import ORBITS, BBox, Chunk
+from grid import ORBITS, BBox, Box, Chunk, Day, as_box, as_day, as_days
+from healpix.ids import runs_to_ids
 from images.blocks import Cube, block_of, padded, read_all, whole
 from images.grids import georeferenced, image_of, in_memory, pass_coordinates
 from images.merge import merge
@@ -46,14 +47,19 @@ OTHER = "contains modified data of {collection} {year}"
 SYNTHETIC = "synthetic data (sandbox), not a measurement"
 
 
-def select(archive: Contents, bbox: BBox, day: dt.date, orbit: str | None) -> xr.Dataset:
+def select(archive: Contents, bbox: Box, day: Day, orbit: str | None, cell_ids: bool) -> xr.Dataset:
     """The cells of a day whose centres are in a box: as `retrieve.select` has it."""
-    layout = layout_of(archive)
+    layout, bbox, day = layout_of(archive), as_box(bbox), as_day(day)
     views = {view.tile: view for view in views_of(archive, bbox)}
     (image,) = on_days(archive, list(views.values()), bbox, day, day, orbit)
     level, names = layout.level, (*layout.bands, "count")
     readings = [(views[chunk.tile], chunk, bbox, level, names) for chunk in image.chunks]
-    return merge(list(read_all(readings)))
+    cells = merge(list(read_all(readings)))
+    if not cell_ids:
+        return cells
+    ids = runs_to_ids(cells["start_ipix"].values, cells["run_len"].values)
+    about = ids_attributes(level, layout.ellipsoid)
+    return cells.assign_coords(cell_ids=variable("cells", ids, about))
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Canvas:
 
 def canvas(
     archive: Contents,
-    bbox: BBox,
+    bbox: Box,
     bands: Sequence[str] | None,
     dlat: float,
     dlon: float,
@@ -78,7 +84,7 @@ def canvas(
     orbit: str | None,
 ) -> Canvas:
     """A judged `Canvas`; raises ValueError and NoData as `retrieve.open` does."""
-    layout = layout_of(archive)
+    layout, bbox = layout_of(archive), as_box(bbox)
     names = tuple(_bands(layout, bands))
     _check(bbox, dlat, dlon, method)
     return Canvas(archive, layout, names, Frame(bbox, dlat, dlon), method, orbit)
@@ -86,8 +92,8 @@ def canvas(
 
 def open_grid(
     on: Canvas,
-    start: dt.date,
-    end: dt.date | None = None,
+    start: Day,
+    end: Day | None = None,
     as_of: int | None = None,
     now: bool = False,
 ) -> xr.Dataset:
@@ -101,9 +107,9 @@ def open_grid(
     views = views_of(archive, around)
     inside = [view for view in views if view.tile.bbox.intersects(bbox)]
     if as_of is None:
-        images = on_days(archive, inside, bbox, start, end or start, orbit)
+        images = on_days(archive, inside, bbox, *as_days(start, end), orbit)
     else:
-        images = [newest(archive, inside, bbox, start, as_of, orbit)]
+        images = [newest(archive, inside, bbox, as_day(start), as_of, orbit)]
     beside = [view for view in views if view not in inside]
     read = tuple(with_border(image, beside) for image in images)
     product = layout.product
@@ -147,11 +153,12 @@ def _on_dask(cube: Cube) -> Any:
     )  # fmt: skip
 
 
-def image_of_day(on: Canvas, day: dt.date, memory_max: int) -> xr.Dataset:
+def image_of_day(on: Canvas, day: Day, memory_max: int) -> xr.Dataset:
     """The image of a day in memory: as `retrieve.retrieve` has it."""
     frame = on.frame
     _check_size(frame.bbox, frame.dlat, frame.dlon, len(on.bands), memory_max)
-    grid = open_grid(on, day, now="distributed" not in sys.modules)  # else a client may be active
+    here = "distributed" not in sys.modules  # else a client may be active
+    grid = open_grid(on, as_day(day), now=here)
     image = in_memory(image_of(grid))
     if not has_pixels(image):
         raise nothing_seen(on.archive, frame.bbox, image)
@@ -168,8 +175,9 @@ def nothing_seen(archive: Contents, bbox: BBox, grid: xr.Dataset) -> NoData:
     )
 
 
-def spacing(bbox: BBox, dlat: float, dlon: float, most: int) -> tuple[float, float]:
+def spacing(bbox: Box, dlat: float, dlon: float, most: int) -> tuple[float, float]:
     """The given dlat and dlon, or larger: as `retrieve.spacing` has it."""
+    bbox = as_box(bbox)
     factor = max(bbox.height / dlat, bbox.width / dlon) / (most - 1)
     if factor <= 1:
         return dlat, dlon
