@@ -121,6 +121,7 @@ def retrieve(archive_path: str, **answers: Any) -> int:
       main.py retrieve --bbox 7,50,8,50.5 --day 2026-01-20
       main.py retrieve --bbox 7,50,8,50.5 --day 2026-01-20 --output a.png --output a.tif
       main.py retrieve --bbox 7.1,50.2,7.2,50.3 --start 2026-01 --line field.csv --no-show
+      main.py retrieve --bbox 7,50,8,50.5 --start 2026-01 --composite mean --output mean.tif
     """
     return run_retrieve(Workspace(archive_path), RetrieveFlags(**answers))
 
@@ -243,8 +244,7 @@ if __name__ == "__main__":
     look_seldom()
     code = main()
     if code == INTERRUPTED:
-        # Threads in the middle of a file or a compiled loop are not waited for: whatever
-        # they leave is what kill -9 would leave, and the next run sweeps it up.
+        # Threads are not waited for: what they leave, kill -9 would, and the next run sweeps it up.
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)

@@ -1,8 +1,7 @@
 """Images of the archive: select, merge, crop, regrid, plot, export.
 
-`open` gives the images of a box on a regular grid of longitude and latitude, one for each
-day, as a lazy dataset: each block reads just the inner chunks of the records that it touches.
-`retrieve` is the same for one day, computed.  How that is done is in the room `images`.
+`open` gives the images of a box on a regular grid of longitude and latitude, one for each day,
+as a lazy dataset: each block reads just what it touches.  `retrieve` is one day, computed.
 """
 
 from __future__ import annotations
@@ -55,10 +54,9 @@ def select(
 ) -> xr.Dataset:
     """The cells of a day whose centres are in the half-open box, of all tiles, merged.
 
-    Returns ``<band>(cells)`` float32, ``count(cells)`` uint16, ``start_ipix(runs)``
-    uint64, ``run_len(runs)`` uint32; with ``cell_ids`` also these, uint64, as `xdggs.decode`
-    wants them.  Tiles without a record are left out.  ``orbit`` as of `open`.  Raises NoData,
-    or ValueError when the orbit has to be named.
+    Returns ``<band>(cells)`` float32, ``count(cells)`` uint16, ``start_ipix(runs)`` uint64 and
+    ``run_len(runs)`` uint32 of the tiles that have a record; with ``cell_ids`` also these, as
+    xdggs wants them.  ``orbit`` as of `open`.  Raises NoData, or ValueError for an orbit to name.
     """
     return lazy.select(archive, bbox, day, orbit, cell_ids)
 
@@ -74,26 +72,29 @@ def open(  # the name that the house gives it
     method: str = "nearest",
     orbit: str | None = None,
     as_of: int | None = None,
+    composite: str | None = None,
 ) -> xr.Dataset:
     """The images of a box from start to end, both included, on a regular grid; lazy.
 
     A box is a `grid.BBox` or four numbers; a day a date, a UTC time, or text like "2026-01-20".
-    ``<band>(time, lat, lon)`` float32, linear power, NaN for gaps, on dask arrays, which
-    `export` or any scheduler of dask computes; ``time`` ascends, one step for each day with
-    a record; coordinates along it are those of `store.Archive.open`.  Pixel centres are at
-    ``south + (i + 0.5) * dlat`` and ``west + (j + 0.5) * dlon``, in degrees, beyond 180, too.
+    ``<band>(time, lat, lon)`` float32, linear power, NaN for gaps, on dask arrays, which `export`
+    or any scheduler of dask computes; ``time`` ascends, a step for each day with a record;
+    coordinates along it are those of `store.Archive.open`.  Pixel centres are at
+    ``south + (i + 0.5) dlat`` and ``west + (j + 0.5) dlon``, in degrees, beyond 180, too.
 
     ``method`` "nearest" or "bilinear", as of `convert.cells_to_grid`, is for a grid that is
     finer than the cells; a pixel of a coarser one is the mean of its cells, by their counts.
     ``orbit`` "ascending" or "descending": passes of this direction alone.  "any": the record
     of all passes of a tile, else both directions, averaged by their counts.  None: as "any",
-    but ValueError where directions would be mixed.  ``as_of`` N: instead of the days, one
-    image for ``start`` of each tile's newest record that is at most N days older.
+    but ValueError where directions would be mixed.
 
+    ``composite`` "mean" (by the counts), "median", "newest", "min", "max", "std" or "count": one
+    image, by each cell's values on all days.  ``as_of`` N: one image for ``start`` of the newest
+    values of the N days before, too.  With newest values are their days, ``day``.
     The attributes say where the data came from.  Raises NoData, and ValueError.
     """
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
-    return lazy.open_grid(on, start, end, as_of)
+    return lazy.open_grid(on, start, end, as_of, composite)
 
 
 def load(
@@ -107,10 +108,11 @@ def load(
     method: str = "nearest",
     orbit: str | None = None,
     as_of: int | None = None,
+    composite: str | None = None,
 ) -> xr.Dataset:
     """As `open`, in memory: what is small is there before dask is imported."""
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
-    return lazy.open_grid(on, start, end, as_of, now=True)
+    return lazy.open_grid(on, start, end, as_of, composite, now=True)
 
 
 def retrieve(
@@ -140,15 +142,15 @@ def days(archive: Archive, bbox: Box) -> list[Coverage]:
 def spacing(
     bbox: Box, dlat: float | None = None, dlon: float | None = None, most: int | None = None
 ) -> tuple[float, float]:
-    """dlat and dlon, or a multiple: less than ``most``, else `PICTURE_MAX`, pixels a side."""
+    """dlat and dlon, or a multiple of both, so that no side has ``most`` (`PICTURE_MAX`) pixels."""
     return lazy.spacing(bbox, *pixel_size(dlat, dlon), most or settings().picture_max)
 
 
 def plot(dataset: xr.Dataset) -> Figure:
     """Draw a grid of `retrieve` or `open`: a panel for each band, or the days side by side.
 
-    dataset: float variables (lat, lon) or (time, lat, lon) of linear power, NaN where nothing
-    was seen, on regular ``lat`` and ``lon`` in degrees.  Raises ValueError for one without.
+    dataset: float variables (lat, lon) or (time, lat, lon), NaN where nothing was seen, on
+    regular ``lat`` and ``lon`` in degrees.  Raises ValueError for one without.
     """
     from images import series
 

@@ -32,6 +32,8 @@ TILES_NAMED = 3  # tiles of an area that are named
 KM_PER_DEGREE = 111.195  # of latitude
 SUFFIXES = ("png", "nc", "tif", "gif")
 LINE_SUFFIXES = (".png", ".csv")
+# As of `retrieve.open`, which takes long to import.
+COMPOSITES = ("mean", "median", "newest", "min", "max", "std", "count")
 
 SANDBOX = "SYNTHETIC images, made up by the built-in sandbox: no account, no network"
 CDSE = "measured images of the Copernicus Data Space: a free account is needed"
@@ -90,6 +92,17 @@ def three_bands(text: str) -> tuple[str, ...]:
     if len(names) != 3:
         raise ValueError("Name three bands, for red, green and blue, like B08,B04,B03.")
     return names
+
+
+def composite(text: str) -> str | tuple[str, ...]:
+    """How many days become one image, or the bands for red, green and blue."""
+    how = text.strip().casefold()
+    if "," not in how and how not in COMPOSITES:
+        raise ValueError(
+            f"{text.strip()!r} is none of {', '.join(COMPOSITES)}, nor three bands like "
+            "B08,B04,B03."
+        )
+    return how if how in COMPOSITES else three_bands(text)
 
 
 def stretch(text: str) -> tuple[float, float]:
@@ -322,6 +335,13 @@ def ask_orbit(orbits: Sequence[str]) -> str:
     """Ask which of the orbits that an archive has apart."""
     options = {str(number): orbit for number, orbit in enumerate((*orbits, "any"), 1)}
     return options[choose("Passes of which orbit?", options, "1")]
+
+
+def ask_composite() -> str | None:
+    """Ask whether several days become one image, and how."""
+    options = {str(number): how for number, how in enumerate(("each day", *COMPOSITES), 1)}
+    number = choose("Each day by itself, or one image of them all?", options, "1")
+    return None if number == "1" else options[number]
 
 
 def ask_bands(there: Sequence[str]) -> tuple[str, ...]:

@@ -22,12 +22,22 @@ from archive.passes import Passes, passes_of, together
 from cells.regrid import Frame
 from grid import ORBITS, BBox, Box, Chunk, Day, as_box, as_day, as_days
 from healpix.ids import runs_to_ids
+from images import composites
 from images.blocks import Cube, block_of, padded, read_all, whole
-from images.grids import georeferenced, image_of, in_memory, pass_coordinates
+from images.grids import DAY, georeferenced, image_of, in_memory, pass_coordinates
 from images.merge import merge
 from images.pieces import has_pixels
-from images.records import Image, NoData, layout_of, newest, on_days, views_of, with_border
-from shared.collection import KNOWN, Product, as_known, attributes_of, with_bands
+from images.records import (
+    Image,
+    NoData,
+    layout_of,
+    newest,
+    of_period,
+    on_days,
+    views_of,
+    with_border,
+)
+from shared.collection import KNOWN, Product, as_known, attributes_of
 from shared.variables import coordinate, variable
 
 if TYPE_CHECKING:
@@ -95,6 +105,7 @@ def open_grid(
     start: Day,
     end: Day | None = None,
     as_of: int | None = None,
+    composite: str | None = None,
     now: bool = False,
 ) -> xr.Dataset:
     """The images of a box on a regular grid: as `retrieve.open` has it.
@@ -106,18 +117,26 @@ def open_grid(
     around = padded(bbox, layout.nside)
     views = views_of(archive, around)
     inside = [view for view in views if view.tile.bbox.intersects(bbox)]
-    if as_of is None:
-        images = on_days(archive, inside, bbox, *as_days(start, end), orbit)
-    else:
+    if as_of is not None:
         images = [newest(archive, inside, bbox, as_day(start), as_of, orbit)]
+    elif how := composites.judged(composite):
+        images = [of_period(archive, inside, bbox, *as_days(start, end), orbit, how)]
+    else:
+        images = on_days(archive, inside, bbox, *as_days(start, end), orbit)
     beside = [view for view in views if view not in inside]
     read = tuple(with_border(image, beside) for image in images)
-    product = layout.product
-    classes = product.classes(bands)
-    cube = Cube(tuple(views), read, bands, frame, layout.nside, on.method, classes)
+    how = images[0].how
+    product = composites.narrowed(layout.product, bands, how)
+    layers = (*bands, DAY) if how == "newest" else bands
+    classes = () if how == "count" else layout.product.classes(bands)
+    classes += (DAY,) * (how == "newest")
+    cube = Cube(tuple(views), read, layers, frame, layout.nside, on.method, classes)
     values = whole(cube) if now else _on_dask(cube)
     grid = xr.Dataset(
-        {band: variable(("time", "lat", "lon"), values[:, i]) for i, band in enumerate(bands)},
+        {
+            name: variable(("time", "lat", "lon"), values[:, i], composites.attributes(how))
+            for i, name in enumerate(layers)
+        },
         {
             "lat": coordinate("lat", frame.lat),
             "lon": coordinate("lon", frame.lon),
@@ -128,7 +147,7 @@ def open_grid(
         {
             "title": f"{product.title}, {' and '.join(bands)}, {_when(images)}",
             **_origin(inside, images, product),
-            **attributes_of(with_bands(product, bands)),
+            **attributes_of(product),
             "bbox": str(bbox),
             "dlat": frame.dlat,
             "dlon": frame.dlon,
@@ -224,7 +243,7 @@ def _check_size(bbox: BBox, dlat: float, dlon: float, bands: int, most: int) -> 
 
 
 def _when(images: Sequence[Image]) -> str:
-    first, last = images[0].day, images[-1].day
+    first, last = images[0].day, images[-1].last or images[-1].day
     return str(first) if first == last else f"{first} to {last}"
 
 
@@ -262,6 +281,8 @@ def _origin(views: Sequence[View], images: Sequence[Image], product: Product) ->
     taken = sorted({chunk.day.isoformat() for chunk in chunks})
     if taken != [image.day.isoformat() for image in images]:
         attrs["days_used"] = " ".join(taken)
+    if images[0].last is not None:
+        attrs["composite"] = composites.words(images[0].how, len(taken))
     for name in ("backend", "collection", "job_id", "processed", *SEVERAL):
         found = [row.get(name) or [] for row in about]
         known = sorted({str(v) for has in found for v in (has if name in SEVERAL else [has]) if v})

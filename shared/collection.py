@@ -174,7 +174,8 @@ def with_bands(product: Product, names: Sequence[str]) -> Product:
 
 def attributes_of(product: Product) -> dict[str, str]:
     """What cells say of what they hold; nothing, if it is Sentinel-1's backscatter."""
-    return {} if product.name == SENTINEL1.name else {ATTRIBUTE: json.dumps(product.to_json())}
+    is_usual = replace(product, bands=()) == replace(SENTINEL1.product, bands=())
+    return {} if is_usual else {ATTRIBUTE: json.dumps(product.to_json())}
 
 
 def product_of(attributes: Mapping[str, Any]) -> Product:

@@ -37,7 +37,7 @@ def preloaded() -> list[str]:
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in rooms]
     doors = ["main", "download", "convert", "store", "retrieve"]
     found = [name for name in sorted(names) if not name.endswith(("__init__", "__main__"))]
-    return ["tests.terminals", "tests.torture", *doors, *found, *LATE]
+    return ["tests.terminals", "tests.torture", *doors, *found, *LATE, "tests.settled"]
 
 
 @functools.cache
