@@ -37,6 +37,20 @@ from shared.collection import Product
 
 INNER = 131_072  # cells in an inner chunk of a shard: the least that a box read fetches
 ROWS = 1024  # records in one chunk of the arrays that hold a value per record
+DGGS = {
+    "uuid": "7b255807-140c-42ca-97f6-7a1cfecdbc38",
+    "name": "dggs",
+    "schema_url": "https://raw.githubusercontent.com/zarr-conventions/dggs/refs/tags/v1/schema.json",
+    "spec_url": "https://github.com/zarr-conventions/dggs/blob/v1/README.md",
+    "description": "Discrete Global Grid Systems convention for zarr",
+}
+MULTISCALES = {
+    "uuid": "d35379db-88df-4056-af3a-620245f8e347",
+    "name": "multiscales",
+    "schema_url": "https://raw.githubusercontent.com/zarr-conventions/multiscales/refs/tags/v1/schema.json",
+    "spec_url": "https://github.com/zarr-conventions/multiscales/blob/v1/README.md",
+    "description": "Multiscale layout of zarr datasets",
+}
 
 
 def new_metadata(tile: Tile, layout: Layout, runs: Runs) -> dict[str, Any]:
@@ -47,7 +61,8 @@ def new_metadata(tile: Tile, layout: Layout, runs: Runs) -> dict[str, Any]:
     groups in it.
     """
     pix_len, runs_len = int(runs[1].sum()), len(runs[0])
-    attributes = _group_attributes(tile, layout, layout.level, "cells") | {
+    attributes = _group_attributes(tile, layout, layout.level, "cells")
+    attributes |= _pyramid(attributes, layout) | {
         "format_version": layout.version,
         "nside": layout.nside,
         "ellipsoid": layout.ellipsoid,
@@ -238,20 +253,37 @@ def _group_attributes(tile: Tile, layout: Layout, level: int, dim: str) -> dict[
         dggs["ellipsoid"] = {
             "name": "WGS84", "semi_major_axis": 6378137.0, "inverse_flattening": 298.257223563,
         }  # fmt: skip
-    convention = {
-        "uuid": "7b255807-140c-42ca-97f6-7a1cfecdbc38",
-        "name": "dggs",
-        "schema_url": "https://raw.githubusercontent.com/zarr-conventions/dggs/refs/tags/v1/schema.json",
-        "spec_url": "https://github.com/zarr-conventions/dggs/blob/v1/README.md",
-        "description": "Discrete Global Grid Systems convention for zarr",
-    }
     return {
         "Conventions": "CF-1.13",
         "title": f"{layout.product.title} in HEALPix cells, tile {tile.name}",
-        "zarr_conventions": [convention],
+        "zarr_conventions": [DGGS],
         "dggs": dggs,
         "tile_west": tile.west,
         "tile_south": tile.south,
+    }
+
+
+def _pyramid(attributes: dict[str, Any], layout: Layout) -> dict[str, Any]:
+    """Which groups are the overviews, by the multiscales convention; "." is the tile itself.
+
+    What each level is of a DGGS is said as the authors of both mean to (their issue 23): the
+    whole of it for the cells, and for overviews what is different.
+    """
+    if not layout.coarser:
+        return {}
+    levels: list[dict[str, Any]] = [{"asset": ".", "dggs": attributes["dggs"]}]
+    for level in layout.coarser:
+        levels.append({
+            "asset": str(level),
+            "derived_from": ".",
+            "transform": {"scale": [float(2 ** (layout.level - level))]},
+            "dggs": {"refinement_level": level, "spatial_dimension": f"cells_{level}"},
+        })  # fmt: skip
+    every_is_class = all(layout.product.band(band).is_class for band in layout.bands)
+    method = "mode" if every_is_class else "average"
+    return {
+        "zarr_conventions": [DGGS, MULTISCALES],
+        "multiscales": {"layout": levels, "resampling_method": method},
     }
 
 
