@@ -129,6 +129,12 @@ class Archive(Contents):
             tile = self.tile_named(tile)
         return dataset.open_tile(self, tile)
 
+    def tree(self, tiles: Iterable[Tile] | None = None) -> xr.DataTree:
+        """All tiles, or some, with their overviews: "E007.0_N50.0/16"; each as `open` has it."""
+        from archive import dataset
+
+        return dataset.open_tree(self, self.tiles() if tiles is None else tiles)
+
     def verify(self, progress: Callable[[int, int], None] | None = None) -> list[Damage]:
         """Read everything again and name what is damaged, sorted by tile and day.
 

@@ -6,6 +6,7 @@ somebody wants them who selects a period: ``time`` ascends, and no day is there 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,22 @@ def open_tile(archive: Contents, tile: Tile) -> xr.Dataset:
         if name in found:  # a tile of before has no times yet
             found[name].load()
     return found.isel(time=_in_order(found))
+
+
+def open_tree(archive: Contents, tiles: Iterable[Tile]) -> xr.DataTree:
+    """Tiles and their overviews: as `store.Archive.tree` has it.
+
+    By the metadata that each tile is committed with: those that overviews have by themselves
+    follow a commit, and after a kill they may be behind.
+    """
+    nodes: dict[str, xr.DataTree] = {}
+    for tile in tiles:
+        place = StorePath(archive.files.zarr(), tile.name)
+        found = xr.open_datatree(place, engine="zarr", chunks={})  # type: ignore[arg-type]
+        order = _in_order(found.to_dataset())
+        if order:
+            nodes[tile.name] = found.isel(time=order)
+    return xr.DataTree(children=nodes)
 
 
 def _in_order(found: xr.Dataset) -> list[int]:

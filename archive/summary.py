@@ -86,7 +86,8 @@ def _days(keys: list[Any]) -> str:
     days = sorted({day for day, _ in keys})
     first, last = (holdings.day_of(day).isoformat() for day in (days[0], days[-1]))
     orbits = ", ".join(ORBITS[orbit] for orbit in sorted({orbit for _, orbit in keys}))
-    return f"{first} to {last} ({len(days):,} with a record; orbit {orbits})"
+    span = first if first == last else f"{first} to {last}"
+    return f"{span} ({len(days):,} with a record; orbit {orbits})"
 
 
 def _size(size: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import datetime as dt
 import importlib.util
 import pydoc
@@ -25,6 +26,7 @@ from grid import BBox, Chunk, as_box, as_day, as_days
 from healpix.ids import runs_to_ids
 from store import Archive
 from tests.archive.test_contents import ORIGIN, TILE, cells_of, days
+from tests.archive.test_folder_writer import NeverBehind
 from tests.conftest import ROOT
 
 DOORS = ("convert", "download", "main", "retrieve", "store")
@@ -190,6 +192,29 @@ def test_xarray_opens_a_tile_and_an_archive_as_trees(archive):
             there.to_dataset()["VV"][2].values, cells_of(seed=2).VV.values
         )
         assert there["12/VV"].sizes["time"] == 4
+
+
+def test_a_tree_in_the_order_of_time_is_whole_whatever_was_killed(tmp_path):
+    """Also where the overviews' own metadata do not count the newest record yet."""
+    archive, late = Archive(tmp_path), days(3)[2]
+    archive.write(late, cells_of(), ORIGIN)
+    with contextlib.suppress(KeyboardInterrupt):
+        Archive(tmp_path, NeverBehind).write(days(1)[0], cells_of(seed=1), ORIGIN)
+    with pytest.raises(ValueError, match="not aligned"):
+        xr.open_datatree(tmp_path, engine="zarr", consolidated=False)
+    tree = archive.tree()
+    assert set(tree[TILE.name].children) == {"16", "14", "12"}
+    for level in (18, 16, 14, 12):
+        node = tree[TILE.name if level == 18 else f"{TILE.name}/{level}"].to_dataset()
+        assert [str(time)[:10] for time in node.time.values] == [str(DAY), str(late.day)]
+        for i, chunk in enumerate((days(1)[0], late)):
+            wanted = archive.read(chunk, level=level)
+            np.testing.assert_array_equal(node["VV"][i].values, wanted["VV"].values)
+    xr.testing.assert_equal(tree[TILE.name].to_dataset()["VV"].load(), archive.open(TILE)["VV"])
+    archive.tidy(TILE)
+    with xr.open_datatree(tmp_path, engine="zarr", consolidated=False) as plain:
+        assert plain[f"{TILE.name}/12"].sizes["time"] == 2
+    assert not Archive(tmp_path / "none").tree().children
 
 
 # --- what the doors offer ---
