@@ -139,6 +139,27 @@ def test_a_period_is_selected_by_slices(timed):
     assert morning.platform.values.tolist() == ["sentinel-1a+sentinel-1c"]
 
 
+@pytest.mark.parametrize("how", [{"composite": "mean"}, {"as_of": 5}])
+def test_one_image_of_several_days_has_the_times_of_all_of_them(timed, tmp_path, how):
+    archive, bbox, day = timed
+    second = day + dt.timedelta(days=1)
+    asked = (day, second) if "composite" in how else (second,)
+    grid = retrieve.open(archive, bbox, *asked, **how)
+    used = grid.attrs.get("days_used", str(second)).split()
+    first = used[0]
+    with xr.open_dataset(export(grid, tmp_path / "a.nc"), decode_coords="all") as back:
+        begin, end = back["time_bnds"].values[0]
+        assert (begin, end) == (np.datetime64(first), np.datetime64("2026-01-22"))
+        assert back["acquired_begin"].values[0] == np.datetime64(BEGINS[used == ["2026-01-21"]])
+        assert back["acquired_end"].values[0] == np.datetime64(ENDS[1])
+        assert back["relative_orbit"].values.tolist() == [-1]
+        assert back["platform"].values.tolist() == ["sentinel-1a+sentinel-1c"]
+    assert_cf(tmp_path / "a.nc", tmp_path)
+    unknown = retrieve.open(archive, bbox, day, day + dt.timedelta(days=2), composite="max")
+    assert np.isnat(unknown["acquired_begin"].values).all()
+    assert unknown["relative_orbit"].values.tolist() == [0]
+
+
 def assert_cf(path, folder):
     """By the checker of the IOOS, in full."""
     CheckSuite.load_all_available_checkers()
