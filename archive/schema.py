@@ -20,7 +20,16 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
-from archive.layout import EMPTY, STEP, Layout, encode_json
+from archive.layout import EMPTY, STEP, Layout, encode_json, ids_attributes
+from archive.passes import (
+    ACQUIRED_BEGIN,
+    ACQUIRED_END,
+    ATTRIBUTES,
+    NO_TIME,
+    PLATFORM,
+    RELATIVE_ORBIT,
+    UNKNOWN,
+)
 from grid import Tile
 from healpix.arrays import Runs
 from healpix.ids import parent_runs
@@ -39,6 +48,7 @@ def new_metadata(tile: Tile, layout: Layout, runs: Runs) -> dict[str, Any]:
     """
     pix_len, runs_len = int(runs[1].sum()), len(runs[0])
     attributes = _group_attributes(tile, layout, layout.level, "cells") | {
+        "format_version": layout.version,
         "nside": layout.nside,
         "ellipsoid": layout.ellipsoid,
         "ordering": "nested",
@@ -107,7 +117,7 @@ def _create_cell_arrays(group: zarr.Group, layout: Layout, grid: Grid) -> Iterat
     }
     about: dict[str, Any] = {
         "grid_mapping": "crs",
-        "coordinates": "cell_ids orbit" if is_full else "cell_ids",
+        "coordinates": " ".join(("cell_ids", "orbit", *UNKNOWN) if is_full else ("cell_ids",)),
     }
     # Speckle leaves half of each value's bits at random: what is left to win is quickly won.
     # Rounded values are worth the longer look.
@@ -153,15 +163,20 @@ def _band_attributes(product: Product, name: str) -> dict[str, str]:
 
 
 def _create_row_arrays(group: zarr.Group) -> Iterator[zarr.Array[Any]]:
-    # No value is ever the fill value, so that none of these files is ever left out.
+    # No value is ever the fill value, so that none of these files is ever left out; of those that
+    # say when and by what the images were taken it is "not known", and all are written.
+    since_1970 = {"units": "seconds since 1970-01-01", "calendar": "proleptic_gregorian"}
     rows: list[tuple[str, Any, Any, dict[str, Any]]] = [
         ("time", "int64", -1, {
             "long_name": "UTC day of the acquisitions; NaT: removed",
             "standard_name": "time",
-            "units": "seconds since 1970-01-01",
-            "calendar": "proleptic_gregorian",
+            **since_1970,
             "axis": "T",
         }),
+        (ACQUIRED_BEGIN, "int64", NO_TIME, ATTRIBUTES[ACQUIRED_BEGIN] | since_1970),
+        (ACQUIRED_END, "int64", NO_TIME, ATTRIBUTES[ACQUIRED_END] | since_1970),
+        (PLATFORM, str, UNKNOWN[PLATFORM], ATTRIBUTES[PLATFORM]),
+        (RELATIVE_ORBIT, "int16", UNKNOWN[RELATIVE_ORBIT], ATTRIBUTES[RELATIVE_ORBIT]),
         ("orbit", "int8", -1, {
             "long_name": "orbit direction",
             "flag_values": [0, 1, 2],
@@ -194,22 +209,12 @@ def _create_index_arrays(
 
 
 def _create_grid_arrays(group: zarr.Group, layout: Layout, grid: Grid) -> Iterator[zarr.Array[Any]]:
-    # xdggs wants these attributes and no standard_name.
-    attributes: dict[str, Any] = {
-        "grid_name": "healpix",
-        "level": grid.level,
-        "indexing_scheme": "nested",
-    }
-    if layout.ellipsoid == "WGS84":
-        attributes["ellipsoid"] = {
-            "name": "WGS84", "semimajor_axis": 6378137.0, "inverse_flattening": 298.257223563,
-        }  # fmt: skip
     yield group.create_array(
         "cell_ids", shape=(grid.size,), chunks=(grid.inner,), shards=(grid.shard,),
         dtype="uint64", fill_value=EMPTY, compressors=_packed(shuffle="bitshuffle"),
-        dimension_names=(grid.dim,), attributes=attributes,
+        dimension_names=(grid.dim,), attributes=ids_attributes(grid.level, layout.ellipsoid),
     )  # fmt: skip
-    attributes = {
+    attributes: dict[str, Any] = {
         "grid_mapping_name": "healpix",
         "refinement_level": grid.level,
         "indexing_scheme": "nested",

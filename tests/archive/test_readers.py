@@ -86,6 +86,7 @@ def test_an_archive_at_a_url_reads_like_the_folder(archives, served):
     shards = [stop for name, stop in asked if "/c/0/0" in name]
     assert shards
     assert all(shards), "ranges of a shard, never a whole one"
+    xr.testing.assert_identical(there.open(TILE).load(), folder.open(TILE).load())
     assert there.verify() == []
 
 
@@ -219,7 +220,7 @@ def test_the_root_leads_to_the_tiles(archives):
     assert root.attrs["bands"] == ["VV", "VH"]
     assert (root.attrs["PIX_MAX"], root.attrs["RUNS_MAX"]) == (10_485_760, 8192)
     assert root.attrs["keep_bits"] is None
-    assert root.attrs["format_version"] == 3
+    assert root.attrs["format_version"] == 4
     assert dict(root.attrs)["collection"]["name"] == "SENTINEL1_GRD"  # type: ignore[index,call-overload]
 
 

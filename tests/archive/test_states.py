@@ -8,7 +8,6 @@ views open meanwhile, and may begin with an archive that an older program made.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import shutil
 import tempfile
@@ -35,6 +34,7 @@ from archive.folder_writer import Disk
 from archive.snapshot import View
 from grid import ORBITS, BBox, Chunk, Provenance, Tile
 from store import Archive, ArchiveError, NoRecordError
+from tests.archive.aging import age
 from tests.archive.test_contents import cells_of
 from tests.sphere import tile_at
 
@@ -258,9 +258,7 @@ class ArchiveStates(RuleBasedStateMachine):
                 for chunk in CHUNKS[:2]:
                     self.model[chunk] = Record(self.next(), 0)
                     archive.write(chunk, cells_at(chunk.tile, 0), origin_of(self.number))
-            root = json.loads((self.path / "zarr.json").read_bytes())
-            root["attributes"]["format_version"] = 1
-            (self.path / "zarr.json").write_text(json.dumps(root))
+            age(self.path, 1)
         self.archives = Archive(self.path), Archive(self.path)
 
     def moment_in(self, change: Change, share: float) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import itertools
 import math
+from dataclasses import replace
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -16,11 +19,15 @@ from compliance_checker.runner import CheckSuite, ComplianceChecker
 from PIL import GifImagePlugin, Image
 
 import retrieve
+from grid import Chunk
 from images import netcdf, pieces, series
 from images.grids import georeferenced
 from images.lazy import ORBIT_FLAGS
 from retrieve import animate, export, plot, plot_line, save_line, statistics
+from store import Archive
+from tests.archive.test_contents import ORIGIN, cells_of
 from tests.images.test_export import grid
+from tests.sphere import tile_at
 
 FIRST = np.datetime64("2026-01-20", "s")
 
@@ -42,6 +49,106 @@ def cube(days=5, lazy=False, bands=("VV", "VH"), **size):
 # --- files ---
 
 
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory):
+    """A field on three days: taken in one pass, in two of two satellites, and nobody knows when."""
+    tile, day = tile_at(7, 50, (0.02, 0.02)), dt.date(2026, 1, 20)
+    archive = Archive(tmp_path_factory.mktemp("timed") / "a")
+    about: list[dict[str, Any]] = [
+        {"acquired": ("2026-01-20T17:16:40Z/2026-01-20T17:17:05Z",), "relative_orbits": (88,),
+         "platforms": ("sentinel-1a",)},
+        {"acquired": ("2026-01-21T17:08:40Z/2026-01-21T17:09:05Z",
+                      "2026-01-21T05:42:00Z/2026-01-21T05:42:25Z"),
+         "relative_orbits": (15, 139), "platforms": ("sentinel-1a", "sentinel-1c")},
+        {},
+    ]  # fmt: skip
+    for number, known in enumerate(about):
+        chunk = Chunk(tile, day + dt.timedelta(days=number), "ascending")
+        archive.write(chunk, cells_of(tile, number), replace(ORIGIN, **known))
+    return archive, tile.bbox, day
+
+
+BEGINS = ["2026-01-20T17:16:40", "2026-01-21T05:42:00", "NaT"]
+ENDS = ["2026-01-20T17:17:05", "2026-01-21T17:09:05", "NaT"]
+
+
+@pytest.mark.parametrize("suffix", ["all", "one"])
+def test_times_platforms_and_orbits_are_coordinates_of_grids_and_of_netcdf(timed, tmp_path, suffix):
+    archive, bbox, day = timed
+    last = day + dt.timedelta(days=2)
+    lazy = retrieve.open(archive, bbox, day, last)
+    grid = lazy if suffix == "all" else retrieve.retrieve(archive, bbox, day)
+    xr.testing.assert_equal(lazy.compute(), retrieve.load(archive, bbox, day, last))
+    path = export(grid, tmp_path / "a.nc")
+    size = 3 if suffix == "all" else 1
+    with xr.open_dataset(path, decode_coords="all") as back:
+        for found in (grid, back):
+            begins, ends = (np.atleast_1d(found[f"acquired_{n}"].values) for n in ("begin", "end"))
+            np.testing.assert_array_equal(begins, np.array(BEGINS[:size], "datetime64[s]"))
+            np.testing.assert_array_equal(ends, np.array(ENDS[:size], "datetime64[s]"))
+            platforms = [str(name) for name in np.atleast_1d(found["platform"].values)]
+            assert platforms == ["sentinel-1a", "sentinel-1a+sentinel-1c", ""][:size]
+            assert np.atleast_1d(found["relative_orbit"].values).tolist() == [88, -1, 0][:size]
+        np.testing.assert_array_equal(back["VV"].values, grid["VV"].values)
+        if suffix == "one":
+            assert back.attrs["time_coverage_start"] == f"{BEGINS[0]}Z"
+        else:
+            begin, end = back["acquired_bnds"].values.T
+            np.testing.assert_array_equal(begin, back["acquired_begin"].values)
+            np.testing.assert_array_equal(end, back["acquired_end"].values)
+            begin, end = back["time_bnds"].values.T
+            np.testing.assert_array_equal(end - begin, np.timedelta64(1, "D"))
+    assert_cf(path, tmp_path)
+
+
+def test_the_layers_of_a_geotiff_say_when_they_were_taken(timed, tmp_path):
+    archive, bbox, day = timed
+    grid = retrieve.open(archive, bbox, day, day + dt.timedelta(days=2))
+    with rasterio.open(export(grid, tmp_path / "a.tif")) as back:
+        tags = [back.tags(layer) for layer in (1, 4, 5)]
+    names = ("acquired_begin", "acquired_end", "platform", "relative_orbit")
+    assert [[tag.get(name) for name in names] for tag in tags] == [
+        [f"{BEGINS[0]}Z", f"{ENDS[0]}Z", "sentinel-1a", "88"],
+        [f"{BEGINS[1]}Z", f"{ENDS[1]}Z", "sentinel-1a+sentinel-1c", "-1"],
+        [None] * 4,
+    ]
+    with rasterio.open(export(grid.isel(time=0), tmp_path / "b.tif")) as back:
+        assert back.tags(2)["acquired_begin"] == f"{BEGINS[0]}Z"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0, "2026-01-20 17:16-17:17 UTC, ascending passes, relative orbit 88"),
+        (1, "2026-01-21 05:42-17:09 UTC, ascending passes"),
+        (2, "2026-01-22, ascending passes"),
+    ],
+)
+def test_a_picture_says_when_it_was_taken(timed, number, words):
+    archive, bbox, day = timed
+    image = retrieve.retrieve(archive, bbox, day + dt.timedelta(days=number))
+    assert words in [text.get_text() for text in retrieve.plot(image).texts]
+
+
+def test_a_period_is_selected_by_slices(timed):
+    archive, bbox, day = timed
+    grid = retrieve.open(archive, bbox, day, day + dt.timedelta(days=2))
+    assert grid.sel(time=slice("2026-01-20", "2026-01-21")).sizes["time"] == 2
+    by_begin = grid.isel(time=[0, 1]).swap_dims(time="acquired_begin")
+    morning = by_begin.sel(acquired_begin=slice("2026-01-21T05", "2026-01-21T06"))
+    assert morning.platform.values.tolist() == ["sentinel-1a+sentinel-1c"]
+
+
+def assert_cf(path, folder):
+    """By the checker of the IOOS, in full."""
+    CheckSuite.load_all_available_checkers()
+    report = folder / "report.txt"
+    passed, _ = ComplianceChecker.run_checker(
+        str(path), ["cf:1.11"], 0, "strict", output_filename=str(report), output_format="text"
+    )
+    assert passed, report.read_text()
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_netcdf_file_of_several_days_has_a_time_axis_and_passes_the_cf_checker(tmp_path, lazy):
     path = export(cube(lazy=lazy), tmp_path / "a.nc")
@@ -52,12 +159,7 @@ def test_a_netcdf_file_of_several_days_has_a_time_axis_and_passes_the_cf_checker
         assert back["VH"].attrs["standard_name"].startswith("surface_backwards_scattering")
         assert back.attrs["time_coverage_start"] == "2026-01-20T00:00:00Z"
         assert back.attrs["time_coverage_end"] == "2026-02-14T00:00:00Z"
-    CheckSuite.load_all_available_checkers()
-    report = tmp_path / "report.txt"
-    passed, _ = ComplianceChecker.run_checker(
-        str(path), ["cf:1.11"], 0, "strict", output_filename=str(report), output_format="text"
-    )
-    assert passed, report.read_text()
+    assert_cf(path, tmp_path)
 
 
 def test_a_geotiff_of_several_days_has_a_named_layer_for_each_day_and_band(tmp_path):
