@@ -45,6 +45,16 @@ def sentinel2(sandbox, tmp_path_factory):
     return place
 
 
+def test_every_band_of_sentinel2_is_archived_in_its_own_units(sandbox, folder, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(download, "KEEP_RAW", True)
+    bands = "AOT,WVP,CLD,SNW,B01,B11"
+    assert order(sandbox, DAY, "--collection", "SENTINEL2_L2A", "--bands", bands) == DONE
+    archive = assert_archived(folder, SENTINEL2.product)
+    cells = archive.read(archive.chunks()[0])
+    assert 0.05 < float(cells["AOT"].mean()) < 0.6
+    assert 0 <= float(cells["CLD"].min()) < float(cells["CLD"].max()) <= 100
+
+
 @pytest.fixture(scope="module")
 def heights(sandbox, tmp_path_factory):
     """A folder with an archive of heights, by flags."""
