@@ -389,7 +389,7 @@ def test_what_goes_by_the_classes_is_there_where_they_are(tmp_path):
         np.testing.assert_array_equal(values[band] == FILL, classes == FILL, err_msg=band)
     there = classes != FILL
     assert (values["WVP"][there] > 0).all()
-    assert np.unique(values["WVP"]).size > 20
+    assert np.unique(values["WVP"]).size > 5
     assert set(np.unique(values["SNW"][there & (classes != optical.SNOW)])) <= set(range(10))
     box = (3.0, 51.0, 3.4, 51.2)  # with clouds and without
     day = DAY + dt.timedelta(days=10)
