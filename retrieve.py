@@ -190,16 +190,16 @@ def show(figure: Figure) -> bool:
 
 def statistics(dataset: xr.Dataset) -> list[dict[str, Any]]:
     """Of each image and band of a grid (time, lat, lon): mean and spread, share seen."""
-    from images import series
+    from images import line
 
-    return series.statistics(dataset)
+    return line.statistics(dataset)
 
 
 def plot_line(rows: list[dict[str, Any]], attrs: dict[str, Any]) -> Figure:
     """Draw the rows of `statistics`: a line of means for each band, its spread as a shade."""
-    from images import series
+    from images import line
 
-    return series.plot_line(rows, attrs)
+    return line.plot_line(rows, attrs)
 
 
 def animate(dataset: xr.Dataset, path: Path) -> None:

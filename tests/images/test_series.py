@@ -20,7 +20,7 @@ from PIL import GifImagePlugin, Image
 
 import retrieve
 from grid import Chunk
-from images import netcdf, pieces, series
+from images import line, netcdf, pieces, series
 from images.grids import georeferenced
 from images.lazy import ORBIT_FLAGS
 from retrieve import animate, export, plot, plot_line, save_line, statistics
@@ -321,12 +321,15 @@ def test_the_numbers_and_the_line_are_written(tmp_path):
     assert float(back[0]["mean_dB"]) == pytest.approx(rows[0]["mean_dB"], abs=5e-4)
     assert (back[4]["day"], back[4]["mean_dB"], back[4]["seen"]) == ("2026-02-01", "", "0.000")
     drawn = plot_line(rows, dataset.attrs)
-    labels = [line.get_label() for line in drawn.axes[0].get_lines()]
-    assert labels == ["VV", "VH"]
-    np.testing.assert_allclose(
-        np.asarray(drawn.axes[0].get_lines()[1].get_ydata(), float),
-        [row["mean_dB"] for row in rows[1::2]],
-    )
+    _, labels = drawn.axes[0].get_legend_handles_labels()
+    passes = "ascending", "descending"
+    assert labels == [f"{band} {orbit}" for band in ("VV", "VH") for orbit in passes]
+    found = {str(one.get_label()): one for one in drawn.axes[0].get_lines()}
+    for orbit in passes:
+        mine = [row for row in rows if (row["band"], row["orbit"]) == ("VH", orbit)]
+        wanted = [row["mean_dB"] if row["seen"] >= line.WHOLE else np.nan for row in mine]
+        drawn_at = np.asarray(found[f"VH {orbit}"].get_ydata(), float)
+        np.testing.assert_allclose(drawn_at, wanted)
     save_line(rows, dataset.attrs, tmp_path / "a.png")
     assert Image.open(tmp_path / "a.png").size[0] == round(7.2 * retrieve.DPI)
     with pytest.raises(ValueError, match=r"must end in \.png or \.csv"):
@@ -367,6 +370,24 @@ def test_a_line_of_days_without_a_pixel_has_no_numbers_at_its_side():
     rows = statistics(dataset)
     drawn = plot_line(rows, dataset.attrs)
     _, names = drawn.axes[0].get_legend_handles_labels()
-    assert names == ["VV", "VH (no value)"]
+    assert [name for name in names if "VV" in name] == ["VV ascending", "VV descending"]
+    assert all("(no value)" in name for name in names if "VH" in name)
     drawn = plot_line([row for row in rows if row["band"] == "VH"], dataset.attrs)
     assert not drawn.axes[0].get_yticks().size
+
+
+def test_a_day_that_is_seen_in_part_is_marked_and_breaks_the_line_as_one_without_a_pixel_does():
+    days = [f"2026-01-{day:02}" for day in (2, 8, 14, 20, 26)]
+    shares = [1.0, 0.4, 1.0, 0.0, 1.0]
+    rows = [
+        {"day": day, "orbit": "ascending", "band": "VV", "mean_dB": -10.0 if share else math.nan,
+         "low_dB": -12.0, "high_dB": -8.0, "seen": share}
+        for day, share in zip(days, shares, strict=True)
+    ]  # fmt: skip
+    (axes,) = plot_line(rows, cube().attrs).axes
+    joined, part, nothing = axes.get_lines()
+    np.testing.assert_array_equal(np.isfinite(joined.get_ydata()), [1, 0, 1, 0, 1])
+    assert (part.get_markerfacecolor(), np.size(part.get_xdata())) == ("white", 1)
+    assert (nothing.get_marker(), np.size(nothing.get_xdata())) == ("x", 1)
+    axes.figure.canvas.draw()
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == days
