@@ -82,15 +82,15 @@ def write_numbers(rows: Statistics, path: Path) -> None:
 def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
     """Draw the rows of `statistics`: a line of means for each band and direction of the passes.
 
-    Its spread is a shade.  A day that is seen in part has a hollow marker, one without a pixel a
-    cross at the foot, and the line is broken there.
+    Its spread is a shade.  A day that is seen in part has a hollow marker beside the line; one
+    without a pixel has a cross at the foot, and the line is broken there.
     """
     from matplotlib.figure import Figure
 
     spread = f"shade: {SPREAD[0]:g}th to {SPREAD[1]:g}th percentile of its pixels"
     lines = [
         (drawing.title_of(attrs, "mean of the box"), 10.5, "bold"),
-        (f"{attrs.get('bbox', '')}  ({spread})", 8.0, "normal"),
+        (f"{attrs.get('bbox', '')}  ({spread}{_marks(rows)})", 8.0, "normal"),
         (str(attrs.get("source", "")), 7.0, "normal"),
     ]
     width = max(LINE[0], drawing.words_inches(lines) + 0.24)
@@ -119,6 +119,13 @@ def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
     return figure
 
 
+def _marks(rows: Statistics) -> str:
+    """What the markers mean that are there."""
+    some = any(0 < row["seen"] < WHOLE for row in rows)
+    none = any(not row["seen"] for row in rows)
+    return "; hollow: seen in part" * some + "; cross: not seen" * none
+
+
 # --- behind the scenes -----------------------------------------------------------------
 
 
@@ -136,15 +143,14 @@ def _draw(
     seen = np.array([row["seen"] for row in rows], float)
     there, whole = np.isfinite(mean), seen >= WHOLE
     line, marker = style
-    joined = np.where(whole, mean, np.nan)
+    joined = whole | ~there  # what has no value breaks the line
     axes.fill_between(
-        when, np.where(whole, low, np.nan), np.where(whole, high, np.nan), color=colour, alpha=0.15,
-        linewidth=0,
-    )  # fmt: skip
+        when[joined], low[joined], high[joined], color=colour, alpha=0.15, linewidth=0
+    )
     label = name if there.any() else f"{name} (no value)"
     axes.plot(
-        when, joined, color=colour, linestyle=line, marker=marker, markersize=3.5, linewidth=1,
-        label=label,
+        when[joined], mean[joined], color=colour, linestyle=line, marker=marker, markersize=3.5,
+        linewidth=1, label=label,
     )  # fmt: skip
     part = there & ~whole
     marked: tuple[tuple[Any, Any, dict[str, Any]], ...] = (

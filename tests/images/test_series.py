@@ -327,7 +327,7 @@ def test_the_numbers_and_the_line_are_written(tmp_path):
     found = {str(one.get_label()): one for one in drawn.axes[0].get_lines()}
     for orbit in passes:
         mine = [row for row in rows if (row["band"], row["orbit"]) == ("VH", orbit)]
-        wanted = [row["mean_dB"] if row["seen"] >= line.WHOLE else np.nan for row in mine]
+        wanted = [row["mean_dB"] for row in mine if row["seen"] >= line.WHOLE or not row["seen"]]
         drawn_at = np.asarray(found[f"VH {orbit}"].get_ydata(), float)
         np.testing.assert_allclose(drawn_at, wanted)
     save_line(rows, dataset.attrs, tmp_path / "a.png")
@@ -376,7 +376,7 @@ def test_a_line_of_days_without_a_pixel_has_no_numbers_at_its_side():
     assert not drawn.axes[0].get_yticks().size
 
 
-def test_a_day_that_is_seen_in_part_is_marked_and_breaks_the_line_as_one_without_a_pixel_does():
+def test_a_day_that_is_seen_in_part_is_beside_the_line_and_one_without_a_pixel_breaks_it():
     days = [f"2026-01-{day:02}" for day in (2, 8, 14, 20, 26)]
     shares = [1.0, 0.4, 1.0, 0.0, 1.0]
     rows = [
@@ -386,7 +386,8 @@ def test_a_day_that_is_seen_in_part_is_marked_and_breaks_the_line_as_one_without
     ]  # fmt: skip
     (axes,) = plot_line(rows, cube().attrs).axes
     joined, part, nothing = axes.get_lines()
-    np.testing.assert_array_equal(np.isfinite(joined.get_ydata()), [1, 0, 1, 0, 1])
+    np.testing.assert_array_equal(np.isfinite(joined.get_ydata()), [1, 1, 0, 1])
+    assert "hollow: seen in part; cross: not seen" in axes.figure.texts[1].get_text()
     assert (part.get_markerfacecolor(), np.size(part.get_xdata())) == ("white", 1)
     assert (nothing.get_marker(), np.size(nothing.get_xdata())) == ("x", 1)
     axes.figure.canvas.draw()
