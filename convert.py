@@ -81,7 +81,8 @@ def raster_to_cells(
     0, which the definition above judges; a dataset that xarray has masked gets such zeros back.
 
     Result: ``<band>(cells)`` float32, the mean in linear power, NaN where no seen pixel
-    has a value; ``count(cells)`` uint16, the seen pixels (65535 stands for more);
+    has a value; ``count(cells)`` uint16, the seen pixels (65535 stands for more); where some of
+    these have no value in a band ``<band>_count(cells)`` uint16, those that have;
     ``start_ipix(runs)`` uint64 and ``run_len(runs)`` uint32 as of `tile_runs`.  attrs:
     nside, ellipsoid, ordering, source, and where it applies time (of the step used) and
     holes (a sentence, when the raster is coarser than the cells).

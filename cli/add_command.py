@@ -28,6 +28,8 @@ from shared.collection import Collection, Product, as_known, of_name
 from shared.errors import RasterError
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from cells.about import About
     from store import Archive
 
@@ -422,7 +424,7 @@ def convert_and_store(
                 step=first.step, decibels=decibels, product=product,
             )
         )  # fmt: skip
-    cells = merge([part[[*bands, "count", "start_ipix", "run_len"]] for part in parts])
+    cells = merge([in_order(part, bands) for part in parts])
     if not cells["count"].values.any():
         return "empty"
     step(chunk, "writing")
@@ -432,6 +434,11 @@ def convert_and_store(
 
     adding.add(addition, archive, cells, write)
     return "archived"
+
+
+def in_order(cells: xr.Dataset, bands: Sequence[str]) -> xr.Dataset:
+    """The cells with their bands in the order of the archive."""
+    return cells[[*bands, *(name for name in cells if name not in bands)]]
 
 
 def alike_in_turn(sources: Sequence[Source]) -> Iterator[list[Source]]:
