@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from cells.blocks import Rows
 from cells.projection import BLOCKS, STRIP, Fits, Projection, fits_of, projection_of
-from cells.raster import Choice, Given, Raster, open_raster
+from cells.raster import Choice, Given, Parts, Raster, open_rasters
 from grid import Tile
 from healpix.arrays import Floats, Ints, Runs
 from healpix.boxes import box_runs
@@ -48,7 +48,7 @@ log = logging.getLogger("cells")
 
 
 def raster_to_cells(
-    rasters: Sequence[Given],
+    rasters: Sequence[Given | Parts],
     tile: Tile,
     nside: int,
     ellipsoid: str,
@@ -60,8 +60,8 @@ def raster_to_cells(
     runs = box_runs(tile.bbox, nside, ellipsoid)
     with contextlib.ExitStack() as stack:
         works = []
-        for raster in rasters:
-            source = stack.enter_context(open_raster(raster, choice))
+        opened = [stack.enter_context(open_rasters(raster, choice)) for raster in rasters]
+        for source in itertools.chain.from_iterable(opened):
             projection = projection_of(source, ellipsoid)
             fits = fits_of(projection, tile, slots)
             works.append(_Work(source, projection, fits, slots, runs, workers))
