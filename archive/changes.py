@@ -22,14 +22,12 @@ from archive.folder_writer import FolderWriter, make_folder
 from archive.layout import (
     FORMAT_VERSION,
     LOCK,
-    OF_SENTINEL1,
     ArchiveError,
     Layout,
     encode_json,
     read_layout,
     root_metadata,
 )
-from archive.record import gaps_of
 from archive.storage import Bucket
 from archive.tile_writer import TileWriter
 from grid import Chunk, Provenance, Tile
@@ -53,7 +51,7 @@ def write(
         if archive.layout is None:
             _create(archive, disk, layout)
             fit.require_fit(archive, chunk, layout, cells)
-        _raise_version(archive, disk, FORMAT_VERSION if gaps_of(cells) else OF_SENTINEL1)
+        _raise_version(archive, disk)
         with writer_of(archive, disk, chunk.tile) as writer:
             return writer.write(chunk, cells, provenance, replace, instead_of)
 
@@ -137,12 +135,12 @@ def _create(archive: Contents, disk: type[Disk], layout: Layout) -> None:
         (archive.path / LOCK).unlink()
 
 
-def _raise_version(archive: Contents, disk: type[Disk], version: int) -> None:
-    """Let no program of before a version open an archive once what it does not know is written."""
+def _raise_version(archive: Contents, disk: type[Disk]) -> None:
+    """Let no older program open an archive of an older version once this one writes to it."""
     layout = archive.layout
-    if layout is None or layout.version >= version:
+    if layout is None or layout.version >= FORMAT_VERSION:
         return
-    data = encode_json(root_metadata(changed(layout, version=version)))
+    data = encode_json(root_metadata(changed(layout, version=FORMAT_VERSION)))
     if isinstance(archive.files, Bucket):
         archive.files.put("zarr.json", data)  # the same, whoever puts it
     else:

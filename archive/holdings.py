@@ -118,20 +118,18 @@ class Holdings:
     @property
     def partial(self) -> list[Chunk]:
         """The records that show much less than the catalogue promised."""
-        return [
-            Chunk(Tile.from_name(held.name, self.layout.chunk_size), _day(day), ORBITS[orbit])
-            for held in self.tiles
-            for day, orbit in held.facts["partial"]
-        ]
+        return [self._chunk(held, key) for held in self.tiles for key in held.facts["partial"]]
 
     @property
     def of_files(self) -> dict[Chunk, float]:
         """The records that are made of files, and what share of its tile each shows."""
         return {
-            Chunk(Tile.from_name(held.name, self.layout.chunk_size), _day(day), ORBITS[orbit]): seen
-            for held in self.tiles
-            for (day, orbit), seen in held.facts["files"]
+            self._chunk(held, key): seen for held in self.tiles for key, seen in held.facts["files"]
         }
+
+    def _chunk(self, held: Held, key: Key) -> Chunk:
+        tile = Tile.from_name(held.name, self.layout.chunk_size)
+        return Chunk(tile, day_of(key[0]), ORBITS[key[1]])
 
     def lines(self) -> Iterator[str]:
         """Each record as JSON, by tile and day; a tile at a time is in memory."""
@@ -188,6 +186,13 @@ def of_others(layout: Layout, found: Iterable[tuple[Tile, list[Row]]]) -> Holdin
 def memory_of(path: Path, folder: Path) -> Path:
     """The file, in a folder of the user's, that remembers the archive at a path."""
     return folder / f"{name_about(path.name, str(path.resolve()))}.sqlite"
+
+
+def usual_memory(path: Path) -> Path:
+    """The file in the user's cache that remembers the archive at a path."""
+    from platformdirs import user_cache_path
+
+    return memory_of(path, user_cache_path("sentinel1-healpix") / "archives")
 
 
 class Memory:
@@ -318,5 +323,6 @@ def _key(day: dt.date, orbit: str) -> Key:
     return day.toordinal(), ORBITS.index(orbit)
 
 
-def _day(ordinal: int) -> dt.date:
+def day_of(ordinal: int) -> dt.date:
+    """The day with an ordinal number, as keys have it."""
     return dt.date.fromordinal(ordinal)

@@ -75,9 +75,10 @@ class TileWriter(abc.ABC):
             group = self._new(runs, gaps)
         else:
             _require_same_cells(group, runs)
+            gets_overviews = _bring_up_to_date(group, self._layout, runs)
             if gaps:
                 _add_gaps(group, self._layout, runs)
-            if not _add_overviews(group, self._layout, runs) and recovery.index_is_whole(group):
+            if not gets_overviews and recovery.index_is_whole(group):
                 return group
         self._put_index(group, runs)
         return group
@@ -127,12 +128,19 @@ def _require_same_cells(group: Group, runs: Runs) -> None:
         )
 
 
-def _add_overviews(group: Group, layout: Layout, runs: Runs) -> bool:
-    """Have arrays for them in a tile that was made before there were any; False if it has."""
-    if group.coarser or not layout.coarser:
+def _bring_up_to_date(group: Group, layout: Layout, runs: Runs) -> bool:
+    """Have a tile of before be as one of today; whether it gets overviews, which have ids.
+
+    Arrays that it has keep their files: only what they say of themselves is new.
+    """
+    if group.metadata["attributes"].get("format_version") == layout.version:
         return False
-    add_arrays(group, schema.new_metadata(group.tile, layout, runs, group.has_gaps))
-    return True
+    had = group.coarser
+    metadata = schema.new_metadata(group.tile, layout, runs, group.has_gaps)
+    group.metadata["attributes"] = metadata["attributes"]
+    for name, array in metadata["consolidated_metadata"]["metadata"].items():
+        group.arrays.setdefault(name, array)["attributes"] = array["attributes"]
+    return group.coarser != had
 
 
 def _add_gaps(group: Group, layout: Layout, runs: Runs) -> None:
@@ -142,9 +150,18 @@ def _add_gaps(group: Group, layout: Layout, runs: Runs) -> None:
 
 
 def add_arrays(group: Group, metadata: Mapping[str, Any]) -> None:
-    """Have the arrays of some metadata that a tile lacks, and bands say which count their gaps."""
+    """Have the arrays of some metadata that a tile lacks, and bands say which count their gaps.
+
+    Of metadata of a newer format the tile takes what it says of itself, too.
+    """
+    about, has = metadata["attributes"], group.metadata["attributes"]
+    is_newer = about.get("format_version", 0) > has.get("format_version", 0)
+    if is_newer:
+        group.metadata["attributes"] = copy.deepcopy(about)
     for name, array in metadata["consolidated_metadata"]["metadata"].items():
-        group.arrays.setdefault(name, copy.deepcopy(array))
+        mine = group.arrays.setdefault(name, copy.deepcopy(array))
+        if is_newer:
+            mine["attributes"] = copy.deepcopy(array["attributes"])
     for name, array in group.arrays.items():
         if "/" not in name and missing_of(name) in group.arrays:
             array["attributes"]["ancillary_variables"] = f"count {missing_of(name)}"

@@ -153,7 +153,8 @@ def _compile_folds(values: NDArray[Any], counts: NDArray[Any]) -> None:
     folds.add_newest(values, counts, 0.0, values.copy(), a, values.copy())
     folds.add_least(values, counts, 1.0, values.copy(), a)
     folds.add_spread(values, counts, a, b, c, d)
-    folds.take_medians(values[:, np.newaxis].copy(), values.copy())
+    folds.add_to_stack(values, counts, values.copy(), a)
+    folds.take_medians(values[np.newaxis].copy(), values.copy())
 
 
 class Means:

@@ -369,6 +369,21 @@ def ask_composite() -> str | None:
     return None if number == "1" else options[number]
 
 
+def ask_clouds(usual: float) -> float:
+    """Ask how cloudy an image may be, in percent."""
+
+    def parse(text: str) -> float:
+        try:
+            most = float(text.strip().removesuffix("%"))
+        except ValueError:
+            most = math.nan
+        if not 0 <= most <= 100:
+            raise ValueError(f"{text.strip()!r} is no number from 0 to 100.")
+        return most
+
+    return ask("Clouds", parse, f"{usual:g}", " over an image at most, percent")
+
+
 def ask_bands(there: Sequence[str]) -> tuple[str, ...]:
     """Ask which of the bands there are."""
     return ask("Bands", lambda text: require_bands(band_names(text), there), ",".join(there))

@@ -18,7 +18,7 @@ from cli.questions import EXAMPLE_AREA, Period
 from cli.running import cluster
 from cli.terminal import count, somebody_is_there, tell
 from cli.workspace import Workspace
-from grid import BBox
+from grid import ORBITS, BBox
 from shared.collection import SENTINEL1, attributes_of, product_of
 
 if TYPE_CHECKING:
@@ -205,6 +205,11 @@ def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
     import retrieve
     from cli.bar import working
 
+    if wish.lines and not wish.targets and not show:
+        with working("averaging the box"):
+            rows, attrs = rows_by_direction(archive, wish)
+        write_lines(wish, rows, attrs)
+        return
     lazy = opened(archive, wish, chosen_spacing(wish))
     with working("reading and regridding"):
         grid = in_memory(lazy)
@@ -225,12 +230,41 @@ def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
     if wish.lines:
         with working("averaging the box"):
             rows = retrieve.statistics(grid)
-        for name, replace in wish.lines.items():
-            retrieve.save_line(rows, grid.attrs, name, replace)
-            click.echo(name)
+        write_lines(wish, rows, grid.attrs)
     seen = figure is not None and show and retrieve.show(figure)
     if show and not seen and not wish.targets and not wish.lines:
         tell("There is no display to open a window on; name a file with --output.")
+
+
+def rows_by_direction(archive: Archive, wish: Wish) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The numbers of a line, of passes of each direction by themselves, and what they are of.
+
+    So a day with both does not stop a period of which no picture is wanted.
+    """
+    import retrieve
+
+    first, last = wish.days
+    found = {c.orbit for c in retrieve.days(archive, wish.bbox) if first <= c.day <= last}
+    apart = wish.orbit is None and len(found) > 1 and ORBITS[0] not in found
+    spacing, rows, attrs = chosen_spacing(wish), [], {}
+    for orbit in sorted(found) if apart else [wish.orbit]:
+        grid = in_memory(opened(archive, dataclasses.replace(wish, orbit=orbit), spacing))
+        if not retrieve.has_pixels(grid):
+            raise retrieve.nothing_seen(archive, wish.bbox, grid)
+        tell(f"  {grid.attrs['orbit']}: {count(grid.sizes['time'], 'day')}, {grid.attrs['day']}")
+        rows += retrieve.statistics(grid)
+        attrs = grid.attrs
+    tell(f"  {attrs['source']}")
+    return sorted(rows, key=lambda row: str(row["day"])), attrs
+
+
+def write_lines(wish: Wish, rows: list[dict[str, Any]], attrs: dict[str, Any]) -> None:
+    """Write the numbers to the files, and print their names."""
+    import retrieve
+
+    for name, replace in wish.lines.items():
+        retrieve.save_line(rows, attrs, name, replace)
+        click.echo(name)
 
 
 def opened(archive: Archive, wish: Wish, spacing: tuple[float, float]) -> xr.Dataset:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 SIDE = 2048  # pixels, the largest of a block
 CELLS = 8_000_000  # cells, about the most that are read for a block
-COMPOSITE = 256_000_000  # bytes, about the most that making a composite of a block takes
+COMPOSITE = 300_000_000  # bytes, about the most that making a composite of a block takes
 BORDER = 3.0  # mean cell widths that are read beyond a block
 
 AT_ONCE = 16  # records that are read at the same time from an archive far away
@@ -152,8 +152,12 @@ class Cube:
         common = set.intersection(*(set(view.levels(chunk)) for chunk in chunks))
         there = min(has for has in common if has >= level)
         around, bands = padded(reach, 1 << there), [band for band in self.bands if band != DAY]
-        readings = [(view, chunk, around, there, (*bands, "count")) for chunk in chunks]
-        return composed(zip(chunks, read_all(readings), strict=True), how, bands, self.classes)
+
+        def read(names: Sequence[str]) -> Iterator[tuple[Chunk, xr.Dataset]]:
+            readings = [(view, chunk, around, there, tuple(names)) for chunk in chunks]
+            return zip(chunks, read_all(readings), strict=True)
+
+        return composed(read, how, bands, self.classes, len(chunks))
 
     def _read_points(self, image: Image, reach: BBox, rows: slice, columns: slice) -> Block:
         tiles = [chunk.tile for _, chunk in self._near(image, padded(reach, self.nside))]

@@ -57,51 +57,56 @@ def product_of_composite(product: Product, how: str) -> Product:
     """What the composite holds: numbers and spreads are not shown as values are."""
     if how not in ("std", "count"):
         return product
-    what = "number of values" if how == "count" else "standard deviation"
     bands = []
     for band in product.bands:
-        units = "1" if how == "count" else band.units
-        name = f"{what}, {band.long_name}"
+        name, units = f"standard deviation of {band.long_name}", band.units
+        if how == "count":
+            name, units = f"number of values in {band.name}", "1"
         bands.append(replace(band, long_name=name, units=units, standard_name="", is_class=False))
-    return replace(
-        product, bands=tuple(bands), title=f"{what.capitalize()} of {product.title}",
-        counts=FINITE, shown=PLAIN, composite=(),
-    )  # fmt: skip
+    return replace(product, bands=tuple(bands), counts=FINITE, shown=PLAIN, composite=())
 
 
 def bytes_of_a_cell(how: str, bands: int, records: int) -> int:
     """What making a composite takes at most, for each cell."""
-    return bands * (8 * records + 20 if how == "median" else 32) + 24
+    return 4 * records + 40 + 24 * bands if how == "median" else 32 * bands + 24
 
 
 def composed(
-    records: Records, how: str, bands: Sequence[str], classes: Sequence[str]
+    read: Callable[[Sequence[str]], Records],
+    how: str,
+    bands: Sequence[str],
+    classes: Sequence[str],
+    number: int,
 ) -> xr.Dataset:
-    """The composite of records of the same cells, which come by day.
+    """The composite of so many records of the same cells.
 
+    ``read`` gives some variables of them, by day.
     ``<band>(cells)`` float32, NaN where none has a value; ``<band>_count(cells)``, float64, the
     sum of the counts that are in it (of newest its own), and ``count``, the most of these; with
     "newest" also ``day(cells)``, float32, days since 1970-01-01.
     """
-    makers: dict[str, _Maker] = {}
+    made: dict[str, _Maker] = {}
     first = None
-    for chunk, cells in records:
-        counts = cells["count"].values
-        if first is None:
-            first = cells
-            makers = {b: _maker(how, b in classes)(counts.size) for b in bands}
-        for band, maker in makers.items():
-            weight = weights_of(cells, band)
-            maker.day = float(chunk.day.toordinal() - _EPOCH)
-            maker.add(cells[band].values, weight)
+    for some in [(band,) for band in bands] if how == "median" else [bands]:
+        for chunk, cells in read((*some, "count")):
+            first = cells if first is None else first
+            for band in some:
+                if band not in made:
+                    made[band] = _maker(how, band in classes)(cells.sizes["cells"], number)
+                weight = weights_of(cells, band)
+                made[band].day = float(chunk.day.toordinal() - _EPOCH)
+                made[band].add(cells[band].values, weight)
+        for band in some:
+            made[band].finish()
     assert first is not None, "an image has records"
     data: dict[str, Any] = {}
-    for band, maker in makers.items():
-        data[band] = variable("cells", maker.values().astype(np.float32))
-        data[count_of(band)] = variable("cells", maker.weights)
-    weights = np.maximum.reduce([maker.weights for maker in makers.values()])
+    for band in bands:
+        data[band] = variable("cells", made[band].values.astype(np.float32, copy=False))
+        data[count_of(band)] = variable("cells", made[band].weights)
+    weights = np.maximum.reduce([maker.weights for maker in made.values()])
     if how == "newest":
-        data[DAY] = variable("cells", np.fmax.reduce([m.days for m in makers.values()]))
+        days = [maker.days for maker in made.values() if isinstance(maker, _Newest)]
+        data[DAY] = variable("cells", np.fmax.reduce(days))
         data[count_of(DAY)] = variable("cells", weights)
     return first[["start_ipix", "run_len"]].assign({**data, "count": variable("cells", weights)})
 
@@ -111,56 +116,46 @@ class _Maker:
 
     day = 0.0
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, number: int) -> None:
+        self.size, self.number = size, number
         self.weights = np.zeros(size)
-        self.days = np.full(size, np.nan, np.float32)
+        self.values: Values = np.full(size, np.nan, np.float32)
 
     def add(self, values: Values, counts: Values) -> None:
         """Take a record into account."""
         raise NotImplementedError
 
-    def values(self) -> Values:
-        """What came of it."""
-        raise NotImplementedError
+    def finish(self) -> None:
+        """Find ``values``, when all records have come in."""
 
 
 class _Mean(_Maker):
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
+    def __init__(self, size: int, number: int) -> None:
+        super().__init__(size, number)
         self._sums = np.zeros(size)
 
     def add(self, values: Values, counts: Values) -> None:
         folds.add_mean(values, counts, self._sums, self.weights)
 
-    def values(self) -> Values:
+    def finish(self) -> None:
         with np.errstate(invalid="ignore"):
-            return np.asarray(self._sums / self.weights)
+            self.values = self._sums / self.weights
 
 
 class _Newest(_Maker):
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self._values = np.full(size, np.nan, np.float32)
+    def __init__(self, size: int, number: int) -> None:
+        super().__init__(size, number)
+        self.days = np.full(size, np.nan, np.float32)
 
     def add(self, values: Values, counts: Values) -> None:
-        folds.add_newest(values, counts, self.day, self._values, self.weights, self.days)
-
-    def values(self) -> Values:
-        return self._values
+        folds.add_newest(values, counts, self.day, self.values, self.weights, self.days)
 
 
 class _Least(_Maker):
     sign = 1.0
 
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self._values = np.full(size, np.nan, np.float32)
-
     def add(self, values: Values, counts: Values) -> None:
-        folds.add_least(values, counts, self.sign, self._values, self.weights)
-
-    def values(self) -> Values:
-        return self._values
+        folds.add_least(values, counts, self.sign, self.values, self.weights)
 
 
 class _Greatest(_Least):
@@ -168,62 +163,59 @@ class _Greatest(_Least):
 
 
 class _Spread(_Maker):
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self._number, self._mean, self._squares = np.zeros((3, size))
+    def __init__(self, size: int, number: int) -> None:
+        super().__init__(size, number)
+        self._times, self._mean, self._squares = np.zeros((3, size))
 
     def add(self, values: Values, counts: Values) -> None:
-        folds.add_spread(values, counts, self._number, self._mean, self._squares, self.weights)
+        folds.add_spread(values, counts, self._times, self._mean, self._squares, self.weights)
 
-    def values(self) -> Values:
+    def finish(self) -> None:
         with np.errstate(invalid="ignore"):
-            return np.asarray(np.sqrt(self._squares / self._number))
+            self.values = np.sqrt(self._squares / self._times)
 
 
 class _Count(_Spread):
-    def values(self) -> Values:
-        return np.where(self._number > 0, self._number, np.nan)
+    def finish(self) -> None:
+        self.values = np.where(self._times > 0, self._times, np.nan)
 
 
-class _Stacked(_Maker):
-    """One that needs all values at a time."""
+class _Median(_Maker):
+    """The one that needs all values at a time."""
 
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self._stack: list[Values] = []
-        self._counts: list[Values] = []
+    def __init__(self, size: int, number: int) -> None:
+        super().__init__(size, number)
+        self._rows, self._filled = np.empty((number, size), np.float32), 0
+
+    def add(self, values: Values, counts: Values) -> None:
+        folds.add_to_stack(values, counts, self._rows[self._filled], self.weights)
+        self._filled += 1
+
+    def finish(self) -> None:
+        folds.take_medians(self._rows, self.values)
+        self._rows = self._rows[:0].copy()  # before the next band needs as much
+
+
+class _MostFrequent(_Maker):
+    def __init__(self, size: int, number: int) -> None:
+        super().__init__(size, number)
+        self._parts: list[tuple[Values, Values]] = []
 
     def add(self, values: Values, counts: Values) -> None:
         there = (counts > 0) & ~np.isnan(values)
-        self._stack.append(np.where(there, values, np.float32("nan")))
-        self._counts.append(np.where(there, counts, 0))
-        self.weights += self._counts[-1]
+        self._parts.append((np.where(there, values, np.nan), np.where(there, counts, 0)))
+        self.weights += self._parts[-1][1]
 
-
-class _Median(_Stacked):
-    def add(self, values: Values, counts: Values) -> None:
-        super().add(values, counts)
-        self._counts.clear()  # their sums are enough
-
-    def values(self) -> Values:
-        out = np.full(self.weights.size, np.nan, np.float32)
-        folds.take_medians(np.stack(self._stack, axis=-1), out)
-        return out
-
-
-class _MostFrequent(_Stacked):
-    def values(self) -> Values:
+    def finish(self) -> None:
         def shares(some: Sequence[float]) -> list[Values]:
-            return [
-                np.sum([(v == one) * c for v, c in zip(self._stack, self._counts, strict=True)], 0)
-                for one in some
-            ]
+            parts = [[(v == one) * c for v, c in self._parts] for one in some]
+            return [np.sum(part, axis=0) for part in parts]
 
-        every = np.unique(np.concatenate(self._stack))
-        return most_frequent(every[~np.isnan(every)].tolist(), shares, self.weights.size)
+        every = np.unique(np.concatenate([values for values, _ in self._parts]))
+        self.values = most_frequent(every[~np.isnan(every)].tolist(), shares, self.size)
 
 
-def _maker(how: str, is_class: bool) -> Callable[[int], _Maker]:
+def _maker(how: str, is_class: bool) -> type[_Maker]:
     if is_class and how not in ("newest", "count"):
         return _MostFrequent
     return {

@@ -12,7 +12,16 @@ import numpy as np
 import xarray as xr
 
 from cells.regrid import plain_gaps
-from images.grids import CRS, DAY, DAY_ATTRS, grid_edges, grid_layers, is_lazy
+from images.grids import (
+    CRS,
+    DAY,
+    DAY_ATTRS,
+    grid_edges,
+    grid_layers,
+    is_known,
+    is_lazy,
+    known_passes,
+)
 from images.pieces import DIFFERS, Place, Progress, Vector, computed, each_block, in_blocks, places
 from shared.collection import product_of
 
@@ -41,6 +50,7 @@ def write_geotiff(dataset: xr.Dataset, path: Path, progress: Progress | None = N
             for number, (name, day) in enumerate(_layers(dataset), 1):
                 target.set_band_description(number, f"{name} {day}".strip())
                 target.set_band_unit(number, _unit(dataset, name))
+                target.update_tags(number, **_taken(dataset, (number - 1) // len(bands)))
             target.update_tags(**{str(k): str(v) for k, v in dataset.attrs.items()})
             for place, arrays in computed(
                 each_block(blocks, bands, _with_plain_gaps, progress, is_here)
@@ -109,6 +119,17 @@ def _layers(dataset: xr.Dataset) -> list[tuple[str, str]]:
         return [(band, "") for band in bands]
     days = [str(time)[:10] for time in dataset["time"].values]
     return [(band, day) for day in days for band in bands]
+
+
+def _taken(dataset: xr.Dataset, time: int) -> dict[str, str]:
+    """When and by what an image was taken, as far as it is known; UTC."""
+    found = {}
+    for name in known_passes(dataset):
+        value = np.atleast_1d(dataset[name].values)[time]
+        if is_known(value):
+            is_time = value.dtype.kind == "M"
+            found[name] = f"{value.astype('datetime64[s]')}Z" if is_time else str(value)
+    return found
 
 
 def _unit(dataset: xr.Dataset, layer: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from archive.passes import ATTRIBUTES, PLATFORM, RELATIVE_ORBIT, UNKNOWN, Passes
 from shared.collection import product_of
 from shared.variables import variable
 
@@ -75,9 +78,42 @@ def image_of(dataset: xr.Dataset) -> xr.Dataset:
         name: variable(("lat", "lon"), dataset[name].values[0], dataset[name].attrs)
         for name in bands
     }
-    time = variable((), np.asarray(dataset["time"].values[0]), dataset["time"].attrs)
-    out = dataset.drop_vars([*bands, "time", "orbit"])
-    return out.assign(first).assign_coords(time=time)
+    along = [str(name) for name in dataset.coords if dataset[name].dims == ("time",)]
+    alone = {
+        name: variable((), np.asarray(dataset[name].values[0]), dataset[name].attrs)
+        for name in along
+        if name != "orbit"
+    }
+    return dataset.drop_vars([*bands, *along]).assign(first).assign_coords(alone)
+
+
+def pass_coordinates(images: Sequence[Passes]) -> dict[Hashable, xr.Variable]:
+    """When and by what each image was taken, as coordinates along time.
+
+    ``acquired_begin`` and ``acquired_end`` are datetime64[s], UTC, NaT where they are not known;
+    ``platform`` is text, "" likewise, several joined by "+"; ``relative_orbit`` is int16, 0
+    likewise, -1 for several.
+    """
+    kinds = {PLATFORM: "U", RELATIVE_ORBIT: "int16"}
+    rows = [image.row for image in images]
+    found = {
+        name: np.array([row[name] for row in rows], kinds.get(name, "datetime64[s]"))
+        for name in UNKNOWN
+    }
+    return {name: variable("time", values, ATTRIBUTES[name]) for name, values in found.items()}
+
+
+def known_passes(dataset: xr.Dataset) -> list[str]:
+    """Those of these coordinates that a dataset has, and that are known of one of its images."""
+    names = [name for name in UNKNOWN if name in dataset.coords]
+    return [name for name in names if is_known(dataset[name].values).any()]
+
+
+def is_known(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Where such a coordinate says something."""
+    if values.dtype.kind == "M":
+        return np.asarray(~np.isnat(values))
+    return np.asarray(values != np.zeros((), values.dtype))
 
 
 def in_memory(dataset: xr.Dataset) -> xr.Dataset:

@@ -6,11 +6,10 @@ NSIDE and ellipsoid are those of the archive.
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from archive.layout import ids_attributes
+from archive.passes import Passes, passes_of, together
 from cells.regrid import Frame
-from grid import ORBITS, BBox
+from grid import ORBITS, BBox, Box, Chunk, Day, as_box, as_day, as_days
+from healpix.ids import runs_to_ids
 from images import composites
 from images.blocks import Cube, block_of, padded, read_all, whole
-from images.grids import DAY, georeferenced, image_of, in_memory
+from images.grids import DAY, georeferenced, image_of, in_memory, pass_coordinates
 from images.merge import merge
 from images.pieces import has_pixels
 from images.records import (
@@ -55,14 +57,19 @@ OTHER = "contains modified data of {collection} {year}"
 SYNTHETIC = "synthetic data (sandbox), not a measurement"
 
 
-def select(archive: Contents, bbox: BBox, day: dt.date, orbit: str | None) -> xr.Dataset:
+def select(archive: Contents, bbox: Box, day: Day, orbit: str | None, cell_ids: bool) -> xr.Dataset:
     """The cells of a day whose centres are in a box: as `retrieve.select` has it."""
-    layout = layout_of(archive)
+    layout, bbox, day = layout_of(archive), as_box(bbox), as_day(day)
     views = {view.tile: view for view in views_of(archive, bbox)}
     (image,) = on_days(archive, list(views.values()), bbox, day, day, orbit)
     level, names = layout.level, (*layout.bands, "count")
     readings = [(views[chunk.tile], chunk, bbox, level, names) for chunk in image.chunks]
-    return merge(list(read_all(readings)))
+    cells = merge(list(read_all(readings)))
+    if not cell_ids:
+        return cells
+    ids = runs_to_ids(cells["start_ipix"].values, cells["run_len"].values)
+    about = ids_attributes(level, layout.ellipsoid)
+    return cells.assign_coords(cell_ids=variable("cells", ids, about))
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class Canvas:
 
 def canvas(
     archive: Contents,
-    bbox: BBox,
+    bbox: Box,
     bands: Sequence[str] | None,
     dlat: float,
     dlon: float,
@@ -87,7 +94,7 @@ def canvas(
     orbit: str | None,
 ) -> Canvas:
     """A judged `Canvas`; raises ValueError and NoData as `retrieve.open` does."""
-    layout = layout_of(archive)
+    layout, bbox = layout_of(archive), as_box(bbox)
     names = tuple(_bands(layout, bands))
     _check(bbox, dlat, dlon, method)
     return Canvas(archive, layout, names, Frame(bbox, dlat, dlon), method, orbit)
@@ -95,8 +102,8 @@ def canvas(
 
 def open_grid(
     on: Canvas,
-    start: dt.date,
-    end: dt.date | None = None,
+    start: Day,
+    end: Day | None = None,
     as_of: int | None = None,
     composite: str | None = None,
     now: bool = False,
@@ -111,11 +118,11 @@ def open_grid(
     views = views_of(archive, around)
     inside = [view for view in views if view.tile.bbox.intersects(bbox)]
     if as_of is not None:
-        images = [newest(archive, inside, bbox, start, as_of, orbit)]
+        images = [newest(archive, inside, bbox, as_day(start), as_of, orbit)]
     elif how := composites.judged(composite):
-        images = [of_period(archive, inside, bbox, start, end or start, orbit, how)]
+        images = [of_period(archive, inside, bbox, *as_days(start, end), orbit, how)]
     else:
-        images = on_days(archive, inside, bbox, start, end or start, orbit)
+        images = on_days(archive, inside, bbox, *as_days(start, end), orbit)
     beside = [view for view in views if view not in inside]
     read = tuple(with_border(image, beside) for image in images)
     how = images[0].how
@@ -135,6 +142,7 @@ def open_grid(
             "lon": coordinate("lon", frame.lon),
             "time": coordinate("time", [np.datetime64(image.day, "s") for image in images]),
             "orbit": variable("time", np.array([*map(_flag, images)], np.int8), ORBIT_FLAGS),
+            **pass_coordinates([_passes(inside, image.chunks) for image in images]),
         },
         {
             "title": f"{product.title}, {' and '.join(bands)}, {_when(images)}",
@@ -164,11 +172,12 @@ def _on_dask(cube: Cube) -> Any:
     )  # fmt: skip
 
 
-def image_of_day(on: Canvas, day: dt.date, memory_max: int) -> xr.Dataset:
+def image_of_day(on: Canvas, day: Day, memory_max: int) -> xr.Dataset:
     """The image of a day in memory: as `retrieve.retrieve` has it."""
     frame = on.frame
     _check_size(frame.bbox, frame.dlat, frame.dlon, len(on.bands), memory_max)
-    grid = open_grid(on, day, now="distributed" not in sys.modules)  # else a client may be active
+    here = "distributed" not in sys.modules  # else a client may be active
+    grid = open_grid(on, as_day(day), now=here)
     image = in_memory(image_of(grid))
     if not has_pixels(image):
         raise nothing_seen(on.archive, frame.bbox, image)
@@ -185,8 +194,9 @@ def nothing_seen(archive: Contents, bbox: BBox, grid: xr.Dataset) -> NoData:
     )
 
 
-def spacing(bbox: BBox, dlat: float, dlon: float, most: int) -> tuple[float, float]:
+def spacing(bbox: Box, dlat: float, dlon: float, most: int) -> tuple[float, float]:
     """The given dlat and dlon, or larger: as `retrieve.spacing` has it."""
+    bbox = as_box(bbox)
     factor = max(bbox.height / dlat, bbox.width / dlon) / (most - 1)
     if factor <= 1:
         return dlat, dlon
@@ -242,6 +252,12 @@ def _flag(image: Image) -> int:
     return ORBITS.index(image.orbit) if image.orbit in ORBITS else len(ORBITS)
 
 
+def _passes(views: Sequence[View], chunks: Iterable[Chunk]) -> Passes:
+    """When and by what the images of some records were taken."""
+    by_tile = {view.tile: view for view in views}
+    return together(passes_of(by_tile[chunk.tile].about(chunk)) for chunk in chunks)
+
+
 def _origin(views: Sequence[View], images: Sequence[Image], product: Product) -> dict[str, Any]:
     """Days, orbit, tiles and provenance as attributes; what is not known is left out."""
     chunks = sorted({chunk for image in images for chunk in image.chunks})
@@ -261,6 +277,7 @@ def _origin(views: Sequence[View], images: Sequence[Image], product: Product) ->
         "orbit": "+".join(sorted({chunk.orbit for chunk in chunks})),
         "tiles": " ".join(sorted({chunk.tile.name for chunk in chunks})),
     }
+    attrs |= {name: text for name, text in _passes(views, chunks).texts.items() if text}
     taken = sorted({chunk.day.isoformat() for chunk in chunks})
     if taken != [image.day.isoformat() for image in images]:
         attrs["days_used"] = " ".join(taken)

@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import math
 import sys
+from pathlib import Path
 
 import healpy
 import numpy as np
@@ -268,6 +269,19 @@ def test_retrieve_says_no_data_and_a_lazy_grid_is_all_gaps(west_only):
     grid = retrieve.open(west_only, box, day)
     assert not retrieve.has_pixels(grid)
     assert retrieve.has_pixels(retrieve.open(west_only, BBox(7.4, 50.1, 7.9, 50.3), day))
+
+
+def test_a_day_with_passes_of_both_directions_gives_a_line_for_each(archive, capsys):
+    assert (
+        run("--start", "2026-01", "--end", "2026-02", "--line", "l.csv", "--line", "l.png") == DONE
+    )
+    lines = Path("l.csv").read_text(encoding="utf-8").splitlines()[1:]
+    rows = [line.split(",")[:3] for line in lines]
+    assert [row for row in rows if row[2] == "VV"] == [
+        ["2026-01-20", "ascending", "VV"], ["2026-01-26", "descending", "VV"],
+        ["2026-02-01", "ascending", "VV"], ["2026-02-01", "descending", "VV"],
+    ]  # fmt: skip
+    assert "descending: 2 days" in capsys.readouterr().err
 
 
 def test_days_become_one_image(archive, capsys):

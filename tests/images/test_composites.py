@@ -65,6 +65,15 @@ def opened(archive, how, bbox=ACROSS, orbit="ascending", **pixels):
     return room.open(archive, bbox, DAYS[0], DAYS[-1], orbit=orbit, composite=how, **pixels)
 
 
+def made(chunks, records, how, band, classes=()):
+    """The composite of some cells."""
+
+    def read(names):
+        return ((chunk, one) for chunk, one in zip(chunks, records, strict=True))
+
+    return composed(read, how, (band,), classes, len(records))
+
+
 def by_numpy(archive, tile, how, orbit="ascending"):
     """The composite of a tile's cells, as a dataset of cells, by numpy."""
     records = [archive.read(Chunk(tile, day, orbit)) for day in DAYS]
@@ -156,7 +165,7 @@ def test_the_mean_of_records_is_what_one_record_of_all_their_pixels_holds():
         values = {"VV": ("cells", power), "count": ("cells", count)}
         records.append(xr.Dataset(values | runs))
     days = [Chunk(TILES[0], day) for day in DAYS[:4]]
-    found = composed(zip(days, records, strict=True), "mean", ("VV",), ())
+    found = made(days, records, "mean", "VV")
     total = there.sum(axis=(0, 2))
     union = np.where(there, pixels, 0).sum(axis=(0, 2), dtype=float) / total
     np.testing.assert_allclose(found["VV"], union, rtol=3e-7)
@@ -182,7 +191,7 @@ def test_any_values_and_counts_give_what_numpy_makes_of_them(stack, data):
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             wanted = NUMPY[how](power.astype(float), counts)
-        found = composed(zip(chunks, records, strict=True), how, ("VV",), ())
+        found = made(chunks, records, how, "VV")
         np.testing.assert_allclose(found["VV"], wanted, rtol=1e-5, atol=1e-5, err_msg=how)
 
 
@@ -201,7 +210,7 @@ def test_of_classes_it_is_the_most_frequent_one_by_the_counts():
         ("newest", [5, 6, np.nan, 3]),
         ("count", [3, 3, np.nan, 3]),
     ):
-        found = composed(zip(chunks, records, strict=True), how, ("SCL",), ("SCL",))
+        found = made(chunks, records, how, "SCL", classes=("SCL",))
         np.testing.assert_array_equal(found["SCL"], wanted, how)
 
 
