@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cli import questions
+from cli import places, questions
 from cli.archiver import Settings, archiver
 from cli.exits import DONE, NO_DATA
 from cli.plan_text import bytes_to_archive, describe_plan, show_plan
@@ -182,7 +182,7 @@ def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
     say_what_is_left(workspace, made.download.keep_raw)
     if code == DONE:
         first, last = wanted.days
-        workspace.remember(bbox=wanted.bbox, start=first, end=last, backend=wanted.backend)
+        places.remember(workspace, wanted.bbox, start=first, end=last, backend=wanted.backend)
     return code
 
 
@@ -203,8 +203,9 @@ def ask_what(workspace: Workspace, flags: DownloadFlags, made: Settings) -> Want
     if backend is None:
         backend = default_back_end() if flags.yes else questions.ask_back_end(default_back_end())
     require_same_kind(workspace, backend)
-    usual = before.get("bbox", str(questions.EXAMPLE_AREA))
-    bbox = questions.area(flags.bbox, usual, made.download.chunk_size)
+    bbox = places.asked_of(
+        workspace, flags.bbox, made.download.chunk_size, places.sea_or_around, not flags.yes
+    )
     days = questions.ask_period(
         flags.start,
         flags.end,

@@ -12,7 +12,8 @@ import click
 from click import argument, option
 
 from cli import questions
-from grid import ORBITS, parse_area
+from cli.places import place
+from grid import ORBITS
 
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
@@ -71,8 +72,9 @@ debug_option = click.option(
     "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
 )
 bbox_option = click.option(
-    "--bbox", type=Parsed("W,S,E,N", parse_area),
-    help="West, south, east, north in degrees, or a GeoJSON file.  West > east is across 180.",
+    "--bbox", type=Parsed("W,S,E,N|FILE", place),
+    help="West, south, east, north in degrees; or polygons: a GeoJSON, shapefile, GeoPackage, KML "
+    "or WKT.  West > east is across 180.",
 )  # fmt: skip
 scheduler_option = click.option(
     "--scheduler", metavar="tcp://...", help="Compute on the workers of this dask cluster."

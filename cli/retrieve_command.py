@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import questions
+from cli import places, questions
 from cli.exits import DONE
 from cli.questions import EXAMPLE_AREA, Period
 from cli.running import cluster
@@ -96,7 +96,7 @@ def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
             dataclasses.replace(wish, targets=files[0], lines=files[1]),
             not flags.no_show,
         )
-    workspace.remember(bbox=wish.bbox)
+    places.remember(workspace, wish.bbox)
     return DONE
 
 
@@ -113,8 +113,10 @@ def ask_what(
         raise ValueError("--composite is for what is no radar: its colours are VV, VH, VV/VH.")
     if composite and bands is not None and not set(composite) <= set(bands):
         raise ValueError(f"--composite {','.join(composite)} needs these among --bands.")
-    usual = workspace.remembered().get("bbox") or first_box(archive)
-    bbox = questions.area(flags.bbox, usual, layout.chunk_size)
+    doubt = places.not_archived(archive)
+    bbox = places.asked_of(
+        workspace, flags.bbox, layout.chunk_size, doubt, usual=first_box(archive)
+    )
     if days is None:
         days, orbit = ask_days_and_orbit(archive, bbox, orbit)
     wish = Wish(
