@@ -197,6 +197,11 @@ add_flags = _together(
 )
 retrieve_flags = _together(
     bbox_option,
+    option(
+        "--clip/--no-clip",
+        default=None,
+        help="Of polygons: leave out what is outside, as is usual, or show their box.",
+    ),
     option("--day", type=day_type, help="The day, as 2026-01-20."),
     option("--start", type=period_type, help="First of several days; a month or A/B is all."),
     option("--end", type=period_type, help="Last of several days, included."),

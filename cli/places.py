@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,6 +113,20 @@ def _agreed(doubtful: spelled.Doubtful) -> BBox | None:
     return doubtful.meant if agreed else None
 
 
+def clipped(bbox: BBox, clip: bool | None, asks: bool) -> BBox:
+    """An area as images are to show it: without what is outside, unless somebody says otherwise.
+
+    ValueError for a plain box that is to be clipped.
+    """
+    if not isinstance(bbox, Area):
+        if clip:
+            raise ValueError(f"{bbox} is a box, so there is nothing to clip.  Name polygons.")
+        return bbox
+    if clip is None and asks:
+        clip = confirm("Leave out what is outside of the polygon?", default=True)
+    return bbox.without_clipping() if clip is False else bbox
+
+
 # --- why latitudes may have come first ---------------------------------------------------
 
 
@@ -188,6 +203,13 @@ def _described(area: Area) -> str:
 def short_name(area: Area) -> str:
     """What an area is called: its file without the folder, or the beginning of its WKT."""
     return area.name if "(" in area.name else Path(area.name).name
+
+
+def stem(bbox: BBox) -> str:
+    """What the names of files of an area begin with, or hold: its file's, or its edges."""
+    if isinstance(bbox, Area) and "(" not in bbox.name:
+        return re.sub(r"[^\w.-]+", "_", Path(bbox.name.partition("|")[0]).stem)
+    return str(bbox).replace(",", "_")
 
 
 def _km(degrees: float) -> str:

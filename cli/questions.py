@@ -242,9 +242,9 @@ def ask_back_end(default: str) -> str:
     return ask("Back end", parse, shown, ", 1, 2 or the address of another one")
 
 
-def ask_days(found: Sequence[Coverage], box: str) -> Period:
+def ask_days(found: Sequence[Coverage], box: str, of: str = "box") -> Period:
     """Offer the days that an archive has of a box, newest first; one, a month or A/B."""
-    tell("  The archive has, with the share of the box:")
+    tell(f"  The archive has, with the share of the {of}:")
     for cover in found[:DAYS_SHOWN]:
         orbit = "" if cover.orbit == "any" else f" {cover.orbit}"
         share = "?" if cover.share is None else percent(cover.share)

@@ -19,6 +19,7 @@ from cli.running import cluster
 from cli.terminal import count, somebody_is_there, tell
 from cli.workspace import Workspace
 from grid import BBox
+from shared.areas import clipping
 from shared.collection import attributes_of, product_of
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class RetrieveFlags:
     scheduler: str | None = None
     composite: Sequence[str] | None = None
     stretch: tuple[float, float] | None = None
+    clip: bool | None = None
 
 
 def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
@@ -117,6 +119,7 @@ def ask_what(
     bbox = places.asked_of(
         workspace, flags.bbox, layout.chunk_size, doubt, usual=first_box(archive)
     )
+    bbox = places.clipped(bbox, flags.clip, asks=flags.bbox is None)
     if days is None:
         days, orbit = ask_days_and_orbit(archive, bbox, orbit)
     wish = Wish(
@@ -355,7 +358,7 @@ def ask_days_and_orbit(
         raise retrieve.NoData(
             f"The archive {archive.name} holds nothing of {bbox}.  Get it with `download`."
         )
-    days = questions.ask_days(found, str(bbox))
+    days = questions.ask_days(found, str(bbox), "area" if clipping(bbox) else "box")
     orbits = sorted({cover.orbit for cover in found if days[0] <= cover.day <= days[1]})
     if orbit is None and len(orbits) > 1 and "any" not in orbits:
         orbit = questions.ask_orbit(orbits)
@@ -365,7 +368,7 @@ def ask_days_and_orbit(
 def usual_name(days: Period, bbox: BBox) -> str:
     """The name that is offered for the picture."""
     when = str(days[0]) if days[0] == days[1] else f"{days[0]}_{days[1]}"
-    return f"s1_{when}_{str(bbox).replace(',', '_')}.png"
+    return f"s1_{when}_{places.stem(bbox)}.png"
 
 
 def first_box(archive: Archive) -> str:

@@ -20,11 +20,14 @@ import xarray as xr
 
 from cells.regrid import Frame
 from grid import ORBITS, BBox
+from healpix.few import centres
+from healpix.ids import ids_to_runs, runs_to_ids
 from images.blocks import Cube, block_of, padded, read_all, whole
 from images.grids import georeferenced, image_of, in_memory
 from images.merge import merge
 from images.pieces import has_pixels
 from images.records import Image, NoData, layout_of, newest, on_days, views_of, with_border
+from shared.areas import Area, clipping, holds, shown, touched, wkt
 from shared.collection import KNOWN, Product, as_known, attributes_of, with_bands
 from shared.variables import coordinate, variable
 
@@ -47,12 +50,23 @@ SYNTHETIC = "synthetic data (sandbox), not a measurement"
 
 def select(archive: Contents, bbox: BBox, day: dt.date, orbit: str | None) -> xr.Dataset:
     """The cells of a day whose centres are in a box: as `retrieve.select` has it."""
-    layout = layout_of(archive)
-    views = {view.tile: view for view in views_of(archive, bbox)}
+    layout, area = layout_of(archive), clipping(bbox)
+    views = {view.tile: view for view in views_of(archive, shown(bbox))}
     (image,) = on_days(archive, list(views.values()), bbox, day, day, orbit)
     level, names = layout.level, (*layout.bands, "count")
     readings = [(views[chunk.tile], chunk, bbox, level, names) for chunk in image.chunks]
-    return merge(list(read_all(readings)))
+    cells = merge(list(read_all(readings)))
+    return cells if area is None else cells_inside(cells, area, layout)
+
+
+def cells_inside(cells: xr.Dataset, area: Area, layout: Layout) -> xr.Dataset:
+    """Those of some cells whose centres are in a polygon."""
+    ids = runs_to_ids(cells["start_ipix"].values, cells["run_len"].values)
+    inside = holds(area, *centres(ids, layout.nside, layout.ellipsoid))
+    start, length = ids_to_runs(ids[inside])
+    rest = cells.drop_vars(["start_ipix", "run_len"]).isel(cells=inside)
+    runs = {"start_ipix": variable("runs", start), "run_len": variable("runs", length)}
+    return rest.assign(runs)
 
 
 @dataclass(frozen=True)
@@ -95,10 +109,11 @@ def open_grid(
     Lazy, on dask, or with ``now`` in memory: dask takes longer to import than a small box to read.
     """
     archive, layout, bands, frame = on.archive, on.layout, on.bands, on.frame
-    bbox, orbit = frame.bbox, on.orbit
+    bbox, orbit, area = frame.bbox, on.orbit, clipping(frame.bbox)
     around = padded(bbox, layout.nside)
     views = views_of(archive, around)
-    inside = [view for view in views if view.tile.bbox.intersects(bbox)]
+    tiles = set(touched(shown(bbox), [view.tile for view in views]))
+    inside = [view for view in views if view.tile in tiles]
     if as_of is None:
         images = on_days(archive, inside, bbox, start, end or start, orbit)
     else:
@@ -107,7 +122,7 @@ def open_grid(
     read = tuple(with_border(image, beside) for image in images)
     product = layout.product
     classes = product.classes(bands)
-    cube = Cube(tuple(views), read, bands, frame, layout.nside, on.method, classes)
+    cube = Cube(tuple(views), read, bands, frame, layout.nside, on.method, classes, area)
     values = whole(cube) if now else _on_dask(cube)
     grid = xr.Dataset(
         {band: variable(("time", "lat", "lon"), values[:, i]) for i, band in enumerate(bands)},
@@ -122,6 +137,7 @@ def open_grid(
             **_origin(inside, images, product),
             **attributes_of(with_bands(product, bands)),
             "bbox": str(bbox),
+            **_outline(bbox),
             "dlat": frame.dlat,
             "dlon": frame.dlon,
             "method": "mean" if cube.averages else on.method,
@@ -131,6 +147,13 @@ def open_grid(
         },
     )
     return georeferenced(grid)
+
+
+def _outline(bbox: BBox) -> dict[str, Any]:
+    """The polygon of an area as attributes: WKT, longitude first; nothing of a plain box."""
+    if not isinstance(bbox, Area):
+        return {}
+    return {"area": wkt(bbox.polygon), "area_name": bbox.name, "clipped": int(bbox.clips)}
 
 
 def _on_dask(cube: Cube) -> Any:
@@ -158,11 +181,12 @@ def image_of_day(on: Canvas, day: dt.date, memory_max: int) -> xr.Dataset:
 
 def nothing_seen(archive: Contents, bbox: BBox, grid: xr.Dataset) -> NoData:
     """The error for a grid of records that have not seen anything of the box."""
+    what = "area" if grid.attrs.get("clipped") else "box"
     passes = "" if grid.attrs["orbit"] == "any" else f" ({grid.attrs['orbit']})"
     return NoData(
         f"The archive {archive.name} has records of {grid.attrs['day']}{passes} of the tiles of "
-        f"{bbox}, but they have not one pixel in this box.  Take another day, other passes or a "
-        "larger box."
+        f"{bbox}, but they have not one pixel in this {what}.  Take another day, other passes or a "
+        f"larger {what}."
     )
 
 

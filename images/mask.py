@@ -11,17 +11,51 @@ whichever block of the grid it is asked for in, which GDAL, asked block by block
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
+
+from cells.regrid import Frame
+from images.grids import grid_edges
+from shared.areas import Area
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+
+
+def of_frame(area: Area, frame: Frame) -> PixelMask:
+    """The mask of an area on the grid of its box."""
+    box = frame.bbox
+    return PixelMask(area.polygon, box.west, box.south, frame.dlon, frame.dlat, frame.lat.size)
+
+
+def inside(dataset: xr.Dataset) -> Bools | None:
+    """``bool[lat, lon]``, which pixels of a grid are those of the area that it is clipped to.
+
+    None where it is not clipped.
+    """
+    if not dataset.attrs.get("clipped"):
+        return None
+    height, width = dataset.sizes["lat"], dataset.sizes["lon"]
+    west, east, south, north = grid_edges(dataset)
+    steps = (east - west) / width, (north - south) / height
+    mask = PixelMask(outline_of(dataset.attrs), west, south, *steps, height)
+    return mask.of(slice(0, height), slice(0, width))
+
+
+def outline_of(attrs: Mapping[Any, Any]) -> BaseGeometry | None:
+    """The polygon that a grid is of, as its attributes have it; None of a plain box."""
+    if not attrs.get("area"):
+        return None
+    import shapely
+
+    return shapely.from_wkt(str(attrs["area"]))
 
 
 class PixelMask:

@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from images import figure as drawing
+from images import mask, outline
 from images.figure import Ranges
 from images.grids import Box, Pixels, grid_bands, grid_edges, is_lazy
 from images.pieces import computed
@@ -89,6 +90,7 @@ def frames_of(dataset: xr.Dataset, look: Look) -> Iterator[Figure]:
         figure, rectangle = _canvas(box, FRAME, drawing.words_inches(lines))
         axes = figure.add_axes(rectangle)
         _draw(axes, scale, image, ranges, box)
+        outline.draw(axes, dataset.attrs, box)
         drawing.degree_axes(axes, *_inches(box, FRAME))
         drawing.reach_ticks(axes)
         _caption(figure, lines)
@@ -96,7 +98,7 @@ def frames_of(dataset: xr.Dataset, look: Look) -> Iterator[Figure]:
 
 
 def statistics(dataset: xr.Dataset) -> Statistics:
-    """Of each image and band: its mean and spread, and the share of the box seen.
+    """Of each image and band: its mean and spread, and the share seen of the box, or area.
 
     A row has ``day``, ``orbit`` ("any", ..., where it is known), ``band``, ``mean_dB``,
     ``low_dB`` and ``high_dB`` (the `SPREAD` of the pixels) and ``seen`` (0 to 1); of what is no
@@ -113,9 +115,12 @@ def statistics(dataset: xr.Dataset) -> Statistics:
     if not bands:
         raise ValueError("Classes have no mean, and there is no other band.  Nothing was written.")
     weights = np.cos(np.radians(dataset["lat"].values))[:, np.newaxis]
+    whole = _whole(dataset, weights)
     numbers = dask.delayed(_numbers)
     pieces = [
-        numbers([dataset[band].isel(time=i).data for band in bands], weights, scale.is_decibel)
+        numbers(
+            [dataset[band].isel(time=i).data for band in bands], weights, whole, scale.is_decibel
+        )
         for i in range(dataset.sizes["time"])
     ]
     meanings = dataset["orbit"].attrs["flag_meanings"].split() if "orbit" in dataset else []
@@ -143,7 +148,11 @@ def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
 
     spread = f"shade: {SPREAD[0]:g}th to {SPREAD[1]:g}th percentile of its pixels"
     lines = [
-        (drawing.title_of(attrs, "mean of the box"), 10.5, "bold"),
+        (
+            drawing.title_of(attrs, f"mean of the {'area' if attrs.get('clipped') else 'box'}"),
+            10.5,
+            "bold",
+        ),
         (f"{attrs.get('bbox', '')}  ({spread})", 8.0, "normal"),
         (str(attrs.get("source", "")), 7.0, "normal"),
     ]
@@ -236,6 +245,7 @@ def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figu
     for number, (index, image) in enumerate(zip(shown, images, strict=True)):
         axes = sheet.panel(figure, number)
         _draw(axes, scale, image, ranges, box)
+        outline.draw(axes, dataset.attrs, box)
         drawing.degree_axes(axes, *sheet.image)
         drawing.reach_ticks(axes)
         lowest = number + sheet.across >= len(shown)
@@ -319,7 +329,17 @@ def _draw(axes: Any, scale: Scale, values: dict[str, Pixels], ranges: Ranges, bo
         drawing.draw_values(axes, scale, name, scale.shown(alone), ranges[name], box)
 
 
-def _numbers(arrays: Sequence[Any], weights: Any, decibel: bool) -> list[dict[str, float]]:
+def _whole(dataset: xr.Dataset, weights: Any) -> float:
+    """The weight of all pixels of a grid, or of those of the area that it is clipped to."""
+    within = mask.inside(dataset)
+    if within is None:
+        return float(weights.sum() * dataset.sizes["lon"])
+    return float((weights * within).sum())
+
+
+def _numbers(
+    arrays: Sequence[Any], weights: Any, whole: float, decibel: bool
+) -> list[dict[str, float]]:
     found = []
     for array in arrays:
         power = np.asarray(array)
@@ -331,7 +351,7 @@ def _numbers(arrays: Sequence[Any], weights: Any, decibel: bool) -> list[dict[st
         three = np.array([mean, low, high])
         with np.errstate(divide="ignore"):
             three = 10 * np.log10(three) if decibel else three
-        share = float(total / (weights.sum() * power.shape[1]))
+        share = float(total / whole)
         names = [f"{name}_dB" if decibel else name for name in ("mean", "low", "high")]
         found.append(dict(zip(names, three.tolist(), strict=True)) | {"seen": share})
     return found

@@ -76,6 +76,11 @@ def clipping(bbox: BBox) -> Area | None:
     return bbox if isinstance(bbox, Area) and bbox.clips else None
 
 
+def shown(bbox: BBox) -> BBox:
+    """What images of an area show: the area, or if it does not clip them its box."""
+    return clipping(bbox) or plain(bbox)
+
+
 def plain(bbox: BBox) -> BBox:
     """The box of an area; of a plain one the same."""
     return BBox(bbox.west, bbox.south, bbox.east, bbox.north)

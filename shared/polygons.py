@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ACCEPTED = "GeoJSON, a shapefile, GeoPackage, KML, FlatGeobuf or WKT"
 STEP = 1000.0  # m; a straight line of a projection is followed in steps of this length
 MOST_STEPS = 100_000  # along all edges of a polygon, where such steps would be more
+ROUNDING = 1e-9  # of a turn, by which a longitude may be less than itself after sums
 FARTHEST = 540.0  # degrees of longitude, whichever way they are counted
 _LAYER = re.compile(r"(.+)\|(?:layername=)?([^|]+)")  # as QGIS writes it
 
@@ -256,7 +257,8 @@ def _united(parts: Sequence[BaseGeometry]) -> BaseGeometry:
     import shapely
 
     start = _start(parts)
-    shifted = [_moved(part, -360.0 * math.floor((part.bounds[0] - start) / 360)) for part in parts]
+    turns = [math.floor((part.bounds[0] - start) / 360 + ROUNDING) for part in parts]
+    shifted = [_moved(part, -360.0 * turn) for part, turn in zip(parts, turns, strict=True)]
     whole = shapely.union_all(shifted)
     west, _, east, _ = whole.bounds
     if east - west >= 360:
