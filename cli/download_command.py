@@ -55,6 +55,7 @@ class DownloadFlags:
     collection: str | None = None
     bands: Sequence[str] | None = None
     max_cloud: float | None = None
+    update: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,10 @@ def address_of(wanted: Wanted) -> contextlib.AbstractContextManager[str]:
 def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
     """Ask for what is missing, say what it will cost, then order, convert and store."""
     require_sense(flags)
+    if flags.update:
+        from cli.update import flags_of_update
+
+        flags = flags_of_update(workspace, flags)
     made = settings(flags)
     cells, archive, recipe = made.convert, workspace.archive, made.download.recipe
     archive.require(
@@ -169,7 +174,7 @@ def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
         return show_plan(plan, flags.as_json)
     if not plan.missing and not plan.begun:
         tell("Nothing to order.")
-        return DONE if plan.archived else NO_DATA
+        return DONE if plan.archived or flags.update else NO_DATA
     require_writable(archive)
     require_free_disk(plan, workspace, to_archive, made.download)
     if not flags.yes and not confirm("Start?", default=False):
@@ -212,6 +217,8 @@ def ask_what(workspace: Workspace, flags: DownloadFlags, made: Settings) -> Want
         questions.remembered_period(before, questions.EXAMPLE_DAY),
         made.download.recipe.collection.first,
     )
+    if flags.update:
+        tell(f"  {questions.in_words(days)}, since the archive's last day of it")
     return Wanted(bbox, days, backend)
 
 

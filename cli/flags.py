@@ -168,6 +168,11 @@ download_flags = _together(
         type=Parsed("N", questions.credits_limit),
         help="Start no job that could take the run beyond so many credits.",
     ),
+    option(
+        "--update",
+        is_flag=True,
+        help="What is new: the last area, from the archive's last day until today, unasked.",
+    ),
     scheduler_option,
     option("--dry-run", is_flag=True, help="Say what would be ordered, and end."),
     json_plan_option,

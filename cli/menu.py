@@ -35,6 +35,7 @@ def run_menu(workspace: Workspace) -> int:
     if request is not None:
         return run_download(workspace, flags_of(request))
     options = {"1": "download", "2": "retrieve", "3": "list", "4": "verify", "5": "add"}
+    options["6"] = "update"
     options["q"] = "quit"
     match choose("What do you want to do?", options, default="1"):
         case "1":
@@ -47,6 +48,8 @@ def run_menu(workspace: Workspace) -> int:
             return run_verify(workspace, ask_first=True)
         case "5":
             return run_add(workspace, AddFlags())
+        case "6":
+            return run_download(workspace, DownloadFlags(update=True))
     return DONE
 
 
