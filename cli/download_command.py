@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cli import places, questions
 from cli.archiver import Settings, archiver
+from cli.conversation import held
 from cli.exits import DONE, NO_DATA
 from cli.plan_text import bytes_to_archive, describe_plan, show_plan
 from cli.preflight import require_free_disk, require_same_kind, require_writable
@@ -142,6 +143,7 @@ def address_of(wanted: Wanted) -> contextlib.AbstractContextManager[str]:
     return contextlib.nullcontext(download.BACKENDS.get(wanted.backend, wanted.backend))
 
 
+@held
 def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
     """Ask for what is missing, say what it will cost, then order, convert and store."""
     require_sense(flags)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli import places, questions
+from cli.conversation import held
 from cli.exits import DONE
 from cli.questions import EXAMPLE_AREA, Period
 from cli.running import cluster
@@ -78,6 +79,7 @@ class RetrieveFlags:
     clip: bool | None = None
 
 
+@held
 def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
     """Ask for what is missing, then select, regrid, plot and export."""
     judge_constants()
