@@ -6,14 +6,13 @@ fall into it.  How that is done is in the room `cells`.
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from cells.settings import Settings as Settings
 from cells.settings import judged
-from grid import BBox, Tile
+from grid import Box, Day, Tile, as_box, as_day
 from healpix.arrays import Runs
 from shared.collection import SENTINEL1, Product
 from shared.errors import RasterError as RasterError  # part of what this door offers
@@ -30,6 +29,12 @@ ELLIPSOID = "sphere"  # "sphere": latitudes as they are, like healpy; "WGS84": a
 DLAT = 15e-5  # pixel height of a regular grid, degrees
 DLON = 24e-5  # pixel width of a regular grid, degrees
 WORKERS = min(4, os.cpu_count() or 1)  # threads of a conversion
+
+__all__ = [
+    "DLAT", "DLON", "ELLIPSOID", "NSIDE", "WORKERS", "RasterError", "Settings", "about",
+    "cells_to_grid", "complete_loops", "pixel_size", "raster_to_cells", "settings", "tile_runs",
+]  # fmt: skip
+__dir__ = sorted(__all__).copy  # what is offered, for `dir`
 
 
 def settings() -> Settings:
@@ -53,7 +58,7 @@ def raster_to_cells(
     ellipsoid: str | None = None,
     bands: Sequence[str] | None = None,
     step: int | None = None,
-    day: dt.date | None = None,
+    day: Day | None = None,
     decibels: bool = False,
     product: Product | None = None,
 ) -> xr.Dataset:
@@ -89,7 +94,8 @@ def raster_to_cells(
     from cells import average
     from cells.raster import Choice
 
-    choice = Choice(bands, step, day, decibels, product or SENTINEL1.product)
+    on = None if day is None else as_day(day)
+    choice = Choice(bands, step, on, decibels, product or SENTINEL1.product)
     given = [raster] if isinstance(raster, xr.Dataset | str | os.PathLike) else list(raster)
     return average.raster_to_cells(
         given, tile, nside, ellipsoid or made.ellipsoid, choice, made.workers
@@ -117,7 +123,7 @@ def about(
 
 def cells_to_grid(
     cells: xr.Dataset,
-    bbox: BBox,
+    bbox: Box,
     dlat: float | None = None,
     dlon: float | None = None,
     method: str = "nearest",
@@ -138,7 +144,7 @@ def cells_to_grid(
     """
     from cells import regrid
 
-    frame = regrid.Frame(bbox, *pixel_size(dlat, dlon))
+    frame = regrid.Frame(as_box(bbox), *pixel_size(dlat, dlon))
     return regrid.cells_to_grid(cells, frame, method, settings().workers)
 
 

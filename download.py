@@ -12,7 +12,6 @@ what the first has done.
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,7 +24,7 @@ import jobs.estimate
 import jobs.plan
 import jobs.run
 import jobs.settings
-from grid import BBox, Chunk, check_chunk_size
+from grid import BBox, Chunk, Day, as_days, check_chunk_size
 from jobs.catalogue import CatalogueError, Cover, Covers
 from jobs.estimate import Estimate
 from jobs.journal import Journal, Row
@@ -63,14 +62,10 @@ JOB_OPTIONS: dict[str, Any] = {}  # of each job, such as {"python-memory": "4G"}
 # What a job asks for after one that ran out of memory, and after that; the back end's defaults
 # are 2G, 3G and none on a worker, and 8G on the driver.
 MEMORY_STEPS: list[dict[str, Any]] = [
-    {
-        "executor-memory": "4G", "executor-memoryOverhead": "2G", "python-memory": "4G",
-        "executor-cores": 1, "driver-memory": "16G",
-    },
-    {
-        "executor-memory": "8G", "executor-memoryOverhead": "4G", "python-memory": "8G",
-        "executor-cores": 1, "driver-memory": "32G",
-    },
+    {"executor-memory": "4G", "executor-memoryOverhead": "2G", "python-memory": "4G",
+     "executor-cores": 1, "driver-memory": "16G"},
+    {"executor-memory": "8G", "executor-memoryOverhead": "4G", "python-memory": "8G",
+     "executor-cores": 1, "driver-memory": "32G"},
 ]  # fmt: skip
 SOFT_ERRORS = 0.5  # share of failed reads that a job after one with a broken product lets pass
 BACKOFF = (1.0, 300.0)  # s, first and longest wait after a passing trouble
@@ -110,8 +105,8 @@ def settings(recipe: Recipe | None = None) -> Settings:
 
 def images(
     bbox: BBox,
-    start: dt.date,
-    end: dt.date,
+    start: Day,
+    end: Day,
     address: str,
     chunk_size: Sequence[float] | None = None,
     bands: Sequence[str] | None = None,
@@ -122,14 +117,14 @@ def images(
     ours = replace(made.recipe, bands=tuple(bands or made.recipe.bands))
     size = check_chunk_size(chunk_size or made.chunk_size)
     return jobs.catalogue.images(
-        address, bbox, start, end, replace(made, chunk_size=size, recipe=ours)
+        address, bbox, *as_days(start, end), replace(made, chunk_size=size, recipe=ours)
     )
 
 
 def plan(
     bbox: BBox,
-    start: dt.date,
-    end: dt.date,
+    start: Day,
+    end: Day,
     orbit: str | None,
     archive_has: Callable[[Chunk], bool],
     journal: Journal,
@@ -153,9 +148,9 @@ def plan(
     Those of ``retry`` are ordered again, although they are archived.
     Nothing is created, neither on disk nor at the back end.
     """
-    made = settings(recipe)
+    made, (first, last) = settings(recipe), as_days(start, end)
     demand = Demand(
-        backend=backend or BACKEND, bbox=bbox, first=start, last=end, orbit=orbit,
+        backend=backend or BACKEND, bbox=bbox, first=first, last=last, orbit=orbit,
         chunk_size=chunk_size or made.chunk_size, covers=covers, catalogue=catalogue,
         retry_empty=retry_empty, retry=frozenset(retry), max_credits=max_credits,
     )  # fmt: skip
@@ -241,8 +236,15 @@ def is_partial(covered: float | None, seen: float) -> bool:
 
 
 __all__ = [
-    "BACKENDS", "CatalogueError", "Cover", "CreditsNeeded", "Estimate", "Event", "Interrupted",
+    "BACKEND", "BACKENDS", "BACKOFF", "BANDS", "CATALOGUE", "CHUNK_SIZE", "CLAIM_LASTS",
+    "COLLECTION", "DOUBT", "ELEVATION_MODEL", "EMBEDDED_SECONDS", "EMPTY_WAIT", "HISTORY", "IMAGES",
+    "INEXACT", "JOB_OPTIONS", "KEEP_RAW", "LEAST_SHARE", "LOG_WAIT", "MARGIN", "MAX_CLOUD",
+    "MAX_FILES", "MAX_INFLIGHT", "MAX_PENDING", "MAX_TRYS", "MEMORY_STEPS", "MIN_CREDITS",
+    "MISSING_WAIT", "MODES", "PARTIAL", "PATIENCE", "PIXEL", "POLL_WAIT_TIME", "SOFT_ERRORS",
+    "START_INTERVAL", "START_LAG", "STUCK_AFTER", "TYPES", "TYPICAL_BYTES", "TYPICAL_SECONDS",
+    "CatalogueError", "Cover", "CreditsNeeded", "Estimate", "Event", "Interrupted",
     "LimitReached", "LoginNeeded", "OptionsRefused", "Pace", "Plan", "Recipe", "Result",
     "Settings", "Spoiled", "Summary", "Unwanted", "connect", "estimate", "images", "is_partial",
     "plan", "run", "settings",
 ]  # fmt: skip
+__dir__ = sorted(__all__).copy  # what is offered, for `dir`

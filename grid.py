@@ -16,7 +16,10 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ORBITS = ("any", "ascending", "descending")
 FROM_FILE = "file"  # in place of a back end: a record made of files of one's own
@@ -155,6 +158,7 @@ class Chunk:
     orbit: str = "any"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "day", as_day(self.day))
         if self.orbit not in ORBITS:
             raise ValueError(f"orbit is {self.orbit!r}; it must be one of {', '.join(ORBITS)}.")
 
@@ -167,6 +171,10 @@ class Chunk:
     def __str__(self) -> str:
         orbit = "" if self.orbit == "any" else f" ({self.orbit})"
         return f"{self.tile.name} on {self.day.isoformat()}{orbit}"
+
+
+Box: TypeAlias = "BBox | str | Sequence[float] | np.ndarray[Any, Any]"  # what `as_box` takes
+Day: TypeAlias = "dt.date | str | np.datetime64"  # what `as_day` takes
 
 
 @dataclass(frozen=True)
@@ -192,9 +200,9 @@ class Provenance:
     files: tuple[dict[str, Any], ...] = ()
 
 
-def tiles_covering(bbox: BBox, chunk_size: Sequence[float]) -> list[Tile]:
+def tiles_covering(bbox: Box, chunk_size: Sequence[float]) -> list[Tile]:
     """The tiles that share an area with the box, row by row from the south-west."""
-    return list(iter_tiles_covering(bbox, chunk_size))
+    return list(iter_tiles_covering(as_box(bbox), chunk_size))
 
 
 def iter_tiles_covering(bbox: BBox, chunk_size: Sequence[float]) -> Iterator[Tile]:
@@ -255,9 +263,62 @@ def parse_day(text: str) -> dt.date:
     return first
 
 
+def as_box(box: Box) -> BBox:
+    """A box, also given as four numbers (west, south, east, north) or as text like them."""
+    if isinstance(box, BBox):
+        return box
+    if isinstance(box, str):
+        return BBox.parse(box)
+    try:
+        west, south, east, north = (float(value) for value in box)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{shorten(repr(box))} is no box.  Give four numbers: west, south, east, north."
+        ) from None
+    return BBox(west, south, east, north)
+
+
+def as_day(day: Day) -> dt.date:
+    """A day, also given as a time (UTC, if it does not say), a datetime64, or text."""
+    if type(day) is dt.date:
+        return day
+    first, last = as_days(day)
+    if first != last:
+        raise ValueError(f"{shorten(str(day))!r} is not a single day.  Write it like 2026-01-31.")
+    return first
+
+
+def as_days(start: Day, end: Day | None = None) -> tuple[dt.date, dt.date]:
+    """First and last day of a period, each given as of `as_day`; months and years are periods."""
+    first, last = _period(start)
+    if end is not None:
+        last = _period(end)[1]
+    if first > last:
+        raise ValueError(f"The first day, {first}, is after the last day, {last}.")
+    return first, last
+
+
 def days(start: dt.date, end: dt.date) -> list[dt.date]:
     """Every day from start to end, both included."""
     return [start + dt.timedelta(days=i) for i in range((end - start).days + 1)]
+
+
+def _period(day: Day) -> tuple[dt.date, dt.date]:
+    """First and last day of what stands for a day, a month, a year."""
+    if isinstance(day, dt.datetime) and day == day:  # not pandas' NaT
+        utc = day if day.tzinfo is None else day.astimezone(dt.UTC)
+        return utc.date(), utc.date()
+    if isinstance(day, dt.date) and not isinstance(day, dt.datetime):
+        return day, day
+    text = str(getattr(day, "values", day))  # of a datetime64 or of an array that holds one
+    if not isinstance(day, str) and not re.match(r"\d{4}(-|$)", text):
+        raise ValueError(f"{shorten(repr(day))} is not a day.  Give a date, or text: 2026-01-31.")
+    if re.search(r"\d[T ]\d\d", text):
+        try:
+            return _period(dt.datetime.fromisoformat(text))
+        except ValueError:
+            raise ValueError(f"{shorten(text)!r} is not a time.  Write 2026-01-31.") from None
+    return parse_days(text)
 
 
 def _parse_period(text: str) -> tuple[dt.date, dt.date]:

@@ -1,8 +1,7 @@
 """Ask for Sentinel-1 images of a place, keep them as a HEALPix archive, look at them.
 
-`python main.py` asks; every question can be answered ahead by a flag, so the same path
-runs from a script.  Here are the commands; their flags, what they do, the questions, and how
-it ends, are in the room `cli`.
+`python main.py` asks; every question can be answered ahead by a flag, so the same path runs
+from a script.  Here are the commands; their flags, and what they do, are in the room `cli`.
 """
 
 from __future__ import annotations
@@ -27,6 +26,8 @@ from cli.workspace import Workspace
 from shared import judge
 
 ZARR_PATH = "sentinel1.zarr"  # the archive, a folder; --archive names another one
+__all__ = ["ZARR_PATH", "cli", "main"]
+__dir__ = sorted(__all__).copy  # what is offered, for `dir`
 
 
 def named_archive() -> str:
@@ -121,6 +122,7 @@ def retrieve(archive_path: str, **answers: Any) -> int:
       main.py retrieve --bbox 7,50,8,50.5 --day 2026-01-20
       main.py retrieve --bbox 7,50,8,50.5 --day 2026-01-20 --output a.png --output a.tif
       main.py retrieve --bbox 7.1,50.2,7.2,50.3 --start 2026-01 --line field.csv --no-show
+      main.py retrieve --bbox 7,50,8,50.5 --start 2026-01 --composite mean --output mean.tif
     """
     return run_retrieve(Workspace(archive_path), RetrieveFlags(**answers))
 
@@ -243,8 +245,7 @@ if __name__ == "__main__":
     look_seldom()
     code = main()
     if code == INTERRUPTED:
-        # Threads in the middle of a file or a compiled loop are not waited for: whatever
-        # they leave is what kill -9 would leave, and the next run sweeps it up.
+        # Threads are not waited for: what they leave, kill -9 would, and the next run sweeps it up.
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)

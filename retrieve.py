@@ -1,13 +1,11 @@
 """Images of the archive: select, merge, crop, regrid, plot, export.
 
-`open` gives the images of a box on a regular grid of longitude and latitude, one for each
-day, as a lazy dataset: each block reads just the inner chunks of the records that it touches.
-`retrieve` is the same for one day, computed.  How that is done is in the room `images`.
+`open` gives the images of a box on a regular grid of longitude and latitude, one for each day,
+as a lazy dataset: each block reads just what it touches.  `retrieve` is one day, computed.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from convert import pixel_size
-from grid import BBox
+from grid import Box, Day
 from images import coverage, lazy
 from images.blocks import padded
 from images.coverage import Coverage
@@ -37,11 +35,13 @@ DPI = 300  # dots per inch of a saved figure
 PERCENTILES = (2.0, 98.0)  # of the drawn values, dB of radar: black and white
 
 __all__ = [
-    "Coverage", "NoData", "Settings", "animate", "coverage_map", "days", "export", "has_pixels",
+    "DPI", "MEMORY_MAX", "PERCENTILES", "PICTURE_MAX", "SERIES_MAX", "Coverage", "NoData",
+    "Settings", "animate", "coverage_map", "days", "export", "has_pixels",
     "load", "merge", "nothing_seen", "open", "padded", "plot", "plot_line", "plot_ranges",
     "range_words", "ranges", "retrieve", "save_figure", "save_line", "select", "settings", "show",
     "spacing", "statistics",
 ]  # fmt: skip
+__dir__ = sorted(__all__).copy  # what is offered, for `dir`
 
 
 def settings() -> Settings:
@@ -49,70 +49,76 @@ def settings() -> Settings:
     return judged(globals())
 
 
-def select(archive: Archive, bbox: BBox, day: dt.date, orbit: str | None = None) -> xr.Dataset:
+def select(
+    archive: Archive, bbox: Box, day: Day, orbit: str | None = None, cell_ids: bool = False
+) -> xr.Dataset:
     """The cells of a day whose centres are in the half-open box, of all tiles, merged.
 
-    Returns ``<band>(cells)`` float32, ``count(cells)`` uint16, ``start_ipix(runs)``
-    uint64, ``run_len(runs)`` uint32.  Tiles without a record are left out.  ``orbit`` as of
-    `open`.  Raises NoData, or ValueError when the orbit has to be named.
+    Returns ``<band>(cells)`` float32, ``count(cells)`` uint16, ``start_ipix(runs)`` uint64 and
+    ``run_len(runs)`` uint32 of the tiles that have a record; with ``cell_ids`` also these, as
+    xdggs wants them.  ``orbit`` as of `open`.  Raises NoData, or ValueError for an orbit to name.
     """
-    return lazy.select(archive, bbox, day, orbit)
+    return lazy.select(archive, bbox, day, orbit, cell_ids)
 
 
 def open(  # the name that the house gives it
     archive: Archive,
-    bbox: BBox,
-    start: dt.date,
-    end: dt.date | None = None,
+    bbox: Box,
+    start: Day,
+    end: Day | None = None,
     bands: Sequence[str] | None = None,
     dlat: float | None = None,
     dlon: float | None = None,
     method: str = "nearest",
     orbit: str | None = None,
     as_of: int | None = None,
+    composite: str | None = None,
 ) -> xr.Dataset:
     """The images of a box from start to end, both included, on a regular grid; lazy.
 
-    ``<band>(time, lat, lon)`` float32, linear power, NaN for gaps, on dask arrays, which
-    `export` or any scheduler of dask computes; ``time`` ascends, one step for each day with
-    a record.  Pixel centres are at ``south + (i + 0.5) * dlat`` and ``west + (j + 0.5) *
-    dlon``, in degrees; across 180 degrees the longitudes go on beyond 180.
+    A box is a `grid.BBox` or four numbers; a day a date, a UTC time, or text like "2026-01-20".
+    ``<band>(time, lat, lon)`` float32, linear power, NaN for gaps, on dask arrays, which `export`
+    or any scheduler of dask computes; ``time`` ascends, a step for each day with a record;
+    coordinates along it are those of `store.Archive.open`.  Pixel centres are at
+    ``south + (i + 0.5) dlat`` and ``west + (j + 0.5) dlon``, in degrees, beyond 180, too.
 
     ``method`` "nearest" or "bilinear", as of `convert.cells_to_grid`, is for a grid that is
     finer than the cells; a pixel of a coarser one is the mean of its cells, by their counts.
     ``orbit`` "ascending" or "descending": passes of this direction alone.  "any": the record
     of all passes of a tile, else both directions, averaged by their counts.  None: as "any",
-    but ValueError where directions would be mixed.  ``as_of`` N: instead of the days, one
-    image for ``start`` of each tile's newest record that is at most N days older.
+    but ValueError where directions would be mixed.
 
-    The attributes say where the data came from.  Raises NoData, and ValueError for an
-    unknown band or method or for a grid without a pixel.
+    ``composite`` "mean" (by the counts), "median", "newest", "min", "max", "std" or "count": one
+    image, by each cell's values on all days.  ``as_of`` N: one image for ``start`` of the newest
+    values of the N days before, too.  With newest values are their days, ``day``.
+    The attributes say where the data came from.  Raises NoData, and ValueError.
     """
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
-    return lazy.open_grid(on, start, end, as_of)
+    return lazy.open_grid(on, start, end, as_of, composite)
 
 
 def load(
     archive: Archive,
-    bbox: BBox,
-    start: dt.date,
-    end: dt.date | None = None,
+    bbox: Box,
+    start: Day,
+    end: Day | None = None,
     bands: Sequence[str] | None = None,
     dlat: float | None = None,
     dlon: float | None = None,
     method: str = "nearest",
     orbit: str | None = None,
     as_of: int | None = None,
+    composite: str | None = None,
 ) -> xr.Dataset:
     """As `open`, in memory: what is small is there before dask is imported."""
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
-    return lazy.open_grid(on, start, end, as_of, now=True)
+    return lazy.open_grid(on, start, end, as_of, composite, now=True)
 
 
 def retrieve(
     archive: Archive,
-    bbox: BBox,
-    day: dt.date,
+    bbox: Box,
+    day: Day,
     bands: Sequence[str] | None = None,
     dlat: float | None = None,
     dlon: float | None = None,
@@ -128,29 +134,23 @@ def retrieve(
     return lazy.image_of_day(on, day, settings().memory_max)
 
 
-def days(archive: Archive, bbox: BBox) -> list[Coverage]:
-    """The days of which the archive has something of the box, newest first.
-
-    The share is that of the cells seen, counted in the overviews; None for a large box without.
-    """
+def days(archive: Archive, bbox: Box) -> list[Coverage]:
+    """The days with something of the box, newest first, and what share of its cells was seen."""
     return coverage.days(archive, bbox)
 
 
 def spacing(
-    bbox: BBox, dlat: float | None = None, dlon: float | None = None, most: int | None = None
+    bbox: Box, dlat: float | None = None, dlon: float | None = None, most: int | None = None
 ) -> tuple[float, float]:
-    """dlat and dlon of a grid of the box with less than ``most`` pixels a side.
-
-    They are the given ones or a multiple of both; ``most`` is by default `PICTURE_MAX`.
-    """
+    """dlat and dlon, or a multiple of both, so that no side has ``most`` (`PICTURE_MAX`) pixels."""
     return lazy.spacing(bbox, *pixel_size(dlat, dlon), most or settings().picture_max)
 
 
 def plot(dataset: xr.Dataset) -> Figure:
     """Draw a grid of `retrieve` or `open`: a panel for each band, or the days side by side.
 
-    dataset: float variables (lat, lon) or (time, lat, lon) of linear power, NaN where nothing
-    was seen, on regular ``lat`` and ``lon`` in degrees.  Raises ValueError for one without.
+    dataset: float variables (lat, lon) or (time, lat, lon), NaN where nothing was seen, on
+    regular ``lat`` and ``lon`` in degrees.  Raises ValueError for one without.
     """
     from images import series
 
@@ -190,16 +190,16 @@ def show(figure: Figure) -> bool:
 
 def statistics(dataset: xr.Dataset) -> list[dict[str, Any]]:
     """Of each image and band of a grid (time, lat, lon): mean and spread, share seen."""
-    from images import series
+    from images import line
 
-    return series.statistics(dataset)
+    return line.statistics(dataset)
 
 
 def plot_line(rows: list[dict[str, Any]], attrs: dict[str, Any]) -> Figure:
     """Draw the rows of `statistics`: a line of means for each band, its spread as a shade."""
-    from images import series
+    from images import line
 
-    return series.plot_line(rows, attrs)
+    return line.plot_line(rows, attrs)
 
 
 def animate(dataset: xr.Dataset, path: Path) -> None:

@@ -27,7 +27,7 @@ from archive.listing import RECORD_COLUMNS as RECORD_COLUMNS
 from archive.settings import Settings as Settings
 from archive.settings import judged
 from archive.storage import Bucket
-from grid import BBox, Chunk, Provenance, Tile
+from grid import Box, Chunk, Provenance, Tile
 from shared.collection import SENTINEL1
 
 if TYPE_CHECKING:
@@ -43,6 +43,12 @@ RUNS_MAX = 8192  # runs that a tile's index is padded to; a tile at the equator 
 KEEP_BITS: int | None = None  # bits of the mantissa that a new archive keeps; None: all 23
 LOCK_WAIT = 600  # seconds to wait for another process that is writing to the same tile
 TILES = 8  # tiles that are opened at a time, where each request takes long
+
+__all__ = [
+    "KEEP_BITS", "LOCK_WAIT", "PIX_MAX", "RECORD_COLUMNS", "RUNS_MAX", "TILES",
+    "Archive", "ArchiveError", "NoRecordError", "Settings", "settings",
+]  # fmt: skip
+__dir__ = sorted(__all__).copy  # what is offered, for `dir`
 
 
 def settings() -> Settings:
@@ -66,6 +72,16 @@ class Archive(Contents):
         super().__init__(path, settings)
         self._disk = disk
 
+    def __repr__(self) -> str:
+        from archive import summary
+
+        return summary.as_text(self)
+
+    def _repr_html_(self) -> str:
+        from archive import summary
+
+        return summary.as_html(self)
+
     # --- looking and reading ---
 
     def has(self, chunk: Chunk) -> bool:
@@ -87,7 +103,7 @@ class Archive(Contents):
     def read(
         self,
         chunk: Chunk,
-        bbox: BBox | None = None,
+        bbox: Box | None = None,
         level: int | None = None,
         variables: Iterable[str] | None = None,
     ) -> xr.Dataset:
@@ -97,6 +113,27 @@ class Archive(Contents):
             with contextlib.suppress(NoRecordError):  # removed or replaced while it was read
                 return view.read(chunk, bbox, level, names)
         raise NoRecordError(f"The archive {self.name} has no record of {chunk}.")
+
+    def open(self, tile: Tile | str) -> xr.Dataset:
+        """The records of a tile, or of the tile with this name, by xarray: lazy, on dask.
+
+        ``<band>(time, cells)`` float32, ``count(time, cells)`` uint16, and along ``time``, which
+        ascends, the coordinates ``time`` (the UTC day), ``orbit``, and by the catalogue, where it
+        was asked, ``acquired_begin`` and ``acquired_end`` (UTC; NaT: not known), ``platform`` ("":
+        not known) and ``relative_orbit`` (0: not known, -1: several).  ``cell_ids(cells)`` are
+        those that `xdggs.decode` wants.  Raises NoRecordError for a tile without a record.
+        """
+        from archive import dataset
+
+        if isinstance(tile, str):
+            tile = self.tile_named(tile)
+        return dataset.open_tile(self, tile)
+
+    def tree(self, tiles: Iterable[Tile] | None = None) -> xr.DataTree:
+        """All tiles, or some, with their overviews: "E007.0_N50.0/16"; each as `open` has it."""
+        from archive import dataset
+
+        return dataset.open_tree(self, self.tiles() if tiles is None else tiles)
 
     def verify(self, progress: Callable[[int, int], None] | None = None) -> list[Damage]:
         """Read everything again and name what is damaged, sorted by tile and day.

@@ -5,7 +5,7 @@ all, and a put can be made to depend on what is there.  So a write
 
 1. claims a slot: it makes ``.slots/<n>``, which only one can, and takes the next n otherwise;
 2. puts the shards of its slot, where nobody looks yet;
-3. sets its row of ``provenance``, then of ``orbit``, then of ``time``: it reads the file,
+3. sets its rows, of ``time`` last: it reads the file,
    changes its own row, and puts it if nobody has changed it meanwhile, else it begins again;
 4. has the tile's ``zarr.json`` say that there are n + 1 slots, in the same way.
 
@@ -39,6 +39,7 @@ from archive import arrays, record
 from archive import layout as layouts
 from archive.layout import ArchiveError, Layout
 from archive.packing import DamageError, read_texts, read_values
+from archive.passes import UNKNOWN, passes_of
 from archive.storage import Bucket, Tag
 from archive.tile import NO_TIME, NOTHING, Group, key_of
 from archive.tile_writer import NEXT_SLOT, TileWriter, ids_of, runs_of
@@ -81,6 +82,7 @@ class BucketWriter(TileWriter):
         slot = self._claim(len(group.times))
         try:
             text = self._put_shards(group, slot, chunk, cells, provenance)
+            self._set_passes(group, slot, text)
             self._set_row(group, "provenance", slot, text, missing="")
             self._set_row(group, "orbit", slot, key_of(chunk)[1], missing=NOTHING)
             if time.time() - began > GIVE_UP:
@@ -175,6 +177,27 @@ class BucketWriter(TileWriter):
 
         self._change_rows(group, name, slot, change)
 
+    def _set_passes(self, group: Group, slot: int, text: str) -> None:
+        """Say when and by what its images were taken, and those of a tile of before."""
+        if not group.timed:
+            texts = group.texts()
+            for name, known in group.passes(texts).items():
+                for first in range(0, len(texts), group.rows(name)):
+                    self._fill_rows(group, name, first, known[first : first + group.rows(name)])
+        for name, value in passes_of(json.loads(text)).row.items():
+            self._set_row(group, name, slot, value, missing=UNKNOWN[name])
+
+    def _fill_rows(self, group: Group, name: str, first: int, known: list[Any]) -> None:
+        """Set the rows of a file that nobody has set yet, as far as they are known."""
+
+        def change(values: list[Any], _place: int) -> bool:
+            before = list(values)
+            for i, value in enumerate(known):
+                values[i] = value if values[i] == UNKNOWN[name] else values[i]
+            return values != before
+
+        self._change_rows(group, name, first, change)
+
     def _set_time(
         self, group: Group, slot: int, chunk: Chunk, replace: bool, instead_of: int | None
     ) -> None:
@@ -197,6 +220,8 @@ class BucketWriter(TileWriter):
 
         for last in range(len(group.times) // rows * rows + rows - 1, slot // rows * rows, rows):
             # Where killed writers had all slots of a file.
+            for name, missing in UNKNOWN.items():
+                self._set_row(group, name, last, None, missing)
             self._set_row(group, "provenance", last, None, missing="")
             self._set_row(group, "orbit", last, None, missing=NOTHING)
             self._set_row(group, "time", last, None, missing=NO_TIME)
@@ -286,7 +311,7 @@ class BucketWriter(TileWriter):
         if found is None:
             return [array["fill_value"]] * rows, None
         try:
-            if name == "provenance":
+            if group.is_text(name):
                 return read_texts(found[0], rows), found[1]
             return read_values(found[0], array["data_type"], rows).tolist(), found[1]
         except DamageError as error:

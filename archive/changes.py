@@ -20,8 +20,8 @@ from archive.contents import Contents
 from archive.folder_writer import Disk as Disk
 from archive.folder_writer import FolderWriter, make_folder
 from archive.layout import (
+    FORMAT_VERSION,
     LOCK,
-    OF_SENTINEL1,
     ArchiveError,
     Layout,
     encode_json,
@@ -138,9 +138,9 @@ def _create(archive: Contents, disk: type[Disk], layout: Layout) -> None:
 def _raise_version(archive: Contents, disk: type[Disk]) -> None:
     """Let no older program open an archive of an older version once this one writes to it."""
     layout = archive.layout
-    if layout is None or layout.version >= OF_SENTINEL1:  # later ones differ in other collections
+    if layout is None or layout.version >= FORMAT_VERSION:
         return
-    data = encode_json(root_metadata(changed(layout, version=OF_SENTINEL1)))
+    data = encode_json(root_metadata(changed(layout, version=FORMAT_VERSION)))
     if isinstance(archive.files, Bucket):
         archive.files.put("zarr.json", data)  # the same, whoever puts it
     else:

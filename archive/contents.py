@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from archive import recovery
-from archive.layout import ArchiveError, Layout, exact_size, read_layout
+from archive.layout import ArchiveError, Layout, NoRecordError, exact_size, read_layout
 from archive.packing import DamageError
 from archive.settings import Settings
 from archive.storage import Bucket, Folder, Site, storage_at
@@ -84,6 +84,12 @@ class Contents:
         found = self.named_tiles()
         sizes = self.files.sizes([f"{tile.name}/zarr.json" for tile in found])
         return [tile for tile, size in zip(found, sizes, strict=True) if size is not None]
+
+    def tile_named(self, name: str) -> Tile:
+        """The tile of this archive's size with a name; ValueError where there can be none."""
+        if self.layout is None:
+            raise NoRecordError(f"There is no archive at {self.name} yet.")
+        return Tile.from_name(name, self.layout.chunk_size)
 
     def chunks(self, tile: Tile | None = None) -> list[Chunk]:
         """The records of one tile, or of all, sorted by tile and day."""

@@ -30,6 +30,7 @@ from zarr.storage import LocalStore
 from archive import arrays, record, schema
 from archive import layout as layouts
 from archive.layout import LOCK, ArchiveError, Layout
+from archive.passes import ACQUIRED_BEGIN
 from archive.storage import Folder
 from archive.tile import NO_TIME, Group, key_of
 from archive.tile_writer import NEXT_SLOT, TileWriter, ids_of, runs_of
@@ -202,21 +203,24 @@ class FolderWriter(TileWriter):
             self._put_row(group, "provenance", [""] * slots, slot)
             self._put_row(group, "orbit", group.orbits, slot)
             self._put_row(group, "time", group.times, slot)
+        if slots:
+            self._put_passes(group, [""] * slots, 0)
         return group
 
     def _append(
         self, group: Group, chunk: Chunk, cells: xr.Dataset, provenance: Provenance | None
     ) -> None:
         """Fill the next slot and commit it."""
-        slot, texts = len(group.times), group.texts()
+        slot, texts, timed = len(group.times), group.texts(), group.timed
         seconds, orbit = key_of(chunk)
         group.times = np.append(group.times, seconds)
         group.orbits = np.append(group.orbits, np.int8(orbit))
         group.lengthen()
         for name, data in record.shards_of(cells, group, self._layout):
             self._disk.put(group.shard(name, slot), data)
-        text = record.text_of(chunk, cells, group.shard_sizes(slot), provenance)
-        self._put_row(group, "provenance", [*texts, text], slot)
+        texts.append(record.text_of(chunk, cells, group.shard_sizes(slot), provenance))
+        self._put_passes(group, texts, timed)
+        self._put_row(group, "provenance", texts, slot)
         self._put_row(group, "orbit", group.orbits, slot)
         self._put_row(group, "time", group.times, slot)
         self._disk.put(f"{self._tile.name}/zarr.json", layouts.encode_json(group.metadata))
@@ -268,12 +272,20 @@ class FolderWriter(TileWriter):
 
     def _put_row(self, group: Group, name: str, values: Any, slot: int) -> None:
         """Rewrite the chunk that this slot is in; as a whole, so that nothing is read."""
-        array = arrays.zarr_array(self._disk, group, name)
+        array = arrays.zarr_array(self._disk, group, name, whole=True)
         first = slot // array.chunks[0] * array.chunks[0]
         part = np.asarray(
-            values[first : first + array.chunks[0]], object if name == "provenance" else None
+            values[first : first + array.chunks[0]], object if group.is_text(name) else None
         )
         array[first : first + len(part)] = part
+
+    def _put_passes(self, group: Group, texts: list[str], timed: int) -> None:
+        """Say when and by what the images were taken, of all slots from one on."""
+        rows = group.rows(ACQUIRED_BEGIN)
+        first = timed // rows * rows
+        for name, values in group.passes(texts, first).items():
+            for slot in range(first, len(texts), rows):
+                self._put_row(group, name, [*([None] * first), *values], slot)
 
     def _put_array_metadata(self, group: Group) -> None:
         """Have each array's own metadata follow, for readers that go by it alone."""

@@ -105,7 +105,7 @@ class Holdings:
 
     def last_day(self, name: str) -> dt.date:
         """The day of the newest record of a tile that has one."""
-        return _day(max(day for day, _ in self.by_tile[name].days))
+        return dt.date.fromordinal(max(day for day, _ in self.by_tile[name].days))
 
     @property
     def kinds(self) -> set[bool | None]:
@@ -122,7 +122,7 @@ class Holdings:
     def partial(self) -> list[Chunk]:
         """The records that show much less than the catalogue promised."""
         return [
-            Chunk(Tile.from_name(held.name, self.layout.chunk_size), _day(day), ORBITS[orbit])
+            Chunk(Tile.from_name(held.name, self.layout.chunk_size), day_of(day), ORBITS[orbit])
             for held in self.tiles
             for day, orbit in held.facts["partial"]
         ]
@@ -182,6 +182,13 @@ def of_others(layout: Layout, found: Iterable[tuple[Tile, list[Row]]]) -> Holdin
 def memory_of(path: Path, folder: Path) -> Path:
     """The file, in a folder of the user's, that remembers the archive at a path."""
     return folder / f"{name_about(path.name, str(path.resolve()))}.sqlite"
+
+
+def usual_memory(path: Path) -> Path:
+    """The file in the user's cache that remembers the archive at a path."""
+    from platformdirs import user_cache_path
+
+    return memory_of(path, user_cache_path("sentinel1-healpix") / "archives")
 
 
 class Memory:
@@ -307,5 +314,6 @@ def _key(day: dt.date, orbit: str) -> Key:
     return day.toordinal(), ORBITS.index(orbit)
 
 
-def _day(ordinal: int) -> dt.date:
+def day_of(ordinal: int) -> dt.date:
+    """The day with an ordinal number, as keys have it."""
     return dt.date.fromordinal(ordinal)

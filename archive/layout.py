@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from archive.storage import Storage
 
 FORMAT = "sentinel1-healpix archive"
-FORMAT_VERSION = 3  # to be raised when older programs could not read what is written
+FORMAT_VERSION = 4  # to be raised when older programs could not read what is written
 OF_SENTINEL1 = 2  # the last version that did not say of which collection an archive is
 OVERVIEWS = (2, 4, 6)  # levels by which a record's overviews are coarser
 STEP = 2  # levels from each overview to the next coarser one: 4**2 cells become one
@@ -44,7 +44,7 @@ class Layout:
     pix_max: int  # cells that a shard is padded to
     runs_max: int  # runs that a tile's index is padded to
     keep_bits: int | None  # bits of the mantissa that are kept; None: all
-    version: int = FORMAT_VERSION  # before 2 there were no overviews
+    version: int = FORMAT_VERSION  # before 2 there were no overviews, before 4 no acquired_begin
     product: Product = SENTINEL1.product  # what cells hold, of these bands
 
     @property
@@ -133,6 +133,16 @@ def root_metadata(layout: Layout) -> dict[str, Any]:
     if layout.version > OF_SENTINEL1:
         attributes["collection"] = layout.product.to_json()
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+
+
+def ids_attributes(level: int, ellipsoid: str) -> dict[str, Any]:
+    """What xdggs 0.6 wants to know of ids of cells: these attributes, and no standard_name."""
+    found: dict[str, Any] = {"grid_name": "healpix", "level": level, "indexing_scheme": "nested"}
+    if ellipsoid == "WGS84":
+        found["ellipsoid"] = {
+            "name": "WGS84", "semimajor_axis": 6378137.0, "inverse_flattening": 298.257223563,
+        }  # fmt: skip
+    return found
 
 
 def exact_size(chunk_size: Iterable[float]) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from archive.passes import ACQUIRED_BEGIN, ACQUIRED_END, passes_of
 from grid import Chunk, Tile
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ RECORD_COLUMNS = (
     "tile", "day", "orbit", "bands", "seen", "bytes",
     "backend", "collection", "job_id", "processed", "synthetic",
     "relative_orbits", "platforms", "acquired", "job_options", "soft_errors", "covered", "partial",
-    "files",
+    "files", "acquired_begin", "acquired_end",
 )  # fmt: skip
 
 Row = dict[str, Any]  # by `RECORD_COLUMNS`
@@ -27,9 +28,12 @@ def records(archive: Contents, tiles: Iterable[Tile] | None = None) -> pd.DataFr
     """One row per record, of all tiles or of some: `RECORD_COLUMNS`.  Reads no pixel."""
     import pandas as pd
 
-    found = of_tiles(archive, archive.named_tiles() if tiles is None else tiles)
-    rows = [row for _, some in found for row in some]
-    return pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
+    there = of_tiles(archive, archive.named_tiles() if tiles is None else tiles)
+    rows = [row for _, some in there for row in some]
+    found = pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
+    for name in (ACQUIRED_BEGIN, ACQUIRED_END):
+        found[name] = pd.to_datetime(found[name], utc=True).astype("datetime64[s, UTC]")
+    return found
 
 
 def of_tiles(archive: Contents, tiles: Iterable[Tile]) -> Iterator[tuple[Tile, list[Row]]]:
@@ -58,4 +62,5 @@ def _row(group: Group, chunk: Chunk, slot: int, about: dict[str, Any]) -> Row:
         "synthetic": about.get("synthetic", made_up),
         "partial": about.get("partial", False),
         "files": about.get("files", [] if "job_id" in about else None),  # told only if there are
+        **passes_of(about).texts,
     }

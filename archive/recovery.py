@@ -1,7 +1,7 @@
 """Where one copy of what all records of a tile depend on is damaged, the other one is read.
 
-The records' days and orbits are rows of their own and within the provenance; the cells are
-spelled as runs and as ids.
+The records' days and orbits are rows of their own and within the provenance, and so is when
+and by what their images were taken; the cells are spelled as runs and as ids.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from archive.packing import DamageError
+from archive.passes import UNKNOWN
 from archive.shards import Shard, check_shard, read_shards
 from archive.spans import Spans
 from archive.storage import Storage
@@ -60,6 +61,7 @@ def check(group: Group) -> Iterator[DamageError]:
         lambda: group.values("time", "<i8", size),
         lambda: group.values("orbit", "i1", size),
         lambda: group.whole_texts(size),
+        *(partial(group.check_passes, name, group.timed) for name in UNKNOWN if group.timed),
         lambda: _stored_runs(group),
         *(partial(_cell_ids, group, name) for name in group.id_arrays),
     ]

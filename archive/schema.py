@@ -20,7 +20,16 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
-from archive.layout import EMPTY, STEP, Layout, encode_json
+from archive.layout import EMPTY, STEP, Layout, encode_json, ids_attributes
+from archive.passes import (
+    ACQUIRED_BEGIN,
+    ACQUIRED_END,
+    ATTRIBUTES,
+    NO_TIME,
+    PLATFORM,
+    RELATIVE_ORBIT,
+    UNKNOWN,
+)
 from grid import Tile
 from healpix.arrays import Runs
 from healpix.ids import parent_runs
@@ -28,6 +37,20 @@ from shared.collection import Product
 
 INNER = 131_072  # cells in an inner chunk of a shard: the least that a box read fetches
 ROWS = 1024  # records in one chunk of the arrays that hold a value per record
+DGGS = {
+    "uuid": "7b255807-140c-42ca-97f6-7a1cfecdbc38",
+    "name": "dggs",
+    "schema_url": "https://raw.githubusercontent.com/zarr-conventions/dggs/refs/tags/v1/schema.json",
+    "spec_url": "https://github.com/zarr-conventions/dggs/blob/v1/README.md",
+    "description": "Discrete Global Grid Systems convention for zarr",
+}
+MULTISCALES = {
+    "uuid": "d35379db-88df-4056-af3a-620245f8e347",
+    "name": "multiscales",
+    "schema_url": "https://raw.githubusercontent.com/zarr-conventions/multiscales/refs/tags/v1/schema.json",
+    "spec_url": "https://github.com/zarr-conventions/multiscales/blob/v1/README.md",
+    "description": "Multiscale layout of zarr datasets",
+}
 
 
 def new_metadata(tile: Tile, layout: Layout, runs: Runs) -> dict[str, Any]:
@@ -38,7 +61,9 @@ def new_metadata(tile: Tile, layout: Layout, runs: Runs) -> dict[str, Any]:
     groups in it.
     """
     pix_len, runs_len = int(runs[1].sum()), len(runs[0])
-    attributes = _group_attributes(tile, layout, layout.level, "cells") | {
+    attributes = _group_attributes(tile, layout, layout.level, "cells")
+    attributes |= _pyramid(attributes, layout) | {
+        "format_version": layout.version,
         "nside": layout.nside,
         "ellipsoid": layout.ellipsoid,
         "ordering": "nested",
@@ -107,7 +132,7 @@ def _create_cell_arrays(group: zarr.Group, layout: Layout, grid: Grid) -> Iterat
     }
     about: dict[str, Any] = {
         "grid_mapping": "crs",
-        "coordinates": "cell_ids orbit" if is_full else "cell_ids",
+        "coordinates": " ".join(("cell_ids", "orbit", *UNKNOWN) if is_full else ("cell_ids",)),
     }
     # Speckle leaves half of each value's bits at random: what is left to win is quickly won.
     # Rounded values are worth the longer look.
@@ -153,15 +178,20 @@ def _band_attributes(product: Product, name: str) -> dict[str, str]:
 
 
 def _create_row_arrays(group: zarr.Group) -> Iterator[zarr.Array[Any]]:
-    # No value is ever the fill value, so that none of these files is ever left out.
+    # No value is ever the fill value, so that none of these files is ever left out; of those that
+    # say when and by what the images were taken it is "not known", and all are written.
+    since_1970 = {"units": "seconds since 1970-01-01", "calendar": "proleptic_gregorian"}
     rows: list[tuple[str, Any, Any, dict[str, Any]]] = [
         ("time", "int64", -1, {
             "long_name": "UTC day of the acquisitions; NaT: removed",
             "standard_name": "time",
-            "units": "seconds since 1970-01-01",
-            "calendar": "proleptic_gregorian",
+            **since_1970,
             "axis": "T",
         }),
+        (ACQUIRED_BEGIN, "int64", NO_TIME, ATTRIBUTES[ACQUIRED_BEGIN] | since_1970),
+        (ACQUIRED_END, "int64", NO_TIME, ATTRIBUTES[ACQUIRED_END] | since_1970),
+        (PLATFORM, str, UNKNOWN[PLATFORM], ATTRIBUTES[PLATFORM]),
+        (RELATIVE_ORBIT, "int16", UNKNOWN[RELATIVE_ORBIT], ATTRIBUTES[RELATIVE_ORBIT]),
         ("orbit", "int8", -1, {
             "long_name": "orbit direction",
             "flag_values": [0, 1, 2],
@@ -194,22 +224,12 @@ def _create_index_arrays(
 
 
 def _create_grid_arrays(group: zarr.Group, layout: Layout, grid: Grid) -> Iterator[zarr.Array[Any]]:
-    # xdggs wants these attributes and no standard_name.
-    attributes: dict[str, Any] = {
-        "grid_name": "healpix",
-        "level": grid.level,
-        "indexing_scheme": "nested",
-    }
-    if layout.ellipsoid == "WGS84":
-        attributes["ellipsoid"] = {
-            "name": "WGS84", "semimajor_axis": 6378137.0, "inverse_flattening": 298.257223563,
-        }  # fmt: skip
     yield group.create_array(
         "cell_ids", shape=(grid.size,), chunks=(grid.inner,), shards=(grid.shard,),
         dtype="uint64", fill_value=EMPTY, compressors=_packed(shuffle="bitshuffle"),
-        dimension_names=(grid.dim,), attributes=attributes,
+        dimension_names=(grid.dim,), attributes=ids_attributes(grid.level, layout.ellipsoid),
     )  # fmt: skip
-    attributes = {
+    attributes: dict[str, Any] = {
         "grid_mapping_name": "healpix",
         "refinement_level": grid.level,
         "indexing_scheme": "nested",
@@ -233,20 +253,37 @@ def _group_attributes(tile: Tile, layout: Layout, level: int, dim: str) -> dict[
         dggs["ellipsoid"] = {
             "name": "WGS84", "semi_major_axis": 6378137.0, "inverse_flattening": 298.257223563,
         }  # fmt: skip
-    convention = {
-        "uuid": "7b255807-140c-42ca-97f6-7a1cfecdbc38",
-        "name": "dggs",
-        "schema_url": "https://raw.githubusercontent.com/zarr-conventions/dggs/refs/tags/v1/schema.json",
-        "spec_url": "https://github.com/zarr-conventions/dggs/blob/v1/README.md",
-        "description": "Discrete Global Grid Systems convention for zarr",
-    }
     return {
         "Conventions": "CF-1.13",
         "title": f"{layout.product.title} in HEALPix cells, tile {tile.name}",
-        "zarr_conventions": [convention],
+        "zarr_conventions": [DGGS],
         "dggs": dggs,
         "tile_west": tile.west,
         "tile_south": tile.south,
+    }
+
+
+def _pyramid(attributes: dict[str, Any], layout: Layout) -> dict[str, Any]:
+    """Which groups are the overviews, by the multiscales convention; "." is the tile itself.
+
+    What each level is of a DGGS is said as the authors of both mean to (their issue 23): the
+    whole of it for the cells, and for overviews what is different.
+    """
+    if not layout.coarser:
+        return {}
+    levels: list[dict[str, Any]] = [{"asset": ".", "dggs": attributes["dggs"]}]
+    for level in layout.coarser:
+        levels.append({
+            "asset": str(level),
+            "derived_from": ".",
+            "transform": {"scale": [float(2 ** (layout.level - level))]},
+            "dggs": {"refinement_level": level, "spatial_dimension": f"cells_{level}"},
+        })  # fmt: skip
+    every_is_class = all(layout.product.band(band).is_class for band in layout.bands)
+    method = "mode" if every_is_class else "average"
+    return {
+        "zarr_conventions": [DGGS, MULTISCALES],
+        "multiscales": {"layout": levels, "resampling_method": method},
     }
 
 

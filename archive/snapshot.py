@@ -25,7 +25,7 @@ from archive.packing import DamageError
 from archive.spans import Spans
 from archive.storage import Storage
 from archive.tile import Group
-from grid import BBox, Chunk, Tile
+from grid import BBox, Box, Chunk, Tile, as_box
 from healpix.arrays import Runs
 from healpix.boxes import box_runs
 from healpix.ids import parent_runs
@@ -92,7 +92,7 @@ class View:
     def read(
         self,
         chunk: Chunk,
-        bbox: BBox | None = None,
+        bbox: Box | None = None,
         level: int | None = None,
         variables: Iterable[str] | None = None,
     ) -> xr.Dataset:
@@ -120,7 +120,7 @@ class View:
             )
         about = self._about_slot(slot)
         try:
-            runs, spans = self._select(bbox, level)
+            runs, spans = self._select(None if bbox is None else as_box(bbox), level)
             if level == self._layout.level:
                 values = record.read(self._group, names, slot, spans, about)
             else:

@@ -15,12 +15,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.files import local_path
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
 
 Bytes = npt.NDArray[np.uint8]
 BUCKETS = ("s3", "gs", "az", "memory")  # kinds of object stores
@@ -62,6 +65,10 @@ class Storage(abc.ABC):
     def entries(self) -> list[str]:
         """The names of the files and folders right below the root."""
 
+    @abc.abstractmethod
+    def zarr(self) -> Store:
+        """The same as zarr-python has it, for reading."""
+
     def get(self, key: str) -> bytes | None:
         """A whole file; None if there is none."""
         [data] = self.fetch([Part(key)])
@@ -91,6 +98,12 @@ class Folder(Storage):
     def entries(self) -> list[str]:
         """See `Storage.entries`."""
         return [path.name for path in self.path.iterdir()] if self.path.exists() else []
+
+    def zarr(self) -> Store:
+        """See `Storage.zarr`."""
+        from zarr.storage import LocalStore
+
+        return LocalStore(self.path, read_only=True)
 
 
 class Far(Storage):
@@ -129,6 +142,12 @@ class Site(Far):
         except FileNotFoundError:
             return []
         return [entry.rstrip("/").rpartition("/")[2] for entry in found]
+
+    def zarr(self) -> Store:
+        """See `Storage.zarr`."""
+        from zarr.storage import FsspecStore
+
+        return FsspecStore.from_url(self.name, read_only=True)
 
     def _fetch(self, part: Part) -> Bytes | None:
         end = None if part.size is None else part.start + part.size
@@ -182,6 +201,12 @@ class Bucket(Far):
         with self._explained():
             found = obstore.list_with_delimiter(self._store)
         return [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
+
+    def zarr(self) -> Store:
+        """See `Storage.zarr`."""
+        from zarr.storage import ObjectStore
+
+        return ObjectStore(self._store, read_only=True)
 
     def get_tagged(self, key: str) -> tuple[Bytes, Tag] | None:
         """An object and the tag of its present state; None if there is none."""

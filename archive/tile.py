@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from archive.packing import DamageError, read_texts, read_values
+from archive.passes import ACQUIRED_BEGIN, UNKNOWN, passes_of
+from archive.passes import NO_TIME as NO_TIME  # also that of a removed record
 from archive.storage import Bytes, Part, Storage
 from grid import ORBITS, Chunk, Tile
 
-NO_TIME = int(np.iinfo(np.int64).min)  # the time of a removed record; decodes as NaT
 NOTHING = -1  # what ``time`` and ``orbit`` hold where nothing was written
 LOST = json.dumps({"source": "unknown: its provenance was lost with a damaged file"})
 EPOCH = dt.date(1970, 1, 1)
@@ -160,12 +161,45 @@ class Group:
                 texts += ["" if time == NO_TIME else LOST for time in times]
         return texts
 
-    def whole_texts(self, size: int) -> list[str]:
-        """The provenance of the first slots as JSON.  Raises DamageError."""
-        with _naming("provenance"):
-            rows = self.small("provenance", size)
-            found = zip(self._fetch("provenance", size), rows, strict=True)
+    def whole_texts(self, size: int, name: str = "provenance") -> list[str]:
+        """The provenance of the first slots as JSON, or other texts.  Raises DamageError."""
+        with _naming(name):
+            found = zip(self._fetch(name, size), self.small(name, size), strict=True)
             return [text for data, (_, n) in found for text in read_texts(data, n)]
+
+    # --- when and by what the images were taken ---
+
+    @property
+    def timed(self) -> int:
+        """How many slots have rows that say so; of a tile of before there are none."""
+        return int(self.arrays[ACQUIRED_BEGIN]["shape"][0]) if ACQUIRED_BEGIN in self.arrays else 0
+
+    def passes(self, texts: Sequence[str], first: int = 0) -> dict[str, list[Any]]:
+        """The rows that say so, by array, of the slots from one on; ``texts``: of all slots.
+
+        They follow from the provenance; where that was lost, they are as they are stored.
+        """
+        rows = [passes_of(json.loads(text or "{}")).row for text in texts[first:]]
+        found = {name: [row[name] for row in rows] for name in UNKNOWN}
+        if LOST in texts[first : self.timed]:
+            for name, values in found.items():
+                for slot, value in enumerate(self._stored_passes(name)[first:], first):
+                    if texts[slot] == LOST:
+                        values[slot - first] = value
+        return found
+
+    def check_passes(self, name: str, size: int) -> Sequence[Any]:
+        """The first values of one of these rows, as they are stored.  Raises DamageError."""
+        if self.is_text(name):
+            return self.whole_texts(size, name)
+        return list(self.values(name, self.arrays[name]["data_type"], size).tolist())
+
+    def _stored_passes(self, name: str) -> Sequence[Any]:
+        """The same of all slots that have any; nothing where they are damaged, too."""
+        try:
+            return self.check_passes(name, self.timed)
+        except DamageError:
+            return ()
 
     # --- arrays of one dimension ---
 
@@ -182,6 +216,10 @@ class Group:
         rows = self.rows(name)
         folder = f"{self.tile.name}/{name}/c"
         return [(f"{folder}/{i // rows}", min(rows, size - i)) for i in range(0, size, rows)]
+
+    def is_text(self, name: str) -> bool:
+        """Whether an array holds texts."""
+        return bool(self.arrays[name]["data_type"] == "string")
 
     def rows(self, name: str) -> int:
         """How many values a file of an array of one dimension holds."""

@@ -71,7 +71,7 @@ class TileWriter(abc.ABC):
             group = self._new(runs)
         else:
             _require_same_cells(group, runs)
-            if not _add_overviews(group, self._layout, runs) and recovery.index_is_whole(group):
+            if not _bring_up_to_date(group, self._layout, runs) and recovery.index_is_whole(group):
                 return group
         self._put_index(group, runs)
         return group
@@ -116,11 +116,15 @@ def _require_same_cells(group: Group, runs: Runs) -> None:
         )
 
 
-def _add_overviews(group: Group, layout: Layout, runs: Runs) -> bool:
-    """Have arrays for them in a tile that was made before there were any; False if it has."""
-    if group.coarser or not layout.coarser:
+def _bring_up_to_date(group: Group, layout: Layout, runs: Runs) -> bool:
+    """Have a tile of before be as one of today; whether it gets overviews, which have ids.
+
+    Arrays that it has keep their files: only what they say of themselves is new.
+    """
+    if group.metadata["attributes"].get("format_version") == layout.version:
         return False
-    metadata = schema.new_metadata(group.tile, layout, runs)
-    arrays = metadata["consolidated_metadata"]["metadata"]
-    group.arrays.update({n: a for n, a in arrays.items() if n not in group.arrays})
-    return True
+    had, metadata = group.coarser, schema.new_metadata(group.tile, layout, runs)
+    group.metadata["attributes"] = metadata["attributes"]
+    for name, array in metadata["consolidated_metadata"]["metadata"].items():
+        group.arrays.setdefault(name, array)["attributes"] = array["attributes"]
+    return group.coarser != had

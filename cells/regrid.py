@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from grid import BBox
-from healpix import places, quads
+from healpix import folds, places, quads
 from healpix.arrays import Floats
 from healpix.ids import level_of
 from healpix.indexes import index_runs
@@ -148,6 +148,18 @@ def compile_loops() -> None:
         cells = xr.Dataset(data, attrs=about)
         for method in METHODS:
             grid_values(cells, frame, whole, whole, method, workers=1)
+        _compile_folds(cells["VV"].values, cells["count"].values)
+
+
+def _compile_folds(values: NDArray[Any], counts: NDArray[Any]) -> None:
+    """Compile what makes one of many records."""
+    a, b, c, d = np.zeros((4, values.size))
+    folds.add_mean(values, counts, a, b)
+    folds.add_newest(values, counts, 0.0, values.copy(), a, values.copy())
+    folds.add_least(values, counts, 1.0, values.copy(), a)
+    folds.add_spread(values, counts, a, b, c, d)
+    folds.add_to_stack(values, counts, values.copy(), a)
+    folds.take_medians(values[np.newaxis].copy(), values.copy())
 
 
 class Means:

@@ -159,6 +159,7 @@ def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
     if flags.start:
         questions.imaged(flags.start, recipe.collection.first)
     wanted = ask_what(workspace, flags, made)
+    made = with_clouds(flags, made)
     if recipe.collection.name not in KNOWN:
         made = described(wanted, flags, made)
     say_how_cells_fit(made)
@@ -222,6 +223,16 @@ def ask_what(workspace: Workspace, flags: DownloadFlags, made: Settings) -> Want
     if flags.update:
         tell(f"  {questions.in_words(days)}, since the archive's last day of it")
     return Wanted(bbox, days, backend)
+
+
+def with_clouds(flags: DownloadFlags, made: Settings) -> Settings:
+    """The settings with the most clouds of an image; asked for where other things were asked."""
+    recipe = made.download.recipe
+    asks = flags.bbox is None or flags.start is None
+    if not recipe.collection.has_clouds or flags.max_cloud is not None or not asks:
+        return made
+    cloud = questions.ask_clouds(recipe.max_cloud)
+    return replace(made, download=replace(made.download, recipe=replace(recipe, max_cloud=cloud)))
 
 
 def make_plan(

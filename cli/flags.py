@@ -214,7 +214,7 @@ retrieve_flags = _together(
         "--as-of",
         type=click.IntRange(0),
         metavar="N",
-        help="With --day: of each tile the newest record, at most N days older.",
+        help="With --day: the newest values, at most N days older.",
     ),
     option("--bands", type=bands_type, help="As VV,VH; else all."),
     option(
@@ -253,8 +253,11 @@ retrieve_flags = _together(
     ),
     option(
         "--composite",
-        type=Parsed("R,G,B", questions.three_bands),
-        help="Three bands to show as red, green and blue, where colours are not those of radar.",
+        "composites",
+        type=Parsed("HOW", questions.composite),
+        multiple=True,
+        help="One image of several days: the mean, median, newest, min, max, std or count of each "
+        "cell.  Or bands like B08,B04,B03, shown as red, green and blue, of what is no radar.",
     ),
     option(
         "--stretch",

@@ -31,6 +31,8 @@ EXAMPLE_DAY = dt.date(2026, 1, 20)
 DAYS_SHOWN = 10  # days of an archive that are offered
 SUFFIXES = ("png", "nc", "tif", "gif")
 LINE_SUFFIXES = (".png", ".csv")
+# As of `retrieve.open`, which takes long to import.
+COMPOSITES = ("mean", "median", "newest", "min", "max", "std", "count")
 
 SANDBOX = "SYNTHETIC images, made up by the built-in sandbox: no account, no network"
 CDSE = "measured images of the Copernicus Data Space: a free account is needed"
@@ -102,6 +104,17 @@ def three_bands(text: str) -> tuple[str, ...]:
     if len(names) != 3:
         raise ValueError("Name three bands, for red, green and blue, like B08,B04,B03.")
     return names
+
+
+def composite(text: str) -> str | tuple[str, ...]:
+    """How many days become one image, or the bands for red, green and blue."""
+    how = text.strip().casefold()
+    if "," not in how and how not in COMPOSITES:
+        raise ValueError(
+            f"{text.strip()!r} is none of {', '.join(COMPOSITES)}, nor three bands like "
+            "B08,B04,B03."
+        )
+    return how if how in COMPOSITES else three_bands(text)
 
 
 def stretch(text: str) -> tuple[float, float]:
@@ -295,6 +308,28 @@ def ask_orbit(orbits: Sequence[str]) -> str:
     """Ask which of the orbits that an archive has apart."""
     options = {str(number): orbit for number, orbit in enumerate((*orbits, "any"), 1)}
     return options[choose("Passes of which orbit?", options, "1")]
+
+
+def ask_composite() -> str | None:
+    """Ask whether several days become one image, and how."""
+    options = {str(number): how for number, how in enumerate(("each day", *COMPOSITES), 1)}
+    number = choose("Each day by itself, or one image of them all?", options, "1")
+    return None if number == "1" else options[number]
+
+
+def ask_clouds(usual: float) -> float:
+    """Ask how cloudy an image may be, in percent."""
+
+    def parse(text: str) -> float:
+        try:
+            most = float(text.strip().removesuffix("%"))
+        except ValueError:
+            most = math.nan
+        if not 0 <= most <= 100:
+            raise ValueError(f"{text.strip()!r} is no number from 0 to 100.")
+        return most
+
+    return ask("Clouds", parse, f"{usual:g}", " over an image at most, percent")
 
 
 def ask_bands(there: Sequence[str]) -> tuple[str, ...]:

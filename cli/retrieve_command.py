@@ -19,9 +19,9 @@ from cli.questions import EXAMPLE_AREA, Period
 from cli.running import cluster
 from cli.terminal import count, somebody_is_there, tell
 from cli.workspace import Workspace
-from grid import BBox
+from grid import ORBITS, BBox
 from shared.areas import clipping
-from shared.collection import attributes_of, product_of
+from shared.collection import SENTINEL1, attributes_of, product_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,7 +44,8 @@ class Wish:
     dlat: float | None = None
     dlon: float | None = None
     method: str = "nearest"
-    composite: Sequence[str] | None = None
+    how: str | None = None  # of one image of all days
+    colours: Sequence[str] | None = None
     stretch: tuple[float, float] | None = None
     targets: dict[str, bool] = field(default_factory=dict)  # file, and whether to replace it
     lines: dict[str, bool] = field(default_factory=dict)
@@ -52,7 +53,7 @@ class Wish:
     @property
     def is_series(self) -> bool:
         """Whether several days are wanted, each by itself."""
-        return self.days[0] != self.days[1]
+        return self.days[0] != self.days[1] and self.how is None
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,19 @@ class RetrieveFlags:
     overwrite: bool = False
     no_show: bool = False
     scheduler: str | None = None
-    composite: Sequence[str] | None = None
+    composites: Sequence[str | tuple[str, ...]] = ()
     stretch: tuple[float, float] | None = None
     clip: bool | None = None
+
+    @property
+    def how(self) -> str | None:
+        """How days become one image."""
+        return next((one for one in self.composites if isinstance(one, str)), None)
+
+    @property
+    def colours(self) -> Sequence[str] | None:
+        """The bands for red, green and blue."""
+        return next((one for one in self.composites if not isinstance(one, str)), None)
 
 
 @held
@@ -90,7 +101,9 @@ def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
     if flags.no_show and not interactive and not flags.outputs and not flags.lines:
         raise ValueError("Nothing to do: with --no-show, name a file with --output.")
     wish = ask_what(workspace, flags, days, interactive)
-    files = ask_files(wish, flags, interactive)
+    layout = workspace.existing.layout
+    assert layout is not None
+    files = ask_files(wish, flags, interactive, layout.product.name)
     if files is None:
         tell("Nothing was written.")
         return DONE
@@ -112,20 +125,26 @@ def ask_what(
     layout = archive.layout
     assert layout is not None
     bands = bands and questions.require_bands(bands, layout.bands)
-    composite = flags.composite and questions.require_bands(flags.composite, layout.bands)
-    if composite and layout.product.is_power:
-        raise ValueError("--composite is for what is no radar: its colours are VV, VH, VV/VH.")
-    if composite and bands is not None and not set(composite) <= set(bands):
-        raise ValueError(f"--composite {','.join(composite)} needs these among --bands.")
+    colours = flags.colours and questions.require_bands(flags.colours, layout.bands)
+    if colours and layout.product.is_power:
+        raise ValueError(
+            f"--composite {','.join(colours)} is for what is no radar, whose colours are VV, VH "
+            "and VV/VH."
+        )
+    if colours and bands is not None and not set(colours) <= set(bands):
+        raise ValueError(f"--composite {','.join(colours)} needs these among --bands.")
+    how = flags.how
     doubt = places.not_archived(archive)
     bbox = places.asked_of(
         workspace, flags.bbox, layout.chunk_size, doubt, usual=first_box(archive)
     )
     bbox = places.clipped(bbox, flags.clip, asks=flags.bbox is None)
     if days is None:
-        days, orbit = ask_days_and_orbit(archive, bbox, orbit)
+        days, orbit, several = ask_days_and_orbit(archive, bbox, orbit)
+        if how is None and several:
+            how = questions.ask_composite()
     wish = Wish(
-        bbox, days, flags.as_of, bands, orbit, flags.dlat, flags.dlon, flags.method, composite,
+        bbox, days, flags.as_of, bands, orbit, flags.dlat, flags.dlon, flags.method, how, colours,
         flags.stretch,
     )  # fmt: skip
     require_several_days(wish, flags.outputs, flags.lines)
@@ -135,13 +154,13 @@ def ask_what(
 
 
 def ask_files(
-    wish: Wish, flags: RetrieveFlags, interactive: bool
+    wish: Wish, flags: RetrieveFlags, interactive: bool, collection: str
 ) -> tuple[dict[str, bool], dict[str, bool]] | None:
     """The files to write, and those of lines, each with whether to replace it; None: none."""
     asks = interactive or somebody_is_there()
     targets: dict[str, bool] | None
     if interactive and not flags.outputs:
-        targets = questions.ask_files(usual_name(wish.days, wish.bbox), flags.overwrite)
+        targets = questions.ask_files(usual_name(wish, collection), flags.overwrite)
     else:
         targets = questions.may_replace(flags.outputs, flags.overwrite, asks)
     if targets is None:
@@ -179,8 +198,12 @@ def named_days(flags: RetrieveFlags) -> Period | None:
 def require_several_days(wish: Wish, outputs: Sequence[str], lines: Sequence[str]) -> None:
     """ValueError for files that need several days when there is but one."""
     animations = [name for name in outputs if name.lower().endswith(".gif")]
+    if wish.how and wish.days[0] == wish.days[1]:
+        raise ValueError(f"--composite {wish.how} needs several days: --start and --end.")
     if not wish.is_series and (animations or lines):
         name = [*animations, *lines][0]
+        if wish.how:
+            raise ValueError(f"{name} shows day by day, so it does not go with a composite.")
         raise ValueError(f"{name} needs several days: name them with --start and --end.")
 
 
@@ -189,6 +212,11 @@ def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
     import retrieve
     from cli.bar import working
 
+    if wish.lines and not wish.targets and not show:
+        with working("averaging the box"):
+            rows, attrs = rows_by_direction(archive, wish)
+        write_lines(wish, rows, attrs)
+        return
     lazy = opened(archive, wish, chosen_spacing(wish))
     with working("reading and regridding"):
         grid = in_memory(lazy)
@@ -209,12 +237,41 @@ def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
     if wish.lines:
         with working("averaging the box"):
             rows = retrieve.statistics(grid)
-        for name, replace in wish.lines.items():
-            retrieve.save_line(rows, grid.attrs, name, replace)
-            click.echo(name)
+        write_lines(wish, rows, grid.attrs)
     seen = figure is not None and show and retrieve.show(figure)
     if show and not seen and not wish.targets and not wish.lines:
         tell("There is no display to open a window on; name a file with --output.")
+
+
+def rows_by_direction(archive: Archive, wish: Wish) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The numbers of a line, of passes of each direction by themselves, and what they are of.
+
+    So a day with both does not stop a period of which no picture is wanted.
+    """
+    import retrieve
+
+    first, last = wish.days
+    found = {c.orbit for c in retrieve.days(archive, wish.bbox) if first <= c.day <= last}
+    apart = wish.orbit is None and len(found) > 1 and ORBITS[0] not in found
+    spacing, rows, attrs = chosen_spacing(wish), [], {}
+    for orbit in sorted(found) if apart else [wish.orbit]:
+        grid = in_memory(opened(archive, dataclasses.replace(wish, orbit=orbit), spacing))
+        if not retrieve.has_pixels(grid):
+            raise retrieve.nothing_seen(archive, wish.bbox, grid)
+        tell(f"  {grid.attrs['orbit']}: {count(grid.sizes['time'], 'day')}, {grid.attrs['day']}")
+        rows += retrieve.statistics(grid)
+        attrs = grid.attrs
+    tell(f"  {attrs['source']}")
+    return sorted(rows, key=lambda row: str(row["day"])), attrs
+
+
+def write_lines(wish: Wish, rows: list[dict[str, Any]], attrs: dict[str, Any]) -> None:
+    """Write the numbers to the files, and print their names."""
+    import retrieve
+
+    for name, replace in wish.lines.items():
+        retrieve.save_line(rows, attrs, name, replace)
+        click.echo(name)
 
 
 def opened(archive: Archive, wish: Wish, spacing: tuple[float, float]) -> xr.Dataset:
@@ -225,7 +282,7 @@ def opened(archive: Archive, wish: Wish, spacing: tuple[float, float]) -> xr.Dat
     open_ = retrieve.load if is_small(archive, wish, spacing) else retrieve.open
     grid = open_(
         archive, wish.bbox, *wish.days, bands=wish.bands, dlat=spacing[0], dlon=spacing[1],
-        method=wish.method, orbit=wish.orbit, as_of=wish.as_of,
+        method=wish.method, orbit=wish.orbit, as_of=wish.as_of, composite=wish.how,
     )  # fmt: skip
     grid = grid if wish.is_series else image_of(grid)
     return grid.assign_attrs(shown_as(grid, wish))
@@ -234,8 +291,8 @@ def opened(archive: Archive, wish: Wish, spacing: tuple[float, float]) -> xr.Dat
 def shown_as(grid: xr.Dataset, wish: Wish) -> dict[str, Any]:
     """The attributes by which a grid is drawn as it is wished for."""
     found: dict[str, Any] = {} if wish.stretch is None else {"stretch": wish.stretch}
-    if wish.composite:
-        product = dataclasses.replace(product_of(grid.attrs), composite=tuple(wish.composite))
+    if wish.colours:
+        product = dataclasses.replace(product_of(grid.attrs), composite=tuple(wish.colours))
         found |= attributes_of(product)
     return found
 
@@ -249,7 +306,8 @@ def is_small(archive: Archive, wish: Wish, spacing: tuple[float, float]) -> bool
     layout = archive.layout
     assert layout is not None
     pixels = wish.bbox.height / spacing[0] * wish.bbox.width / spacing[1]
-    days = 1 if wish.as_of is not None else (wish.days[1] - wish.days[0]).days + 1
+    one = wish.as_of is not None or wish.how is not None
+    days = 1 if one else (wish.days[1] - wish.days[0]).days + 1
     return 4 * pixels * days * len(wish.bands or layout.bands) <= SMALL
 
 
@@ -338,7 +396,9 @@ def say_what_it_is(
         empty = unseen_days(picture)
         some = f", {count(empty, 'day')} without a pixel in the box" if empty else ""
         tell(f"  {count(grid.sizes['time'], 'day')}, {grid.attrs['day']}{some}")
-    if "days_used" in grid.attrs and not wish.is_series:
+    if wish.how:
+        tell(f"  {grid.attrs['composite']}, {grid.attrs['day']}")
+    elif "days_used" in grid.attrs and not wish.is_series:
         tell(f"  of {grid.attrs['days_used'].replace(' ', ', ')}")
     for band, (low, high) in ranges.items():
         tell(f"  {band}: {retrieve.range_words(low, high, band, grid.attrs)}")
@@ -351,8 +411,11 @@ def say_what_it_is(
 
 def ask_days_and_orbit(
     archive: Archive, bbox: BBox, orbit: str | None
-) -> tuple[Period, str | None]:
-    """Offer what the archive has of the box; NoData if that is nothing."""
+) -> tuple[Period, str | None, bool]:
+    """Offer what the archive has of the box; NoData if that is nothing.
+
+    Days and orbit that were chosen, and whether there are records of several days among them.
+    """
     import retrieve
 
     found = [c for c in retrieve.days(archive, bbox) if orbit in (None, "any", c.orbit)]
@@ -361,16 +424,20 @@ def ask_days_and_orbit(
             f"The archive {archive.name} holds nothing of {bbox}.  Get it with `download`."
         )
     days = questions.ask_days(found, str(bbox), "area" if clipping(bbox) else "box")
-    orbits = sorted({cover.orbit for cover in found if days[0] <= cover.day <= days[1]})
+    chosen = [cover for cover in found if days[0] <= cover.day <= days[1]]
+    orbits = sorted({cover.orbit for cover in chosen})
     if orbit is None and len(orbits) > 1 and "any" not in orbits:
         orbit = questions.ask_orbit(orbits)
-    return days, orbit
+        chosen = [cover for cover in chosen if orbit in ("any", cover.orbit)]
+    return days, orbit, len({cover.day for cover in chosen}) > 1
 
 
-def usual_name(days: Period, bbox: BBox) -> str:
+def usual_name(wish: Wish, collection: str) -> str:
     """The name that is offered for the picture."""
-    when = str(days[0]) if days[0] == days[1] else f"{days[0]}_{days[1]}"
-    return f"s1_{when}_{places.stem(bbox)}.png"
+    what = "s1" if collection == SENTINEL1.name else collection.lower()
+    first, last = map(str, wish.days)
+    parts = [what, first] + [last] * (last != first) + [wish.how or ""] * (wish.how is not None)
+    return "_".join([*parts, places.stem(wish.bbox)]) + ".png"
 
 
 def first_box(archive: Archive) -> str:

@@ -69,8 +69,6 @@ class Workspace:
 
         ArchiveError where the path is no archive, or where a tile cannot be read.
         """
-        from platformdirs import user_cache_path
-
         from archive import holdings
 
         def read(tiles: list[Tile]) -> Iterable[tuple[Tile, list[Row]]]:
@@ -80,7 +78,7 @@ class Workspace:
 
         if "://" not in self.path or self.path.startswith("file:"):
             path = local_path(self.path)
-            memory = holdings.memory_of(path, user_cache_path("sentinel1-healpix") / "archives")
+            memory = holdings.usual_memory(path)
             if (found := holdings.of_folder(path, memory, read)) is not None:
                 return found
         layout = self.archive.layout

@@ -13,8 +13,11 @@ read goes with the pixels, not with the area.
 
 from __future__ import annotations
 
+import datetime as dt
+import itertools
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,8 +31,10 @@ from numpy.typing import NDArray
 
 from archive.shards import one_of_many
 from cells.regrid import Frame, Means, class_values, grid_values
-from grid import BBox, Chunk, wrap
+from grid import BBox, Chunk, Tile, wrap
 from healpix.ids import cell_width, level_of
+from images.composites import bytes_of_a_cell, composed
+from images.grids import DAY
 from images.mask import PixelMask, of_frame
 from images.merge import merge
 from images.records import Image
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
 
 SIDE = 2048  # pixels, the largest of a block
 CELLS = 8_000_000  # cells, about the most that are read for a block
+COMPOSITE = 300_000_000  # bytes, about the most that making a composite of a block takes
 BORDER = 3.0  # mean cell widths that are read beyond a block
 
 AT_ONCE = 16  # records that are read at the same time from an archive far away
@@ -75,14 +81,23 @@ class Cube:
     @cached_property
     def side(self) -> int:
         """Pixels, the side of a block: a power of 2, smaller where pixels hold many cells."""
-        if not self.averages:
+        if not self.averages and not self.images[0].how:
             return SIDE
-        level = self.level(slice(0, self.frame.lat.size))
+        level = self.level(slice(0, self.frame.lat.size)) if self.averages else level_of(self.nside)
         box = self.frame.bbox
         across = self.frame.dlon * _narrowing(box.south, box.north, widest=True)
         cells = self.frame.dlat * across / cell_width(1 << level) ** 2
-        most = math.sqrt(CELLS / cells)
+        most = math.sqrt(min(CELLS, self._most_cells) / cells)
         return int(min(SIDE, max(64, 2 ** math.floor(math.log2(most)))))
+
+    @property
+    def _most_cells(self) -> float:
+        """Cells of which a block may be made, if it is a composite."""
+        how, chunks = self.images[0].how, self.images[0].chunks
+        if not how:
+            return math.inf
+        records = Counter(chunk.tile for chunk in chunks).most_common(1)[0][1]
+        return COMPOSITE / bytes_of_a_cell(how, len(self.bands), records)
 
     @property
     def chunks(self) -> tuple[tuple[int, ...], ...]:
@@ -119,27 +134,53 @@ class Cube:
     def _read(self, time: int, rows: slice, columns: slice) -> Block:
         image, reach = self.images[time], self._box(rows, columns)
         if not self.averages:
-            return self._read_points(image, padded(reach, self.nside), rows, columns)
+            return self._read_points(image, reach, rows, columns)
         level, names = self.level(rows), (*self.bands, "count")
         means = Means(self.frame, rows, columns, self.bands)
-        kept, readings = [], []
-        for view, chunk in self._near(image, padded(reach, 1 << level)):
-            there = min(has for has in view.levels(chunk) if has >= level)
-            readings.append((view, chunk, padded(reach, 1 << there), there, names))
-        for part in read_all(readings):
+        kept = []
+        for part in self._parts(image, level, names, reach):
             means.add(part)
             kept += [part] * bool(self.classes)
         values = means.values()
         for band in self.classes:
-            values[self.bands.index(band)] = class_values(kept, self.frame, rows, columns, band)
+            find = _newest_days if band == DAY else class_values
+            values[self.bands.index(band)] = find(kept, self.frame, rows, columns, band)
         return values
 
+    def _parts(
+        self, image: Image, level: int, names: tuple[str, ...], reach: BBox
+    ) -> Iterator[xr.Dataset]:
+        """The cells of an image around a block, at this level or the next finer one there is."""
+        near = list(self._near(image, padded(reach, 1 << level)))
+        if image.how:
+            for view, some in itertools.groupby(sorted(near, key=_by_tile), lambda pair: pair[0]):
+                yield self._composite(view, [chunk for _, chunk in some], level, reach, image.how)
+            return
+        readings = []
+        for view, chunk in near:
+            there = min(has for has in view.levels(chunk) if has >= level)
+            readings.append((view, chunk, padded(reach, 1 << there), there, names))
+        yield from read_all(readings)
+
+    def _composite(
+        self, view: View, chunks: list[Chunk], level: int, reach: BBox, how: str
+    ) -> xr.Dataset:
+        """The composite of some records of a tile around a block."""
+        common = set.intersection(*(set(view.levels(chunk)) for chunk in chunks))
+        there = min(has for has in common if has >= level)
+        around, bands = padded(reach, 1 << there), [band for band in self.bands if band != DAY]
+
+        def read(names: Sequence[str]) -> Iterator[tuple[Chunk, xr.Dataset]]:
+            readings = [(view, chunk, around, there, tuple(names)) for chunk in chunks]
+            return zip(chunks, read_all(readings), strict=True)
+
+        return composed(read, how, bands, self.classes, len(chunks))
+
     def _read_points(self, image: Image, reach: BBox, rows: slice, columns: slice) -> Block:
-        near = list(self._near(image, reach))
-        mixed = len({view.tile for view, _ in near}) < len(near)
+        tiles = [chunk.tile for _, chunk in self._near(image, padded(reach, self.nside))]
+        mixed = len(set(tiles)) < len(tiles)
         names = (*self.bands, "count") if mixed else self.bands
-        level = level_of(self.nside)
-        parts = list(read_all([(view, chunk, reach, level, names) for view, chunk in near]))
+        parts = list(self._parts(image, level_of(self.nside), names, reach))
         if not parts:
             shape = self.frame.lat[rows].size, self.frame.lon[columns].size
             return np.full((len(self.bands), *shape), np.nan, np.float32)
@@ -173,6 +214,21 @@ def read_all(readings: Sequence[Reading]) -> Iterator[xr.Dataset]:
         return
     with ThreadPoolExecutor(min(len(readings), AT_ONCE)) as pool:
         yield from pool.map(_read, readings)
+
+
+def _by_tile(near: tuple[View, Chunk]) -> tuple[Tile, dt.date, str]:
+    return near[1].tile, near[1].day, near[1].orbit
+
+
+def _newest_days(
+    parts: Sequence[xr.Dataset], frame: Frame, rows: slice, columns: slice, band: str
+) -> NDArray[np.float32]:
+    """Of the cell at the centre of each pixel the day, (row, column)."""
+    names = [band, "count", "start_ipix", "run_len"]
+    found = [grid_values(part[names], frame, rows, columns, "nearest", workers=1) for part in parts]
+    shape = frame.lat[rows].size, frame.lon[columns].size
+    nothing = np.full(shape, np.nan, np.float32)
+    return np.asarray(np.fmax.reduce([nothing, *(days[0] for days in found)]))
 
 
 def _read(reading: Reading) -> xr.Dataset:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from images import series
+from images import line, series
 from images.geotiff import write_geotiff
 from images.grids import grid_bands, is_lazy
 from images.netcdf import write_netcdf
@@ -83,19 +83,19 @@ def save_figure(figure: Figure, path: str | Path, look: Look, overwrite: bool = 
 
 
 def save_line(
-    rows: series.Statistics,
+    rows: line.Statistics,
     attrs: dict[str, Any],
     path: str | Path,
     look: Look,
     overwrite: bool = False,
 ) -> Path:  # fmt: skip
-    """Write the rows of `series.statistics` as a plot (.png) or as numbers (.csv)."""
+    """Write the rows of `line.statistics` as a plot (.png) or as numbers (.csv)."""
     path = checked_target(path, overwrite, suffixes=(".png", ".csv"))
     with _replacing(path) as temporary:
         if path.suffix.lower() == ".csv":
-            series.write_numbers(rows, temporary)
+            line.write_numbers(rows, temporary)
         else:
-            _save_png(series.plot_line(rows, attrs), temporary, look)
+            _save_png(line.plot_line(rows, attrs), temporary, look)
     return path
 
 

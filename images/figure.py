@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from archive.passes import ACQUIRED_BEGIN, ACQUIRED_END
 from grid import wrap
 from images import outline
 from images.grids import Box, Pixels, grid_bands, grid_edges, in_memory
@@ -601,10 +602,24 @@ def _ends(scale: Scale, limits: Range) -> list[str]:
 
 
 def when_and_how(attrs: Mapping[Any, Any]) -> str:
-    """Days and passes of a grid in words, as "2026-01-20, ascending passes"."""
+    """What of which days and passes a grid is, as "2026-01-20, ascending passes"."""
     orbits = [orbit for orbit in str(attrs.get("orbit", "any")).split("+") if orbit != "any"]
     passes = [f"{' and '.join(orbits)} passes"] if orbits else []
-    return ", ".join([part for part in [str(attrs.get("day", ""))] if part] + passes)
+    when = " ".join(filter(None, [str(attrs.get("day", "")), _hours(attrs)]))
+    numbers = str(attrs.get("relative_orbits", "")).split()
+    if len(numbers) == 1 and ACQUIRED_BEGIN in attrs:  # else it may be that of some records alone
+        passes.append(f"relative orbit {numbers[0]}")
+    parts = [part for part in (str(attrs.get("composite", "")), when) if part]
+    return ", ".join(parts + passes)
+
+
+def _hours(attrs: Mapping[Any, Any]) -> str:
+    """From when to when the images of a single day were taken; "" where that is not known."""
+    begin, end = (str(attrs.get(name, "")) for name in (ACQUIRED_BEGIN, ACQUIRED_END))
+    if not begin or {begin[:10], end[:10]} != {str(attrs.get("day"))}:
+        return ""
+    first, last = begin[11:16], end[11:16]
+    return f"{first} UTC" if first == last else f"{first}-{last} UTC"
 
 
 def _degrees(letters: str) -> Callable[[float, int], str]:

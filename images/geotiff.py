@@ -12,7 +12,16 @@ import numpy as np
 import xarray as xr
 
 from cells.regrid import plain_gaps
-from images.grids import CRS, grid_bands, grid_edges, is_lazy
+from images.grids import (
+    CRS,
+    DAY,
+    DAY_ATTRS,
+    grid_edges,
+    grid_layers,
+    is_known,
+    is_lazy,
+    known_passes,
+)
 from images.pieces import DIFFERS, Place, Progress, Vector, computed, each_block, in_blocks, places
 from shared.collection import product_of
 
@@ -29,7 +38,7 @@ def write_geotiff(dataset: xr.Dataset, path: Path, progress: Progress | None = N
     import rasterio
     import rasterio.shutil
 
-    bands, is_here = grid_bands(dataset), not is_lazy(dataset)
+    bands, is_here = grid_layers(dataset), not is_lazy(dataset)
     blocks = in_blocks(dataset)
     plain = path.with_name(f"{path.stem}.plain{path.suffix}")
     checksums: dict[Place, list[int]] = {}
@@ -40,7 +49,8 @@ def write_geotiff(dataset: xr.Dataset, path: Path, progress: Progress | None = N
         ):
             for number, (name, day) in enumerate(_layers(dataset), 1):
                 target.set_band_description(number, f"{name} {day}".strip())
-                target.set_band_unit(number, product_of(dataset.attrs).band(name).units)
+                target.set_band_unit(number, _unit(dataset, name))
+                target.update_tags(number, **_taken(dataset, (number - 1) // len(bands)))
             target.update_tags(**{str(k): str(v) for k, v in dataset.attrs.items()})
             for place, arrays in computed(
                 each_block(blocks, bands, _with_plain_gaps, progress, is_here)
@@ -104,11 +114,26 @@ def _profile(dataset: xr.Dataset) -> dict[str, Any]:
 
 def _layers(dataset: xr.Dataset) -> list[tuple[str, str]]:
     """Band and day ("" of a single image) of each layer of a GeoTIFF."""
-    bands = grid_bands(dataset)
+    bands = grid_layers(dataset)
     if "time" not in dataset[bands[0]].dims:
         return [(band, "") for band in bands]
     days = [str(time)[:10] for time in dataset["time"].values]
     return [(band, day) for day in days for band in bands]
+
+
+def _taken(dataset: xr.Dataset, time: int) -> dict[str, str]:
+    """When and by what an image was taken, as far as it is known; UTC."""
+    found = {}
+    for name in known_passes(dataset):
+        value = np.atleast_1d(dataset[name].values)[time]
+        if is_known(value):
+            is_time = value.dtype.kind == "M"
+            found[name] = f"{value.astype('datetime64[s]')}Z" if is_time else str(value)
+    return found
+
+
+def _unit(dataset: xr.Dataset, layer: str) -> str:
+    return DAY_ATTRS["units"] if layer == DAY else product_of(dataset.attrs).band(layer).units
 
 
 def _windows(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from archive.passes import ATTRIBUTES, PLATFORM, RELATIVE_ORBIT, UNKNOWN, Passes
 from shared.collection import product_of
 from shared.variables import variable
 
@@ -36,6 +39,9 @@ GRID_MAPPING: dict[str, str | float] = {  # what PROJ makes of it; a test compar
     ),
 }
 
+DAY = "day"  # a layer that is no band: of which day the value of a pixel is
+DAY_ATTRS = {"long_name": "day of the newest value", "units": "days since 1970-01-01"}
+
 Box = tuple[float, float, float, float]  # west, east, south, north: degrees, as matplotlib has it
 Pixels = NDArray[np.float32]
 
@@ -46,30 +52,68 @@ def grid_bands(dataset: xr.Dataset) -> list[str]:
         str(name)
         for name, values in dataset.data_vars.items()
         if values.dims in (("lat", "lon"), ("time", "lat", "lon"))
-        and values.dtype.kind == "f" and values.size
+        and values.dtype.kind == "f" and values.size and name != DAY
     ]  # fmt: skip
     if not names:
         raise ValueError("There is nothing to draw or write: no band on (lat, lon) in the dataset.")
     return names
 
 
+def grid_layers(dataset: xr.Dataset) -> list[str]:
+    """What is written of a grid: its bands, and the day of each pixel where it has that."""
+    return [*grid_bands(dataset), *([DAY] if DAY in dataset.data_vars else [])]
+
+
 def is_lazy(dataset: xr.Dataset) -> bool:
     """Whether the bands of a grid are still to be computed."""
-    return any(dataset[name].chunks for name in grid_bands(dataset))
+    return any(dataset[name].chunks for name in grid_layers(dataset))
 
 
 def image_of(dataset: xr.Dataset) -> xr.Dataset:
     """The first image of a grid, without a time dimension; in memory if the grid is."""
     if is_lazy(dataset):
         return dataset.isel(time=0).drop_vars("orbit")
-    bands = grid_bands(dataset)
+    bands = grid_layers(dataset)
     first = {
         name: variable(("lat", "lon"), dataset[name].values[0], dataset[name].attrs)
         for name in bands
     }
-    time = variable((), np.asarray(dataset["time"].values[0]), dataset["time"].attrs)
-    out = dataset.drop_vars([*bands, "time", "orbit"])
-    return out.assign(first).assign_coords(time=time)
+    along = [str(name) for name in dataset.coords if dataset[name].dims == ("time",)]
+    alone = {
+        name: variable((), np.asarray(dataset[name].values[0]), dataset[name].attrs)
+        for name in along
+        if name != "orbit"
+    }
+    return dataset.drop_vars([*bands, *along]).assign(first).assign_coords(alone)
+
+
+def pass_coordinates(images: Sequence[Passes]) -> dict[Hashable, xr.Variable]:
+    """When and by what each image was taken, as coordinates along time.
+
+    ``acquired_begin`` and ``acquired_end`` are datetime64[s], UTC, NaT where they are not known;
+    ``platform`` is text, "" likewise, several joined by "+"; ``relative_orbit`` is int16, 0
+    likewise, -1 for several.
+    """
+    kinds = {PLATFORM: "U", RELATIVE_ORBIT: "int16"}
+    rows = [image.row for image in images]
+    found = {
+        name: np.array([row[name] for row in rows], kinds.get(name, "datetime64[s]"))
+        for name in UNKNOWN
+    }
+    return {name: variable("time", values, ATTRIBUTES[name]) for name, values in found.items()}
+
+
+def known_passes(dataset: xr.Dataset) -> list[str]:
+    """Those of these coordinates that a dataset has, and that are known of one of its images."""
+    names = [name for name in UNKNOWN if name in dataset.coords]
+    return [name for name in names if is_known(dataset[name].values).any()]
+
+
+def is_known(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Where such a coordinate says something."""
+    if values.dtype.kind == "M":
+        return np.asarray(~np.isnat(values))
+    return np.asarray(values != np.zeros((), values.dtype))
 
 
 def in_memory(dataset: xr.Dataset) -> xr.Dataset:
@@ -115,5 +159,8 @@ def georeferenced(dataset: xr.Dataset) -> xr.Dataset:
     product = product_of(dataset.attrs)
     for name in grid_bands(dataset):
         radar = {"radar_polarization": name} if product.is_power else {}
-        out[name].attrs = product.attributes(name) | radar | {"grid_mapping": "crs"}
+        made = {key: value for key, value in out[name].attrs.items() if key == "cell_methods"}
+        out[name].attrs = product.attributes(name) | radar | made | {"grid_mapping": "crs"}
+    if DAY in out.data_vars:
+        out[DAY].attrs = {**DAY_ATTRS, "calendar": "standard", "grid_mapping": "crs"}
     return out

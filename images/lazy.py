@@ -6,11 +6,10 @@ NSIDE and ellipsoid are those of the archive.
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,17 +17,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from archive.layout import ids_attributes
+from archive.passes import Passes, passes_of, together
 from cells.regrid import Frame
-from grid import ORBITS, BBox
+from grid import ORBITS, BBox, Box, Chunk, Day, as_day, as_days
 from healpix.few import centres
 from healpix.ids import ids_to_runs, runs_to_ids
+from images import composites
 from images.blocks import Cube, block_of, padded, read_all, whole
-from images.grids import georeferenced, image_of, in_memory
+from images.grids import DAY, georeferenced, image_of, in_memory, pass_coordinates
 from images.merge import merge
 from images.pieces import has_pixels
-from images.records import Image, NoData, layout_of, newest, on_days, views_of, with_border
-from shared.areas import Area, clipping, holds, shown, touched, wkt
-from shared.collection import KNOWN, Product, as_known, attributes_of, with_bands
+from images.records import (
+    Image,
+    NoData,
+    layout_of,
+    newest,
+    of_period,
+    on_days,
+    views_of,
+    with_border,
+)
+from shared.areas import Area, as_area, clipping, holds, shown, touched, wkt
+from shared.collection import KNOWN, Product, as_known, attributes_of
 from shared.variables import coordinate, variable
 
 if TYPE_CHECKING:
@@ -48,15 +59,22 @@ OTHER = "contains modified data of {collection} {year}"
 SYNTHETIC = "synthetic data (sandbox), not a measurement"
 
 
-def select(archive: Contents, bbox: BBox, day: dt.date, orbit: str | None) -> xr.Dataset:
+def select(archive: Contents, bbox: Box, day: Day, orbit: str | None, cell_ids: bool) -> xr.Dataset:
     """The cells of a day whose centres are in a box: as `retrieve.select` has it."""
-    layout, area = layout_of(archive), clipping(bbox)
+    layout, bbox, day = layout_of(archive), as_area(bbox), as_day(day)
+    area = clipping(bbox)
     views = {view.tile: view for view in views_of(archive, shown(bbox))}
     (image,) = on_days(archive, list(views.values()), bbox, day, day, orbit)
     level, names = layout.level, (*layout.bands, "count")
     readings = [(views[chunk.tile], chunk, bbox, level, names) for chunk in image.chunks]
     cells = merge(list(read_all(readings)))
-    return cells if area is None else cells_inside(cells, area, layout)
+    if area is not None:
+        cells = cells_inside(cells, area, layout)
+    if not cell_ids:
+        return cells
+    ids = runs_to_ids(cells["start_ipix"].values, cells["run_len"].values)
+    about = ids_attributes(level, layout.ellipsoid)
+    return cells.assign_coords(cell_ids=variable("cells", ids, about))
 
 
 def cells_inside(cells: xr.Dataset, area: Area, layout: Layout) -> xr.Dataset:
@@ -83,7 +101,7 @@ class Canvas:
 
 def canvas(
     archive: Contents,
-    bbox: BBox,
+    bbox: Box,
     bands: Sequence[str] | None,
     dlat: float,
     dlon: float,
@@ -91,7 +109,7 @@ def canvas(
     orbit: str | None,
 ) -> Canvas:
     """A judged `Canvas`; raises ValueError and NoData as `retrieve.open` does."""
-    layout = layout_of(archive)
+    layout, bbox = layout_of(archive), as_area(bbox)
     names = tuple(_bands(layout, bands))
     _check(bbox, dlat, dlon, method)
     return Canvas(archive, layout, names, Frame(bbox, dlat, dlon), method, orbit)
@@ -99,9 +117,10 @@ def canvas(
 
 def open_grid(
     on: Canvas,
-    start: dt.date,
-    end: dt.date | None = None,
+    start: Day,
+    end: Day | None = None,
     as_of: int | None = None,
+    composite: str | None = None,
     now: bool = False,
 ) -> xr.Dataset:
     """The images of a box on a regular grid: as `retrieve.open` has it.
@@ -114,28 +133,37 @@ def open_grid(
     views = views_of(archive, around)
     tiles = set(touched(shown(bbox), [view.tile for view in views]))
     inside = [view for view in views if view.tile in tiles]
-    if as_of is None:
-        images = on_days(archive, inside, bbox, start, end or start, orbit)
+    if as_of is not None:
+        images = [newest(archive, inside, bbox, as_day(start), as_of, orbit)]
+    elif how := composites.judged(composite):
+        images = [of_period(archive, inside, bbox, *as_days(start, end), orbit, how)]
     else:
-        images = [newest(archive, inside, bbox, start, as_of, orbit)]
+        images = on_days(archive, inside, bbox, *as_days(start, end), orbit)
     beside = [view for view in views if view not in inside]
     read = tuple(with_border(image, beside) for image in images)
-    product = layout.product
-    classes = product.classes(bands)
-    cube = Cube(tuple(views), read, bands, frame, layout.nside, on.method, classes, area)
+    how = images[0].how
+    product = composites.narrowed(layout.product, bands, how)
+    layers = (*bands, DAY) if how == "newest" else bands
+    classes = () if how == "count" else layout.product.classes(bands)
+    classes += (DAY,) * (how == "newest")
+    cube = Cube(tuple(views), read, layers, frame, layout.nside, on.method, classes, area)
     values = whole(cube) if now else _on_dask(cube)
     grid = xr.Dataset(
-        {band: variable(("time", "lat", "lon"), values[:, i]) for i, band in enumerate(bands)},
+        {
+            name: variable(("time", "lat", "lon"), values[:, i], composites.attributes(how))
+            for i, name in enumerate(layers)
+        },
         {
             "lat": coordinate("lat", frame.lat),
             "lon": coordinate("lon", frame.lon),
             "time": coordinate("time", [np.datetime64(image.day, "s") for image in images]),
             "orbit": variable("time", np.array([*map(_flag, images)], np.int8), ORBIT_FLAGS),
+            **pass_coordinates([_passes(inside, image.chunks) for image in images]),
         },
         {
             "title": f"{product.title}, {' and '.join(bands)}, {_when(images)}",
             **_origin(inside, images, product),
-            **attributes_of(with_bands(product, bands)),
+            **attributes_of(product),
             "bbox": str(bbox),
             **_outline(bbox),
             "dlat": frame.dlat,
@@ -168,11 +196,12 @@ def _on_dask(cube: Cube) -> Any:
     )  # fmt: skip
 
 
-def image_of_day(on: Canvas, day: dt.date, memory_max: int) -> xr.Dataset:
+def image_of_day(on: Canvas, day: Day, memory_max: int) -> xr.Dataset:
     """The image of a day in memory: as `retrieve.retrieve` has it."""
     frame = on.frame
     _check_size(frame.bbox, frame.dlat, frame.dlon, len(on.bands), memory_max)
-    grid = open_grid(on, day, now="distributed" not in sys.modules)  # else a client may be active
+    here = "distributed" not in sys.modules  # else a client may be active
+    grid = open_grid(on, as_day(day), now=here)
     image = in_memory(image_of(grid))
     if not has_pixels(image):
         raise nothing_seen(on.archive, frame.bbox, image)
@@ -190,8 +219,9 @@ def nothing_seen(archive: Contents, bbox: BBox, grid: xr.Dataset) -> NoData:
     )
 
 
-def spacing(bbox: BBox, dlat: float, dlon: float, most: int) -> tuple[float, float]:
+def spacing(bbox: Box, dlat: float, dlon: float, most: int) -> tuple[float, float]:
     """The given dlat and dlon, or larger: as `retrieve.spacing` has it."""
+    bbox = as_area(bbox)
     factor = max(bbox.height / dlat, bbox.width / dlon) / (most - 1)
     if factor <= 1:
         return dlat, dlon
@@ -238,13 +268,19 @@ def _check_size(bbox: BBox, dlat: float, dlon: float, bands: int, most: int) -> 
 
 
 def _when(images: Sequence[Image]) -> str:
-    first, last = images[0].day, images[-1].day
+    first, last = images[0].day, images[-1].last or images[-1].day
     return str(first) if first == last else f"{first} to {last}"
 
 
 def _flag(image: Image) -> int:
     """What the coordinate ``orbit`` holds: as in the archive, and one more for a mixture."""
     return ORBITS.index(image.orbit) if image.orbit in ORBITS else len(ORBITS)
+
+
+def _passes(views: Sequence[View], chunks: Iterable[Chunk]) -> Passes:
+    """When and by what the images of some records were taken."""
+    by_tile = {view.tile: view for view in views}
+    return together(passes_of(by_tile[chunk.tile].about(chunk)) for chunk in chunks)
 
 
 def _origin(views: Sequence[View], images: Sequence[Image], product: Product) -> dict[str, Any]:
@@ -266,9 +302,12 @@ def _origin(views: Sequence[View], images: Sequence[Image], product: Product) ->
         "orbit": "+".join(sorted({chunk.orbit for chunk in chunks})),
         "tiles": " ".join(sorted({chunk.tile.name for chunk in chunks})),
     }
+    attrs |= {name: text for name, text in _passes(views, chunks).texts.items() if text}
     taken = sorted({chunk.day.isoformat() for chunk in chunks})
     if taken != [image.day.isoformat() for image in images]:
         attrs["days_used"] = " ".join(taken)
+    if images[0].last is not None:
+        attrs["composite"] = composites.words(images[0].how, len(taken))
     for name in ("backend", "collection", "job_id", "processed", *SEVERAL):
         found = [row.get(name) or [] for row in about]
         known = sorted({str(v) for has in found for v in (has if name in SEVERAL else [has]) if v})

@@ -16,9 +16,10 @@ import numpy as np
 import xarray as xr
 from isal import isal_zlib
 
+from archive.passes import ACQUIRED_BEGIN, ACQUIRED_END, NO_TIME
 from cells.regrid import plain_gaps
 from grid import wrap
-from images.grids import CRS, georeferenced, grid_bands, grid_edges, is_lazy, to_db
+from images.grids import CRS, georeferenced, grid_bands, grid_edges, grid_layers, is_lazy, to_db
 from images.pieces import DIFFERS, Place, Progress, Vector, computed, each_block, in_blocks
 from images.scales import scale_of
 from shared.variables import variable
@@ -35,7 +36,7 @@ def write_netcdf(dataset: xr.Dataset, path: Path, progress: Progress | None = No
 
     is_here = not is_lazy(dataset)
     described = cf_dataset(in_blocks(dataset))
-    bands = grid_bands(dataset)
+    bands = grid_layers(dataset)
     large = [*bands, *(name for name in (f"{band}_dB" for band in bands) if name in described)]
     _write_outline(described, large, path)
     checksums: dict[tuple[str, Place], int] = {}
@@ -75,10 +76,17 @@ def _write_outline(described: xr.Dataset, large: list[str], path: Path) -> None:
                 ).setncatts(about | ({"coordinates": beside} if beside else {}))  # fmt: skip
                 continue
             array = values.values
-            if array.dtype.kind == "M":
+            kind: Any = array.dtype
+            fill = None
+            if kind.kind == "M":
+                if "bnds" not in dims:  # bounds have units and gaps of what they bound
+                    fill = NO_TIME if np.isnat(array).any() else None
+                    about |= {"units": "seconds since 1970-01-01", "calendar": "standard"}
                 array = array.astype("datetime64[s]").astype(np.int64)
-                about |= {"units": "seconds since 1970-01-01", "calendar": "standard"}
-            plain = file.createVariable(name, array.dtype, dims)
+                kind = array.dtype
+            elif kind.kind == "U":
+                array, kind = array.astype(object), str
+            plain = file.createVariable(name, kind, dims, fill_value=fill)
             plain.setncatts(about)
             plain[...] = array
 
@@ -116,7 +124,9 @@ def cf_dataset(dataset: xr.Dataset) -> xr.Dataset:
     """A copy with all that CF-1.11 asks for: dB beside linear, bounds, box, history."""
     bands = grid_bands(dataset)
     west, east, south, north = grid_edges(dataset)
-    out = georeferenced(dataset[bands]).reset_coords("crs")  # a variable, not a coordinate
+    out = georeferenced(dataset[grid_layers(dataset)]).reset_coords(
+        "crs"
+    )  # a variable, not a coordinate
     for name in bands if scale_of(dataset.attrs).is_decibel else ():
         attrs = {**out[name].attrs, "long_name": f"sigma0 backscatter in {name}, in dB"}
         attrs |= {"units": DB_UNITS, "comment": "dB; no value where the linear power is 0"}
@@ -124,6 +134,7 @@ def cf_dataset(dataset: xr.Dataset) -> xr.Dataset:
     for axis, edges in (("lat", (south, north)), ("lon", (west, east))):
         out[f"{axis}_bnds"] = variable((axis, "bnds"), _bounds(dataset[axis].values, *edges))
         out[axis].attrs["bounds"] = f"{axis}_bnds"
+    out = _with_times(out)
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     out.attrs = {
         "Conventions": CONVENTIONS,
@@ -136,6 +147,23 @@ def cf_dataset(dataset: xr.Dataset) -> xr.Dataset:
         "geospatial_lat_max": north,
         "geospatial_bounds_crs": CRS,
     }
+    return out
+
+
+def _with_times(dataset: xr.Dataset) -> xr.Dataset:
+    """The grid with the bounds of its times: the UTC day, and the acquisitions.
+
+    A single image has none: checkers of CF know no bounds of a scalar, which it allows.
+    """
+    out = dataset.copy()
+    for name, last in (("time", None), (ACQUIRED_BEGIN, ACQUIRED_END)):
+        if name not in dataset.coords or not dataset[name].dims:
+            continue
+        begin = dataset[name]
+        edges = _days_of(dataset) if last is None else (begin.values, dataset[last].values)
+        bounds = f"{name.removesuffix('_begin')}_bnds"
+        out[bounds] = variable((*begin.dims, "bnds"), np.stack(edges, axis=-1))
+        out[name].attrs = begin.attrs | {"bounds": bounds}
     return out
 
 
@@ -155,9 +183,24 @@ def _decibel(power: Vector) -> Vector:
 def _days_covered(dataset: xr.Dataset) -> dict[str, str]:
     if "time" not in dataset.coords:
         return {}
-    start, last = dataset["time"].values.astype("datetime64[s]").ravel()[[0, -1]]
-    end = last + np.timedelta64(1, "D")
-    return {"time_coverage_start": f"{start}Z", "time_coverage_end": f"{end}Z"}
+    if ACQUIRED_BEGIN in dataset.attrs:
+        begin, end = dataset.attrs[ACQUIRED_BEGIN], dataset.attrs[ACQUIRED_END]
+        return {"time_coverage_start": begin, "time_coverage_end": end}
+    starts, ends = _days_of(dataset)
+    return {
+        "time_coverage_start": f"{starts.ravel()[0]}Z",
+        "time_coverage_end": f"{ends.ravel()[-1]}Z",
+    }
+
+
+def _days_of(dataset: xr.Dataset) -> tuple[Vector, Vector]:
+    """When the days of each image begin and end; of a single one these may be days of a period."""
+    begin = np.asarray(dataset["time"].values, "datetime64[s]")
+    last, used = begin, str(dataset.attrs.get("days_used", "")).split()
+    if used and begin.size == 1:
+        every = np.array([*used, str(begin.item().date())], "datetime64[s]")
+        begin, last = np.full_like(begin, every.min()), np.full_like(begin, every.max())
+    return begin, last + np.timedelta64(1, "D")
 
 
 def _bounds(centres: Vector, first: float, last: float) -> Vector:

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from images.grids import grid_bands, is_lazy
+from images.grids import grid_bands, grid_layers, is_lazy
 
 SIDE = 2048  # pixels, of what is computed and packed at a time
 SMALL = 64_000_000  # bytes of a grid in memory that is written by a single thread
@@ -41,7 +41,7 @@ def in_blocks(dataset: xr.Dataset) -> xr.Dataset:
 
     Those of a small grid stay as they are: dask takes longer to import than they to write.
     """
-    bands = grid_bands(dataset)
+    bands = grid_layers(dataset)
     if not is_lazy(dataset) and sum(dataset[name].nbytes for name in bands) <= SMALL:
         return dataset.assign(
             {

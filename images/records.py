@@ -8,11 +8,12 @@ for it: records of both are then averaged by their counts, and the image says so
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from grid import BBox, Chunk
+from grid import ORBITS, BBox, Chunk
 from shared.areas import touched
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Image:
 
     day: dt.date
     chunks: tuple[Chunk, ...]
+    how: str = ""  # of a composite: one of `composites.HOW`
+    last: dt.date | None = None  # of a period that begins with the day
 
     @property
     def orbit(self) -> str:
@@ -87,6 +90,25 @@ def on_days(
     return images
 
 
+def of_period(
+    archive: Contents,
+    views: Sequence[View],
+    bbox: BBox,
+    start: dt.date,
+    end: dt.date,
+    orbit: str | None,
+    how: str,
+) -> Image:
+    """The composite of all images from start to end, both included; ``orbit`` as of `on_days`.
+
+    Passes of both directions are not mixed unless ``orbit`` is "any", from day to day neither.
+    """
+    images = on_days(archive, views, bbox, start, end, orbit or "any")
+    every = Image(start, tuple(chunk for image in images for chunk in image.chunks), how, end)
+    _require_one_direction(every, bbox, orbit, f"from {start} to {end}")
+    return every
+
+
 def newest(
     archive: Contents,
     views: Sequence[View],
@@ -95,9 +117,10 @@ def newest(
     days_back: int,
     orbit: str | None,
 ) -> Image:
-    """The image of each tile's newest record, not older than so many days before ``day``.
+    """The newest values of each tile, not older than so many days before ``day``.
 
-    ``orbit`` as of `on_days`, but tiles may differ in direction from one another.
+    ``orbit`` as of `on_days`, but tiles may differ in direction from one another: with None each
+    has the passes of the direction of its newest record.
     """
     if days_back < 0:
         raise ValueError(f"{days_back} days back: a record cannot be newer than the day asked for.")
@@ -107,16 +130,24 @@ def newest(
         recent = [chunk for chunk in _chunks([view]) if first <= chunk.day <= day]
         recent = [chunk for chunk in recent if orbit in (None, "any", chunk.orbit)]
         last = [chunk for chunk in recent if chunk.day == max(c.day for c in recent)]
-        chosen = _chosen(last, orbit)
-        _require_one_direction(Image(day, tuple(chosen)), bbox, orbit)
-        found += chosen
+        latest = _chosen(last, orbit)
+        _require_one_direction(Image(day, tuple(latest)), bbox, orbit)
+        ways = {chunk.orbit for chunk in latest} if orbit is None else set(ORBITS)
+        by_day = itertools.groupby(recent, lambda chunk: chunk.day)
+        found += [
+            chunk for _, some in by_day for chunk in _chosen(list(some), orbit)
+            if chunk.orbit in {*ways, ORBITS[0]}
+        ]  # fmt: skip
     if not found:
         raise _no_data(archive, bbox, orbit, f"from {first} to {day}", _chunks(views))
-    return Image(day, tuple(found))
+    return Image(day, tuple(found), "newest")
 
 
 def with_border(image: Image, views: Iterable[View]) -> Image:
-    """The image with what other tiles have that goes with it, for the pixels on its border."""
+    """The image with what other tiles have that goes with it, for the pixels on its border.
+
+    Of a composite all records of its days, else one for each tile.
+    """
     kinds = {(chunk.day, chunk.orbit) for chunk in image.chunks}
     inside = {chunk.tile for chunk in image.chunks}
     more: list[Chunk] = []
@@ -124,8 +155,9 @@ def with_border(image: Image, views: Iterable[View]) -> Image:
         same = [Chunk(view.tile, day, orbit) for day, orbit in sorted(kinds)]
         fits = [chunk for chunk in same if chunk in view]
         if view.tile not in inside and fits:
-            more += [chunk for chunk in fits if chunk.day == max(c.day for c in fits)]
-    return Image(image.day, (*image.chunks, *more))
+            last = max(chunk.day for chunk in fits)
+            more += [chunk for chunk in fits if image.how or chunk.day == last]
+    return replace(image, chunks=(*image.chunks, *more))
 
 
 def _chunks(views: Iterable[View]) -> list[Chunk]:
@@ -140,12 +172,14 @@ def _chosen(chunks: Sequence[Chunk], orbit: str | None) -> list[Chunk]:
     return [chunk for chunk in chunks if chunk.orbit == "any" or chunk.tile not in whole]
 
 
-def _require_one_direction(image: Image, bbox: BBox, orbit: str | None) -> None:
+def _require_one_direction(
+    image: Image, bbox: BBox, orbit: str | None, when: str | None = None
+) -> None:
     orbits = {chunk.orbit for chunk in image.chunks} - {"any"}
     if orbit is None and len(orbits) > 1:
-        day = image.chunks[0].day
+        when = when or f"on {image.chunks[0].day}"
         raise ValueError(
-            f"The archive has {' and '.join(sorted(orbits))} passes of {bbox} on {day}. "
+            f"The archive has {' and '.join(sorted(orbits))} passes of {bbox} {when}. "
             "Say which of them you want (--orbit ascending or descending, or orbit= in Python), or "
             "any to mix them: they see the ground from different sides."
         )

@@ -84,7 +84,8 @@ class Scale:
         if self.is_decibel:
             return f"{band} σ⁰ (dB)"  # no formula, whose parser takes longer than the drawing
         known = self.product.band(band)
-        name = known.long_name if band in known.long_name.split() else f"{band} {known.long_name}"
+        words = known.long_name.replace(",", " ").split()
+        name = known.long_name if band in words else f"{band} {known.long_name}"
         name = band if known.long_name == band else name
         return f"{name} ({unit})" if (unit := self.unit(band)) else name
 

@@ -1,13 +1,10 @@
-"""From images over time to pictures: side by side, one after the other, or as a line.
+"""From images over time to pictures: side by side, or one after the other.
 
-The colours of all images have one range, so that what looks brighter is brighter.  The
-numbers of a line are those of the whole box: the mean is that of the linear power, pixels
-weighted by their area, and turned into dB at the end; the spread is that of the pixels.
+The colours of all images have one range, so that what looks brighter is brighter.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from images import figure as drawing
-from images import mask, outline
+from images import outline
 from images.figure import Ranges
 from images.grids import Box, Pixels, grid_bands, grid_edges, is_lazy
 from images.pieces import computed
@@ -34,10 +31,6 @@ BAR = 1.75  # inch, from one colour bar of the key to the next
 FRAME = 6.0  # inch, the longer side of an image of the animation
 FRAME_DPI = 100  # dots per inch of the animation
 FRAME_TIME = 600  # ms that an image of the animation is shown
-LINE = (7.2, 3.6)  # inch, the least width, and the height of the figure of a line
-SPREAD = (10.0, 90.0)  # percentiles of the pixels that a line's shade reaches to
-
-Statistics = list[dict[str, Any]]
 
 
 def draw(dataset: xr.Dataset, look: Look) -> Figure:
@@ -84,7 +77,7 @@ def frames_of(dataset: xr.Dataset, look: Look) -> Iterator[Figure]:
     images = _images(dataset, range(dataset.sizes["time"]), FRAME * FRAME_DPI)
     scale, box = scale_of(dataset.attrs), grid_edges(dataset)
     ranges = _ranges(scale, images, look)
-    for image, time in zip(images, _days(dataset), strict=True):
+    for image, time in zip(images, days_of(dataset), strict=True):
         lines = _lines(dataset, drawing.listed(image), dataset.sizes["time"])
         lines[1] = time, 9.0, "normal"
         figure, rectangle = _canvas(box, FRAME, drawing.words_inches(lines))
@@ -93,93 +86,8 @@ def frames_of(dataset: xr.Dataset, look: Look) -> Iterator[Figure]:
         outline.draw(axes, dataset.attrs, box)
         drawing.degree_axes(axes, *_inches(box, FRAME))
         drawing.reach_ticks(axes)
-        _caption(figure, lines)
+        caption(figure, lines)
         yield figure
-
-
-def statistics(dataset: xr.Dataset) -> Statistics:
-    """Of each image and band: its mean and spread, and the share seen of the box, or area.
-
-    A row has ``day``, ``orbit`` ("any", ..., where it is known), ``band``, ``mean_dB``,
-    ``low_dB`` and ``high_dB`` (the `SPREAD` of the pixels) and ``seen`` (0 to 1); of what is no
-    backscatter ``mean``, ``low`` and ``high``, in the units of the band.  Classes have no mean:
-    ValueError if there is nothing else.  The images are computed one after the other, a few at a
-    time.
-    """
-    import dask
-
-    from shared import compute
-
-    scale = scale_of(dataset.attrs)
-    bands = [name for name in grid_bands(dataset) if not scale.is_class(name)]
-    if not bands:
-        raise ValueError("Classes have no mean, and there is no other band.  Nothing was written.")
-    weights = np.cos(np.radians(dataset["lat"].values))[:, np.newaxis]
-    whole = _whole(dataset, weights)
-    numbers = dask.delayed(_numbers)
-    pieces = [
-        numbers(
-            [dataset[band].isel(time=i).data for band in bands], weights, whole, scale.is_decibel
-        )
-        for i in range(dataset.sizes["time"])
-    ]
-    meanings = dataset["orbit"].attrs["flag_meanings"].split() if "orbit" in dataset else []
-    rows: Statistics = []
-    for i, found in enumerate(compute.each(pieces, not is_lazy(dataset))):
-        orbit = meanings[int(dataset["orbit"].values[i])] if meanings else ""
-        for band, values in zip(bands, found, strict=True):
-            rows.append({"day": _days(dataset)[i], "orbit": orbit, "band": band} | values)
-    return rows
-
-
-def write_numbers(rows: Statistics, path: Path) -> None:
-    """The rows of `statistics` as CSV; dB with three digits, nothing where nothing was seen."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({key: _as_text(value) for key, value in row.items()})
-
-
-def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
-    """Draw the rows of `statistics`: a line of means for each band, its spread as a shade."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-    from matplotlib.figure import Figure
-
-    spread = f"shade: {SPREAD[0]:g}th to {SPREAD[1]:g}th percentile of its pixels"
-    lines = [
-        (
-            drawing.title_of(attrs, f"mean of the {'area' if attrs.get('clipped') else 'box'}"),
-            10.5,
-            "bold",
-        ),
-        (f"{attrs.get('bbox', '')}  ({spread})", 8.0, "normal"),
-        (str(attrs.get("source", "")), 7.0, "normal"),
-    ]
-    width = max(LINE[0], drawing.words_inches(lines) + 0.24)
-    figure = Figure(figsize=(width, LINE[1]), dpi=100)
-    axes = figure.add_axes((0.85 / width, 0.19, 1 - 1.1 / width, 0.53))
-    scale = scale_of(attrs)
-    keys = [key for key in rows[0] if key.partition("_")[0] in ("mean", "low", "high")]
-    bands = list(dict.fromkeys(row["band"] for row in rows))
-    for number, band in enumerate(bands):
-        mine = [row for row in rows if row["band"] == band]
-        when = np.array([row["day"] for row in mine], "datetime64[D]")
-        mean, low, high = (np.array([row[key] for row in mine]) for key in keys)
-        colour = f"C{number}"
-        axes.fill_between(when, low, high, color=colour, alpha=0.15, linewidth=0)
-        label = band if np.isfinite(mean).any() else f"{band} (no value)"
-        axes.plot(when, mean, color=colour, marker="o", markersize=3, linewidth=1, label=label)
-    if not any(math.isfinite(row[keys[0]]) for row in rows):
-        axes.set_yticks([])  # those of an empty plot are numbers that no pixel gave
-    locator = AutoDateLocator()
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    axes.set_ylabel(scale.quantity(bands))
-    axes.grid(alpha=0.3, linewidth=0.5)
-    axes.legend(frameon=False, ncols=4, loc="lower right", bbox_to_anchor=(1, 1))
-    _caption(figure, lines)
-    return figure
 
 
 # --- behind the scenes -----------------------------------------------------------------
@@ -236,7 +144,7 @@ class _Sheet:
 def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figure:
     from matplotlib.figure import Figure
 
-    box, days = grid_edges(dataset), _days(dataset)
+    box, days = grid_edges(dataset), days_of(dataset)
     images, scale = _images(dataset, shown, PANEL * look.dpi), scale_of(dataset.attrs)
     ranges = _ranges(scale, images, look)
     lines = _lines(dataset, drawing.listed(images[0]), len(shown))
@@ -329,41 +237,8 @@ def _draw(axes: Any, scale: Scale, values: dict[str, Pixels], ranges: Ranges, bo
         drawing.draw_values(axes, scale, name, scale.shown(alone), ranges[name], box)
 
 
-def _whole(dataset: xr.Dataset, weights: Any) -> float:
-    """The weight of all pixels of a grid, or of those of the area that it is clipped to."""
-    within = mask.inside(dataset)
-    if within is None:
-        return float(weights.sum() * dataset.sizes["lon"])
-    return float((weights * within).sum())
-
-
-def _numbers(
-    arrays: Sequence[Any], weights: Any, whole: float, decibel: bool
-) -> list[dict[str, float]]:
-    found = []
-    for array in arrays:
-        power = np.asarray(array)
-        seen = np.isfinite(power)
-        weight = np.where(seen, weights, 0.0)
-        total = weight.sum()
-        mean = (np.where(seen, power, 0) * weight).sum() / total if total else math.nan
-        low, high = np.percentile(power[seen], SPREAD) if total else (math.nan, math.nan)
-        three = np.array([mean, low, high])
-        with np.errstate(divide="ignore"):
-            three = 10 * np.log10(three) if decibel else three
-        share = float(total / whole)
-        names = [f"{name}_dB" if decibel else name for name in ("mean", "low", "high")]
-        found.append(dict(zip(names, three.tolist(), strict=True)) | {"seen": share})
-    return found
-
-
-def _as_text(value: Any) -> Any:
-    if not isinstance(value, float):
-        return value
-    return f"{value:.3f}" if math.isfinite(value) else ""
-
-
-def _days(dataset: xr.Dataset) -> list[str]:
+def days_of(dataset: xr.Dataset) -> list[str]:
+    """The days of the images of a grid, as 2026-01-20."""
     return [str(time)[:10] for time in dataset["time"].values]
 
 
@@ -390,7 +265,8 @@ def _canvas(
     return figure, (0.85 / size[0], 0.5 / size[1], width / size[0], height / size[1])
 
 
-def _caption(figure: Figure, lines: Sequence[drawing.Words]) -> None:
+def caption(figure: Figure, lines: Sequence[drawing.Words]) -> None:
+    """Title and what is under it above a figure, and the source below."""
     width, height = (float(side) for side in figure.get_size_inches())
     for (text, points, weight), y in zip(
         lines, (height - 0.2, height - 0.4, 0.12), strict=True

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,7 @@ def steps(cube: Cube, published: Published = orbit.published) -> list[Step]:
 
 def grid(cube: Cube) -> Grid:
     """The raster of a cube: with the pixels of its finest band."""
-    return grids.grid(cube.bbox, min(optical.RESOLUTIONS[band] for band in cube.bands))
+    return grids.grid(cube.bbox, min(optical.OFFERED[band] for band in cube.bands))
 
 
 def strips(
@@ -78,7 +78,9 @@ def strips(
     """Strips of ``block`` rows as (first row, int16 array of step x band x row x column)."""
     wanted: dict[int, list[str]] = {}
     for band in cube.bands:
-        wanted.setdefault(optical.RESOLUTIONS[band], []).append(band)
+        name = optical.CLASSES if band in optical.DERIVED else band
+        rendered = wanted.setdefault(optical.RESOLUTIONS[name], [])
+        rendered += [name] if name not in rendered else []
     for row in range(0, pixels.rows, block):
         rows = min(block, pixels.rows - row)
         shape = (len(days), len(cube.bands), rows, pixels.columns)
@@ -101,7 +103,7 @@ def strips(
                             raise Cancelled
                         lattice.show(product, ground, sky, part, wanted[part.resolution], out)
             for part, out in zip(parts, found, strict=True):
-                for band, values in zip(wanted[part.resolution], out, strict=True):
+                for band, values in part.bands(cube.bands, wanted[part.resolution], out):
                     image[cube.bands.index(band)] = values[part.rows][:, part.columns]
         yield row, stack
 
@@ -130,6 +132,17 @@ class _Part:
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return int(self.rows[-1]) + 1, int(self.columns[-1]) + 1
+
+    def bands(
+        self, asked: Sequence[str], rendered: list[str], out: Array
+    ) -> Iterator[tuple[str, Array]]:
+        """The bands that are asked for, of those that were rendered, or made of them."""
+        for name, values in zip(rendered, out, strict=True):
+            if name in asked:
+                yield name, values
+            if name == optical.CLASSES:
+                for band in filter(optical.DERIVED.__contains__, asked):
+                    yield band, optical.derived(band, values, self.top, self.left)
 
     @property
     def fine(self) -> tuple[int, int, int, int]:

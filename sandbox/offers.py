@@ -61,24 +61,28 @@ def _sentinel2(root: str, full: bool) -> Json:
             "y": {"type": "spatial", "axis": "y", "extent": [south, north], "step": 10,
                   "reference_system": zones},
             "t": {"type": "temporal", "extent": [start, None], "step": "P1D"},
-            "bands": {"type": "bands", "values": list(optical.RESOLUTIONS)},
+            "bands": {"type": "bands", "values": list(optical.OFFERED)},
         }  # fmt: skip
         document["summaries"] = {
             "constellation": ["sentinel-2"],
             "platform": ["synthetic-2a", "synthetic-2b"],
             "instruments": ["msi"],
-            "gsd": sorted(set(optical.RESOLUTIONS.values())),
-            "eo:bands": [_band(name) for name in optical.RESOLUTIONS],
+            "gsd": sorted(set(optical.OFFERED.values())),
+            "eo:bands": [_band(name) for name in optical.OFFERED],
         }
     return document
 
 
 def _band(name: str) -> Json:
-    size = optical.RESOLUTIONS[name]
+    size = optical.OFFERED[name]
     gsd: Json = {"gsd": size, "openeo:gsd": {"value": [size, size], "unit": "m"}}
     if name == optical.CLASSES:
         return {"name": name, "description": "Scene classification", "type": "uint8",
                 "nodata": optical.NO_DATA, **gsd}  # fmt: skip
+    if name in optical.DERIVED:
+        title, number = optical.DERIVED[name]
+        return {"name": name, "description": title, "scale": 1 / number, "offset": 0,
+                "type": "int16", **gsd}  # fmt: skip
     about = optical.BANDS[name]
     return {
         "name": name, "common_name": about.common_name, "center_wavelength": about.wavelength,
@@ -197,7 +201,7 @@ OFFERS = {
         ),
         Offer(
             catalogue.SENTINEL2,
-            tuple(optical.RESOLUTIONS),
+            tuple(optical.OFFERED),
             orbit.FIRST_DAY,
             {
                 "tileId": "grid:code",
@@ -210,7 +214,7 @@ OFFERS = {
                     )
                 },
             },
-            lambda bands: float(min(optical.RESOLUTIONS[band] for band in bands)),
+            lambda bands: float(min(optical.OFFERED[band] for band in bands)),
             _sentinel2,
             _sentinel2_queryables,
         ),

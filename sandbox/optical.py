@@ -65,6 +65,13 @@ RESOLUTIONS = {  # m, of each band, in the order of the spectra below
     "B8A": 20, "B09": 60, "B11": 20, "B12": 20, "SCL": 20,
 }  # fmt: skip
 CLASSES = "SCL"
+DERIVED = {  # what is made of the classes: title, and how many there are of a unit
+    "AOT": ("Aerosol optical thickness (AOT)", 1000),
+    "WVP": ("Water vapour (WVP)", 1000),
+    "CLD": ("Cloud probability (CLD)", 1),
+    "SNW": ("Snow probability (SNW)", 1),
+}
+OFFERED = RESOLUTIONS | dict.fromkeys(DERIVED, RESOLUTIONS[CLASSES])  # m, of each band
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,10 @@ CLASS_NAMES = (
     "thin_cirrus",
     "snow",
 )
+
+# Percent, by class.
+CLOUD_PROBABILITY = np.array([0, 0, 2, 5, 0, 1, 0, 22, 61, 96, 37, 3], np.int16)
+SNOW_PROBABILITY = np.array([0, 0, 0, 0, 0, 1, 0, 3, 2, 4, 1, 98], np.int16)
 
 # Spectra, reflectance x 10,000, band by band as in RESOLUTIONS.
 SPECTRA = np.array(
@@ -500,6 +511,26 @@ def render(
         np.array([-1 if band == CLASSES else names.index(band) for band in chosen]),
         out,
     )
+
+
+def derived(band: str, classes: Array, row: int, column: int) -> Array:
+    """A band that goes by the classes, int16 as they are; row and column of the first pixel.
+
+    Aerosol and vapour vary slowly from place to place, and there is more of both under clouds.
+    """
+    known = classes != FILL
+    safe = np.where(known, classes, NO_DATA)
+    if band == "CLD":
+        values = CLOUD_PROBABILITY[safe]
+    elif band == "SNW":
+        values = SNOW_PROBABILITY[safe]
+    else:
+        rows = row + np.arange(classes.shape[0])[:, np.newaxis]
+        columns = column + np.arange(classes.shape[1])
+        slow = np.sin(columns / 900.0) + np.cos(rows / 1100.0)
+        middle, swing, more = (140, 35, 2) if band == "AOT" else (1600, 300, 6)
+        values = np.rint(middle + swing * slow + more * CLOUD_PROBABILITY[safe])
+    return np.where(known, values, FILL).astype(np.int16)
 
 
 def _winter(day: int) -> float:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from grid import BBox, Tile, iter_tiles_covering
+from grid import BBox, Box, Tile, as_box, iter_tiles_covering
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +26,13 @@ SLIVER = 1e-6
 BATCH = 4096  # tiles that are compared with a polygon at a time
 KINDS = ("POINT", "LINESTRING", "LINEARRING", "POLYGON", "GEOMETRYCOLLECTION")
 WKT = re.compile(rf"(?:SRID=(\d+);)?\s*((?:MULTI)?(?:{'|'.join(KINDS)})\b.*)", re.I | re.S)
+
+
+class SupportsGeometry(Protocol):
+    """What says as GeoJSON what its geometry is: shapely's, a row of geopandas, a feature."""
+
+    @property
+    def __geo_interface__(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,19 @@ def is_meant(text: str) -> bool:
 def clipping(bbox: BBox) -> Area | None:
     """The area that images of a box are clipped to; None of a plain box."""
     return bbox if isinstance(bbox, Area) and bbox.clips else None
+
+
+def as_area(box: Box | SupportsGeometry) -> BBox:
+    """A box, as of `grid.as_box`; or polygons: a file, WKT, or a geometry as of shapely."""
+    if isinstance(box, str) and is_meant(box):
+        from shared import polygons
+
+        return polygons.read(box)
+    if hasattr(box, "__geo_interface__"):
+        from shared import polygons
+
+        return polygons.of_geometry(box.__geo_interface__)
+    return as_box(box)
 
 
 def shown(bbox: BBox) -> BBox:

@@ -20,6 +20,7 @@ POSITIVE, FINITE = "positive", "finite"  # which pixels count
 DECIBELS, REFLECTANCE, PLAIN = "decibels", "reflectance", "plain"  # how a picture shows them
 ATTRIBUTE = "product"  # of cells and grids that are not Sentinel-1's: their product as JSON
 BACKSCATTER = "sar_backscatter"  # the process that makes it of radar images
+FILL = (-32768.0,)  # of Sentinel-2's whole numbers
 MEAN, FIRST = "mean", "first"  # what an order makes of the steps of a day
 
 
@@ -125,7 +126,7 @@ def _reflectance(band: str) -> Band:
     # The radiometric offset has been taken off by the back end.
     return Band(
         band, f"surface reflectance in {band}", standard_name="surface_bidirectional_reflectance",
-        scale=1e-4, nodata=(-32768.0,),
+        scale=1e-4, nodata=FILL,
     )  # fmt: skip
 
 
@@ -147,11 +148,11 @@ SENTINEL2 = Collection(
             Band(
                 "AOT", "aerosol optical thickness at 550 nm",
                 standard_name="atmosphere_optical_thickness_due_to_ambient_aerosol_particles",
-                scale=1e-3,
+                scale=1e-3, nodata=FILL,
             ),
-            Band("WVP", "water vapour in the column of air", "cm", scale=1e-3),
-            Band("CLD", "probability of clouds", "percent"),
-            Band("SNW", "probability of snow", "percent"),
+            Band("WVP", "water vapour in the column of air", "cm", scale=1e-3, nodata=FILL),
+            Band("CLD", "probability of clouds", "percent", nodata=FILL),
+            Band("SNW", "probability of snow", "percent", nodata=FILL),
             Band("SCL", "scene classification", nodata=(0.0,), is_class=True),
         ),
         shown=REFLECTANCE, composite=("B04", "B03", "B02"),
@@ -174,7 +175,8 @@ def with_bands(product: Product, names: Sequence[str]) -> Product:
 
 def attributes_of(product: Product) -> dict[str, str]:
     """What cells say of what they hold; nothing, if it is Sentinel-1's backscatter."""
-    return {} if product.name == SENTINEL1.name else {ATTRIBUTE: json.dumps(product.to_json())}
+    is_usual = replace(product, bands=()) == replace(SENTINEL1.product, bands=())
+    return {} if is_usual else {ATTRIBUTE: json.dumps(product.to_json())}
 
 
 def product_of(attributes: Mapping[str, Any]) -> Product:

@@ -12,7 +12,7 @@ import math
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,18 @@ def read(text: str) -> BBox:
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"{path.name} cannot be read: {error}.") from None
     return _area(_from_file(path, layer and layer[2]), text)
+
+
+def of_geometry(content: Mapping[str, Any]) -> BBox:
+    """The area of GeoJSON in degrees: a geometry, a feature or features."""
+    import shapely
+
+    found = content.get("features") or [content]
+    try:
+        geometries = [shapely.geometry.shape(each.get("geometry") or each) for each in found]
+    except (shapely.GEOSException, AttributeError, TypeError, ValueError, KeyError) as error:
+        raise ValueError(f"This is no geometry: {error}.") from None
+    return _area([shapely.force_2d(each) for each in geometries], "a geometry")
 
 
 def _from_wkt(text: str, name: str) -> BaseGeometry:

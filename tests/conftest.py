@@ -16,6 +16,7 @@ import contextlib
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,11 @@ IDLE = {  # a cluster that nobody uses takes an eighth of a core to watch itself
     "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
 }
 
+# Where memory serves as a disk, tests do not wait for a real one: they kill processes, not power.
+MEMORY = Path("/dev/shm")
+ROOMY = 4_000_000_000  # bytes
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOMY and os.access(MEMORY, os.W_OK):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 # What is remembered of the tests' archives is not kept among that of one's own.
 OWN = Path(tempfile.gettempdir()) / "sentinel1-healpix-tests"
 os.environ["XDG_CACHE_HOME"] = os.environ["XDG_STATE_HOME"] = str(OWN)

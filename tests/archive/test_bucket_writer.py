@@ -26,6 +26,7 @@ import zarr.storage
 import retrieve
 from archive import bucket_writer, storage
 from archive.bucket_writer import BucketWriter
+from archive.layout import FORMAT_VERSION
 from archive.storage import Bucket
 from grid import BBox, Chunk
 from store import Archive, ArchiveError, NoRecordError
@@ -238,7 +239,7 @@ def test_an_archive_of_before_is_written_on(memory, tmp_path):
     assert [view.levels(chunk) for chunk in view.chunks()] == [(18,), (18,), (18, 16, 14, 12)]
     layout = Archive(memory).layout
     assert layout is not None
-    assert layout.version == 2
+    assert layout.version == FORMAT_VERSION
     assert Archive(memory).verify() == []
 
 

@@ -34,6 +34,7 @@ from archive import folder_writer, layout, tile_writer
 from archive.changes import writer_of
 from archive.folder_writer import Disk
 from archive.layout import LOCK
+from archive.passes import UNKNOWN
 from grid import Chunk
 from shared.files import is_disk_full, reason
 from store import Archive, ArchiveError, NoRecordError
@@ -43,7 +44,7 @@ from tests.rounds import dice, moments, rounds, torture
 from tests.sphere import tile_at
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
-ROWS = {f"{TILE.name}/{name}/c/0" for name in ("time", "orbit", "provenance")}
+ROWS = {f"{TILE.name}/{name}/c/0" for name in ("time", "orbit", "provenance", *UNKNOWN)}
 NEXT = f"{TILE.name}/{tile_writer.NEXT_SLOT}"
 OLD, NEW = 2, 3  # records before, and which day comes next
 

@@ -19,6 +19,7 @@ from archive.storage import Bucket
 from grid import BBox, Chunk, Tile
 from healpix.ids import runs_to_ids
 from store import Archive, ArchiveError
+from tests.archive.aging import age
 from tests.archive.test_contents import CHUNK, DAY, ORIGIN, TILE, cells_of, days, tree
 from tests.sphere import tile_at
 
@@ -329,9 +330,7 @@ def make_old(path) -> Archive:
         archive = Archive(path)
         for seed, chunk in enumerate(days(2)):
             archive.write(chunk, cells_of(seed=seed), ORIGIN)
-    root = json.loads((path / "zarr.json").read_bytes())
-    root["attributes"]["format_version"] = 1
-    (path / "zarr.json").write_text(json.dumps(root))
+    age(path, 1)
     return Archive(path)
 
 
@@ -356,7 +355,7 @@ def test_the_first_write_gives_an_archive_of_before_overviews(tmp_path):
     assert archive.write(days(3)[2], cells_of(seed=2), ORIGIN)
     layout = Archive(tmp_path / "a").layout
     assert layout is not None
-    assert layout.version == layouts.OF_SENTINEL1
+    assert layout.version == layouts.FORMAT_VERSION
     assert replace(layout, version=1) == Archive(tmp_path / "b").layout
     [view] = archive.views()
     assert [view.levels(chunk) for chunk in view.chunks()] == [(18,), (18, 16, 14, 12)]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import flask
 import numpy as np
@@ -20,6 +23,7 @@ from archive.layout import ArchiveError
 from grid import BBox, Chunk
 from healpix.ids import runs_to_ids
 from store import Archive
+from tests.archive.aging import age
 from tests.archive.test_contents import CHUNK, DAY, ORIGIN, TILE, cells_of, days
 from tests.conftest import ROOT
 from tests.sphere import centres_of, tile_at
@@ -86,6 +90,7 @@ def test_an_archive_at_a_url_reads_like_the_folder(archives, served):
     shards = [stop for name, stop in asked if "/c/0/0" in name]
     assert shards
     assert all(shards), "ranges of a shard, never a whole one"
+    xr.testing.assert_identical(there.open(TILE).load(), folder.open(TILE).load())
     assert there.verify() == []
 
 
@@ -147,7 +152,10 @@ def test_everything_says_what_it_is(tile):
 
 def test_the_provenance_of_a_record_is_in_the_tile(tile):
     about = json.loads(tile.provenance.values[1])
-    assert {name: about[name] for name in asdict(ORIGIN)} == json.loads(json.dumps(asdict(ORIGIN)))
+    known = json.loads(json.dumps(asdict(ORIGIN)))
+    assert known.pop("files") == []
+    assert "files" not in about  # only of records that are made of files
+    assert {name: about[name] for name in known} == known
     assert (about["day"], about["orbit"]) == (days(2)[1].day.isoformat(), "any")
     assert about["seen"] == int((tile["count"][1] > 0).sum())
     assert about["source"].startswith("synthetic")
@@ -216,7 +224,7 @@ def test_the_root_leads_to_the_tiles(archives):
     assert root.attrs["bands"] == ["VV", "VH"]
     assert (root.attrs["PIX_MAX"], root.attrs["RUNS_MAX"]) == (10_485_760, 8192)
     assert root.attrs["keep_bits"] is None
-    assert root.attrs["format_version"] == 3
+    assert root.attrs["format_version"] == 4
     assert dict(root.attrs)["collection"]["name"] == "SENTINEL1_GRD"  # type: ignore[index,call-overload]
 
 
@@ -246,8 +254,89 @@ def test_the_dggs_convention_for_zarr_is_followed(archives):
         assert about["coordinate"] == "cell_ids"
         assert about["compression"] == "none"
         assert ("ellipsoid" in about) == (ellipsoid == "WGS84")
-        [convention] = metadata["attributes"]["zarr_conventions"]
-        assert convention["name"] == "dggs"
+
+
+def schema_of(convention):
+    """The convention's own JSON schema."""
+    jsonschema = pytest.importorskip("jsonschema")
+    path = Path(__file__).with_name("conventions") / f"{convention}.json"
+    return jsonschema.Draft7Validator(json.loads(path.read_bytes()))
+
+
+def own_metadata(archive, tile=TILE):
+    """Each group's own zarr.json, by its name; "": the tile's."""
+    for path in (archive.path / tile.name).glob("**/zarr.json"):
+        about = json.loads(path.read_bytes())
+        if about["node_type"] == "group":
+            yield path.parent.relative_to(archive.path / tile.name).as_posix(), about
+
+
+@pytest.mark.parametrize("ellipsoid", ELLIPSOIDS)
+def test_the_schemas_of_the_conventions_validate_every_group(archives, ellipsoid):
+    found = dict(own_metadata(archives[ellipsoid]))
+    assert set(found) == {".", "16", "14", "12"}
+    for name, about in found.items():
+        said = {convention["name"] for convention in about["attributes"]["zarr_conventions"]}
+        assert said == ({"dggs", "multiscales"} if name == "." else {"dggs"})
+        for convention in said:
+            schema_of(convention).validate(about)
+    whole = archives[ellipsoid].path / TILE.name / "zarr.json"
+    for name, about in json.loads(whole.read_bytes())["consolidated_metadata"]["metadata"].items():
+        if about["node_type"] == "group":
+            assert about["attributes"] == found[name]["attributes"]
+
+
+@pytest.mark.parametrize("convention", ["dggs", "multiscales"])
+def test_the_schemas_refuse_what_is_wrong(archives, convention):
+    about = dict(own_metadata(archives["WGS84"]))["."]
+    attributes = about["attributes"]
+    wrong: list[dict[str, Any]] = [
+        {"zarr_conventions": []}, {convention: {}},
+        {"dggs": attributes["dggs"] | {"refinement_level": -1}} if convention == "dggs" else
+        {"multiscales": {"layout": [{"asset": "../16"}]}},
+    ]  # fmt: skip
+    for change in wrong:
+        assert not schema_of(convention).is_valid(about | {"attributes": attributes | change})
+
+
+def test_the_levels_that_multiscales_names_are_those_of_the_groups(archives):
+    hp = pytest.importorskip("healpy")
+    for ellipsoid in ELLIPSOIDS:
+        found = dict(own_metadata(archives[ellipsoid]))
+        layout = found["."]["attributes"]["multiscales"]["layout"]
+        assert [level["asset"] for level in layout] == [".", "16", "14", "12"]
+        base = layout[0]["dggs"]
+        for level in layout:
+            assert base | level["dggs"] == found[level["asset"]]["attributes"]["dggs"]
+            if level["asset"] != ".":
+                edges = [hp.nside2resol(2 ** each["dggs"]["refinement_level"])
+                         for each in (level, layout[0])]  # fmt: skip
+                assert level["transform"]["scale"] == [pytest.approx(edges[0] / edges[1])]
+
+
+def test_an_archive_of_before_is_valid_after_the_next_write(archives, tmp_path):
+    shutil.copytree(archives["WGS84"].path, tmp_path / "a")
+    age(tmp_path / "a", 3)
+    archive = Archive(tmp_path / "a")
+    assert not any("multiscales" in about["attributes"] for _, about in own_metadata(archive))
+    archive.write(days(3)[2], cells_of(seed=2, ellipsoid="WGS84"), ORIGIN)
+    for name, about in own_metadata(archive):
+        schema_of("dggs").validate(about)
+        if name == ".":
+            schema_of("multiscales").validate(about)
+
+
+def test_the_grid_mapping_is_that_of_cf(archives):
+    """CF 1.13, appendix F: HEALPix."""
+    for ellipsoid in ELLIPSOIDS:
+        for name, _ in own_metadata(archives[ellipsoid]):
+            about = zarr.open_array(archives[ellipsoid].path / TILE.name / name / "crs").attrs
+            level = 18 if name == "." else int(name)
+            wanted = {"grid_mapping_name": "healpix", "refinement_level": level}
+            wanted |= {"indexing_scheme": "nested"}
+            if ellipsoid == "WGS84":
+                wanted |= {"reference_ellipsoid_name": "WGS 84"}
+            assert dict(about) == wanted
 
 
 def test_a_tile_as_netcdf_is_cf(archives, tmp_path):

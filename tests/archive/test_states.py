@@ -8,7 +8,6 @@ views open meanwhile, and may begin with an archive that an older program made.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import shutil
 import tempfile
@@ -35,6 +34,7 @@ from archive.folder_writer import Disk
 from archive.snapshot import View
 from grid import ORBITS, BBox, Chunk, Provenance, Tile
 from store import Archive, ArchiveError, NoRecordError
+from tests.archive.aging import age
 from tests.archive.test_contents import cells_of
 from tests.sphere import tile_at
 
@@ -120,7 +120,13 @@ def cells_at(tile: Tile, seed: int) -> xr.Dataset:
 
 
 def origin_of(number: int) -> Provenance:
-    return Provenance("sandbox", "SENTINEL1_GRD", f"j-{number}", "2026-01-21T03:04:05Z", True)
+    """Of every third record nobody knows when it was taken."""
+    orbits = (number % 175 + 1,) if number % 3 else ()
+    begin = f"2026-01-20T05:{number // 60 % 60:02}:{number % 60:02}Z"
+    return Provenance(
+        "sandbox", "SENTINEL1_GRD", f"j-{number}", "2026-01-21T03:04:05Z", True,
+        relative_orbits=orbits, acquired=(f"{begin}/{begin}",) if orbits else (),
+    )  # fmt: skip
 
 
 def shows(archive: Archive, model: Model) -> bool:
@@ -258,9 +264,7 @@ class ArchiveStates(RuleBasedStateMachine):
                 for chunk in CHUNKS[:2]:
                     self.model[chunk] = Record(self.next(), 0)
                     archive.write(chunk, cells_at(chunk.tile, 0), origin_of(self.number))
-            root = json.loads((self.path / "zarr.json").read_bytes())
-            root["attributes"]["format_version"] = 1
-            (self.path / "zarr.json").write_text(json.dumps(root))
+            age(self.path, 1)
         self.archives = Archive(self.path), Archive(self.path)
 
     def moment_in(self, change: Change, share: float) -> int:
@@ -388,6 +392,24 @@ class ArchiveStates(RuleBasedStateMachine):
             assert shows(archive, self.model)
             assert jobs(archive) == names(self.model)
         assert self.archives[0].verify() == []
+
+    @invariant()
+    def tiles_say_when_their_records_were_taken(self) -> None:
+        """As xarray opens them; those that were not written to since they were old, not at all."""
+        for tile in self.archives[0].tiles():
+            opened = self.archives[0].open(tile)
+            keys = sorted(chunk for chunk in self.model if chunk.tile == tile)
+            days = [np.datetime64(chunk.day, "ns") for chunk in keys]
+            assert opened.time.values.tolist() == sorted(np.array(days).tolist())
+            if "relative_orbit" not in opened.coords:
+                continue
+            key = list(zip(opened.time.values, opened.orbit.values, strict=True))
+            for chunk in keys:
+                at = key.index((np.datetime64(chunk.day, "ns"), ORBITS.index(chunk.orbit)))
+                origin = origin_of(self.model[chunk].number)
+                assert opened.relative_orbit.values[at] == sum(origin.relative_orbits)
+                begin = str(opened.acquired_begin.values[at])[:19]
+                assert begin == (origin.acquired[0][:19] if origin.acquired else "NaT")
 
     @invariant()
     def views_show_what_they_saw(self) -> None:

@@ -63,7 +63,7 @@ def test_the_questions_before_are_not_asked_again(talk):
 
 
 def test_an_answer_that_does_not_fit_any_more_is_asked_for(monkeypatch, capsys):
-    taken = []
+    taken: list[str] = []
 
     def once(text):
         if taken:

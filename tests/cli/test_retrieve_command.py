@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import math
 import sys
+from pathlib import Path
 
 import healpy
 import numpy as np
@@ -15,11 +16,11 @@ from PIL import GifImagePlugin
 
 import main
 import retrieve
-from cli import flags
+from cli import flags, questions
 from cli.exits import DONE, FAILED, NO_DATA, USAGE
 from grid import BBox, Chunk, Tile
 from healpix.ids import runs_to_ids
-from images import blocks, lazy
+from images import blocks, composites, lazy
 from shared import compute
 from store import Archive
 from tests.images.test_blocks import cells_of
@@ -153,6 +154,16 @@ def test_days_may_be_typed_as_a_period(archive, capsys, monkeypatch):
     assert "1 day, 2026-01-20" in err
 
 
+def test_several_days_may_become_one_image_by_an_answer(archive, capsys, monkeypatch):
+    answers = "\n".join(["7.2,50.1,7.6,50.3", "y", "2026", "3", "median", "VV", "s.png"]) + "\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answers))
+    assert main.main(["retrieve", "--no-show"]) == DONE
+    out, err = capsys.readouterr()
+    assert out.split() == ["s.png"]
+    assert "median of 3 days" in err
+    assert "_median_7.2_50.1_7.6_50.3.png]" in "".join(err.split("\n"))
+
+
 def test_a_cluster_that_is_not_there_is_one_line(archive, capsys, monkeypatch):
     monkeypatch.setattr(compute, "CONNECT_WAIT", 1)
     day = ("--day", "2026-01-20", "--output", "a.png")
@@ -258,3 +269,34 @@ def test_retrieve_says_no_data_and_a_lazy_grid_is_all_gaps(west_only):
     grid = retrieve.open(west_only, box, day)
     assert not retrieve.has_pixels(grid)
     assert retrieve.has_pixels(retrieve.open(west_only, BBox(7.4, 50.1, 7.9, 50.3), day))
+
+
+def test_a_day_with_passes_of_both_directions_gives_a_line_for_each(archive, capsys):
+    assert (
+        run("--start", "2026-01", "--end", "2026-02", "--line", "l.csv", "--line", "l.png") == DONE
+    )
+    lines = Path("l.csv").read_text(encoding="utf-8").splitlines()[1:]
+    rows = [line.split(",")[:3] for line in lines]
+    assert [row for row in rows if row[2] == "VV"] == [
+        ["2026-01-20", "ascending", "VV"], ["2026-01-26", "descending", "VV"],
+        ["2026-02-01", "ascending", "VV"], ["2026-02-01", "descending", "VV"],
+    ]  # fmt: skip
+    assert "descending: 2 days" in capsys.readouterr().err
+
+
+def test_days_become_one_image(archive, capsys):
+    days = ("--start", "2026-01-20", "--end", "2026-01-31", "--orbit", "any")
+    files = ("--output", "a.nc", "--output", "a.png", "--output", "a.tif")
+    assert run(*days, *files, "--composite", "newest") == DONE
+    assert "newest value of 2 days, 2026-01-20 to 2026-01-31" in capsys.readouterr().err
+    with xr.open_dataset("a.nc") as file:
+        found = file["day"].values[file["day"].notnull()].astype("datetime64[D]")
+    assert set(found.astype(str)) == {"2026-01-20", "2026-01-26"}
+    for wrong, words in (
+        (("--day", "2026-01-20", "--composite", "mean", "--output", "b.nc"), "needs several days"),
+        ((*days, "--composite", "mean", "--line", "b.csv"), "does not go with a composite"),
+        ((*days, "--composite", "sum", "--output", "b.nc"), "is none of mean, median, newest"),
+    ):
+        assert run(*wrong) == USAGE
+        assert words in " ".join(capsys.readouterr().err.split())
+    assert questions.COMPOSITES == composites.HOW

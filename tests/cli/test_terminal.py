@@ -106,7 +106,8 @@ WHOLE = ["retrieve", "--archive", "whole.zarr", "--no-show"]
 QUESTIONS = [
     Question(
         "What do you want to do?", "q quit [1]: ", [], "Back end",
-        "0", "'0' is not one of 1, 2, 3, 4, 5, 6, q.", "list", "There is no archive at sentinel1.zarr",
+        "0", "'0' is not one of 1, 2, 3, 4, 5, 6, q.",
+        "list", "There is no archive at sentinel1.zarr",
     ),
     Question(
         "Continue it?", "stopped with 2 of 4 chunks done.  Continue it? [Y/n]: ", [],

@@ -258,14 +258,16 @@ def test_a_series_is_the_images_of_its_days_in_order(year):
         room.open(year, ACROSS, dt.date(2025, 1, 1), dt.date(2025, 2, 1))
 
 
-def test_as_of_a_day_each_tile_has_its_newest_record(year):
+def test_as_of_a_day_each_tile_has_its_newest_values(year):
     day = DAY + dt.timedelta(days=45)  # the west was seen 3 days ago, the east 9
     image = room.open(year, ACROSS, day, as_of=9, dlat=0.01, dlon=0.016).isel(time=0)
     east = image["lon"].values > 8
     for which, seen in ((~east, DAY + dt.timedelta(days=42)), (east, DAY + dt.timedelta(days=36))):
         one = retrieve(year, ACROSS, seen, dlat=0.01, dlon=0.016)
         columns = np.flatnonzero(which)[2:-2] if which[0] else np.flatnonzero(which)[2:]
-        np.testing.assert_array_equal(image["VV"][:, columns], one["VV"][:, columns])
+        wanted, found = (grid["VV"].values[:, columns] for grid in (one, image))
+        there = np.isfinite(wanted)  # else an older record may have a value
+        np.testing.assert_array_equal(found[there], wanted[there])
     assert image.attrs["days_used"] == "2026-02-25 2026-03-03"
     alone = room.open(year, ACROSS, day, as_of=8, dlat=0.01, dlon=0.016).isel(time=0)
     assert np.isnan(alone["VV"].values[:, alone["lon"].values > 8.02]).all()

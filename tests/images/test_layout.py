@@ -12,7 +12,7 @@ from matplotlib.offsetbox import AnchoredOffsetbox
 
 import retrieve
 from images import figure as drawing
-from images import series
+from images import line, series
 from images.lazy import ORBIT_FLAGS
 from tests.rounds import combinations, torture
 
@@ -188,7 +188,7 @@ def test_all_of_a_line_is_on_the_paper(days, bands, power):
     dataset = cube("usual", days, BANDS[:bands])
     dataset = dataset.assign({band: dataset[band] * power for band in BANDS[:bands]})
     dataset.attrs["bbox"] = "-170.123456789,-50.123456789,-169.123456789,-49.123456789"
-    figure = series.plot_line(series.statistics(dataset), dataset.attrs)
+    figure = line.plot_line(line.statistics(dataset), dataset.attrs)
     assert off_the_paper(figure) == []
     (axes,) = figure.axes
     legend = axes.get_legend()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import itertools
 import math
+from dataclasses import replace
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -16,11 +19,15 @@ from compliance_checker.runner import CheckSuite, ComplianceChecker
 from PIL import GifImagePlugin, Image
 
 import retrieve
-from images import netcdf, pieces, series
+from grid import Chunk
+from images import line, netcdf, pieces, series
 from images.grids import georeferenced
 from images.lazy import ORBIT_FLAGS
 from retrieve import animate, export, plot, plot_line, save_line, statistics
+from store import Archive
+from tests.archive.test_contents import ORIGIN, cells_of
 from tests.images.test_export import grid
+from tests.sphere import tile_at
 
 FIRST = np.datetime64("2026-01-20", "s")
 
@@ -42,6 +49,127 @@ def cube(days=5, lazy=False, bands=("VV", "VH"), **size):
 # --- files ---
 
 
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory):
+    """A field on three days: taken in one pass, in two of two satellites, and nobody knows when."""
+    tile, day = tile_at(7, 50, (0.02, 0.02)), dt.date(2026, 1, 20)
+    archive = Archive(tmp_path_factory.mktemp("timed") / "a")
+    about: list[dict[str, Any]] = [
+        {"acquired": ("2026-01-20T17:16:40Z/2026-01-20T17:17:05Z",), "relative_orbits": (88,),
+         "platforms": ("sentinel-1a",)},
+        {"acquired": ("2026-01-21T17:08:40Z/2026-01-21T17:09:05Z",
+                      "2026-01-21T05:42:00Z/2026-01-21T05:42:25Z"),
+         "relative_orbits": (15, 139), "platforms": ("sentinel-1a", "sentinel-1c")},
+        {},
+    ]  # fmt: skip
+    for number, known in enumerate(about):
+        chunk = Chunk(tile, day + dt.timedelta(days=number), "ascending")
+        archive.write(chunk, cells_of(tile, number), replace(ORIGIN, **known))
+    return archive, tile.bbox, day
+
+
+BEGINS = ["2026-01-20T17:16:40", "2026-01-21T05:42:00", "NaT"]
+ENDS = ["2026-01-20T17:17:05", "2026-01-21T17:09:05", "NaT"]
+
+
+@pytest.mark.parametrize("suffix", ["all", "one"])
+def test_times_platforms_and_orbits_are_coordinates_of_grids_and_of_netcdf(timed, tmp_path, suffix):
+    archive, bbox, day = timed
+    last = day + dt.timedelta(days=2)
+    lazy = retrieve.open(archive, bbox, day, last)
+    grid = lazy if suffix == "all" else retrieve.retrieve(archive, bbox, day)
+    xr.testing.assert_equal(lazy.compute(), retrieve.load(archive, bbox, day, last))
+    path = export(grid, tmp_path / "a.nc")
+    size = 3 if suffix == "all" else 1
+    with xr.open_dataset(path, decode_coords="all") as back:
+        for found in (grid, back):
+            begins, ends = (np.atleast_1d(found[f"acquired_{n}"].values) for n in ("begin", "end"))
+            np.testing.assert_array_equal(begins, np.array(BEGINS[:size], "datetime64[s]"))
+            np.testing.assert_array_equal(ends, np.array(ENDS[:size], "datetime64[s]"))
+            platforms = [str(name) for name in np.atleast_1d(found["platform"].values)]
+            assert platforms == ["sentinel-1a", "sentinel-1a+sentinel-1c", ""][:size]
+            assert np.atleast_1d(found["relative_orbit"].values).tolist() == [88, -1, 0][:size]
+        np.testing.assert_array_equal(back["VV"].values, grid["VV"].values)
+        if suffix == "one":
+            assert back.attrs["time_coverage_start"] == f"{BEGINS[0]}Z"
+        else:
+            begin, end = back["acquired_bnds"].values.T
+            np.testing.assert_array_equal(begin, back["acquired_begin"].values)
+            np.testing.assert_array_equal(end, back["acquired_end"].values)
+            begin, end = back["time_bnds"].values.T
+            np.testing.assert_array_equal(end - begin, np.timedelta64(1, "D"))
+    assert_cf(path, tmp_path)
+
+
+def test_the_layers_of_a_geotiff_say_when_they_were_taken(timed, tmp_path):
+    archive, bbox, day = timed
+    grid = retrieve.open(archive, bbox, day, day + dt.timedelta(days=2))
+    with rasterio.open(export(grid, tmp_path / "a.tif")) as back:
+        tags = [back.tags(layer) for layer in (1, 4, 5)]
+    names = ("acquired_begin", "acquired_end", "platform", "relative_orbit")
+    assert [[tag.get(name) for name in names] for tag in tags] == [
+        [f"{BEGINS[0]}Z", f"{ENDS[0]}Z", "sentinel-1a", "88"],
+        [f"{BEGINS[1]}Z", f"{ENDS[1]}Z", "sentinel-1a+sentinel-1c", "-1"],
+        [None] * 4,
+    ]
+    with rasterio.open(export(grid.isel(time=0), tmp_path / "b.tif")) as back:
+        assert back.tags(2)["acquired_begin"] == f"{BEGINS[0]}Z"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0, "2026-01-20 17:16-17:17 UTC, ascending passes, relative orbit 88"),
+        (1, "2026-01-21 05:42-17:09 UTC, ascending passes"),
+        (2, "2026-01-22, ascending passes"),
+    ],
+)
+def test_a_picture_says_when_it_was_taken(timed, number, words):
+    archive, bbox, day = timed
+    image = retrieve.retrieve(archive, bbox, day + dt.timedelta(days=number))
+    assert words in [text.get_text() for text in retrieve.plot(image).texts]
+
+
+def test_a_period_is_selected_by_slices(timed):
+    archive, bbox, day = timed
+    grid = retrieve.open(archive, bbox, day, day + dt.timedelta(days=2))
+    assert grid.sel(time=slice("2026-01-20", "2026-01-21")).sizes["time"] == 2
+    by_begin = grid.isel(time=[0, 1]).swap_dims(time="acquired_begin")
+    morning = by_begin.sel(acquired_begin=slice("2026-01-21T05", "2026-01-21T06"))
+    assert morning.platform.values.tolist() == ["sentinel-1a+sentinel-1c"]
+
+
+@pytest.mark.parametrize("how", [{"composite": "mean"}, {"as_of": 5}])
+def test_one_image_of_several_days_has_the_times_of_all_of_them(timed, tmp_path, how):
+    archive, bbox, day = timed
+    second = day + dt.timedelta(days=1)
+    asked = (day, second) if "composite" in how else (second,)
+    grid = retrieve.open(archive, bbox, *asked, **how)
+    used = grid.attrs.get("days_used", str(second)).split()
+    first = used[0]
+    with xr.open_dataset(export(grid, tmp_path / "a.nc"), decode_coords="all") as back:
+        begin, end = back["time_bnds"].values[0]
+        assert (begin, end) == (np.datetime64(first), np.datetime64("2026-01-22"))
+        assert back["acquired_begin"].values[0] == np.datetime64(BEGINS[used == ["2026-01-21"]])
+        assert back["acquired_end"].values[0] == np.datetime64(ENDS[1])
+        assert back["relative_orbit"].values.tolist() == [-1]
+        assert back["platform"].values.tolist() == ["sentinel-1a+sentinel-1c"]
+    assert_cf(tmp_path / "a.nc", tmp_path)
+    unknown = retrieve.open(archive, bbox, day, day + dt.timedelta(days=2), composite="max")
+    assert np.isnat(unknown["acquired_begin"].values).all()
+    assert unknown["relative_orbit"].values.tolist() == [0]
+
+
+def assert_cf(path, folder):
+    """By the checker of the IOOS, in full."""
+    CheckSuite.load_all_available_checkers()
+    report = folder / "report.txt"
+    passed, _ = ComplianceChecker.run_checker(
+        str(path), ["cf:1.11"], 0, "strict", output_filename=str(report), output_format="text"
+    )
+    assert passed, report.read_text()
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_netcdf_file_of_several_days_has_a_time_axis_and_passes_the_cf_checker(tmp_path, lazy):
     path = export(cube(lazy=lazy), tmp_path / "a.nc")
@@ -52,12 +180,7 @@ def test_a_netcdf_file_of_several_days_has_a_time_axis_and_passes_the_cf_checker
         assert back["VH"].attrs["standard_name"].startswith("surface_backwards_scattering")
         assert back.attrs["time_coverage_start"] == "2026-01-20T00:00:00Z"
         assert back.attrs["time_coverage_end"] == "2026-02-14T00:00:00Z"
-    CheckSuite.load_all_available_checkers()
-    report = tmp_path / "report.txt"
-    passed, _ = ComplianceChecker.run_checker(
-        str(path), ["cf:1.11"], 0, "strict", output_filename=str(report), output_format="text"
-    )
-    assert passed, report.read_text()
+    assert_cf(path, tmp_path)
 
 
 def test_a_geotiff_of_several_days_has_a_named_layer_for_each_day_and_band(tmp_path):
@@ -198,12 +321,15 @@ def test_the_numbers_and_the_line_are_written(tmp_path):
     assert float(back[0]["mean_dB"]) == pytest.approx(rows[0]["mean_dB"], abs=5e-4)
     assert (back[4]["day"], back[4]["mean_dB"], back[4]["seen"]) == ("2026-02-01", "", "0.000")
     drawn = plot_line(rows, dataset.attrs)
-    labels = [line.get_label() for line in drawn.axes[0].get_lines()]
-    assert labels == ["VV", "VH"]
-    np.testing.assert_allclose(
-        np.asarray(drawn.axes[0].get_lines()[1].get_ydata(), float),
-        [row["mean_dB"] for row in rows[1::2]],
-    )
+    _, labels = drawn.axes[0].get_legend_handles_labels()
+    passes = "ascending", "descending"
+    assert labels == [f"{band} {orbit}" for band in ("VV", "VH") for orbit in passes]
+    found = {str(one.get_label()): one for one in drawn.axes[0].get_lines()}
+    for orbit in passes:
+        mine = [row for row in rows if (row["band"], row["orbit"]) == ("VH", orbit)]
+        wanted = [row["mean_dB"] for row in mine if row["seen"] >= line.WHOLE or not row["seen"]]
+        drawn_at = np.asarray(found[f"VH {orbit}"].get_ydata(), float)
+        np.testing.assert_allclose(drawn_at, wanted)
     save_line(rows, dataset.attrs, tmp_path / "a.png")
     assert Image.open(tmp_path / "a.png").size[0] == round(7.2 * retrieve.DPI)
     with pytest.raises(ValueError, match=r"must end in \.png or \.csv"):
@@ -244,6 +370,25 @@ def test_a_line_of_days_without_a_pixel_has_no_numbers_at_its_side():
     rows = statistics(dataset)
     drawn = plot_line(rows, dataset.attrs)
     _, names = drawn.axes[0].get_legend_handles_labels()
-    assert names == ["VV", "VH (no value)"]
+    assert [name for name in names if "VV" in name] == ["VV ascending", "VV descending"]
+    assert all("(no value)" in name for name in names if "VH" in name)
     drawn = plot_line([row for row in rows if row["band"] == "VH"], dataset.attrs)
     assert not drawn.axes[0].get_yticks().size
+
+
+def test_a_day_that_is_seen_in_part_is_beside_the_line_and_one_without_a_pixel_breaks_it():
+    days = [f"2026-01-{day:02}" for day in (2, 8, 14, 20, 26)]
+    shares = [1.0, 0.4, 1.0, 0.0, 1.0]
+    rows = [
+        {"day": day, "orbit": "ascending", "band": "VV", "mean_dB": -10.0 if share else math.nan,
+         "low_dB": -12.0, "high_dB": -8.0, "seen": share}
+        for day, share in zip(days, shares, strict=True)
+    ]  # fmt: skip
+    (axes,) = plot_line(rows, cube().attrs).axes
+    joined, part, nothing = axes.get_lines()
+    np.testing.assert_array_equal(np.isfinite(joined.get_ydata()), [1, 1, 0, 1])
+    assert "hollow: seen in part; cross: not seen" in axes.figure.texts[1].get_text()
+    assert (part.get_markerfacecolor(), np.size(part.get_xdata())) == ("white", 1)
+    assert (nothing.get_marker(), np.size(nothing.get_xdata())) == ("x", 1)
+    axes.figure.canvas.draw()
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == days

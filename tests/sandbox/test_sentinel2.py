@@ -377,6 +377,31 @@ def test_products_are_filtered_by_their_cloud_cover(tmp_path):
     assert not none.value.catalogued
 
 
+def test_what_goes_by_the_classes_is_there_where_they_are(tmp_path):
+    values, _ = write(tmp_path / "all", bands=("B04", "SCL", *optical.DERIVED))
+    alone, _ = write(tmp_path / "alone", bands=("CLD",))
+    rows, columns = np.isin(values["y"] - 5, alone["y"]), np.isin(values["x"] + 5, alone["x"])
+    same = np.isin(alone["y"], values["y"] - 5), np.isin(alone["x"], values["x"] + 5)
+    assert rows.sum() > 20
+    np.testing.assert_array_equal(values["CLD"][np.ix_(rows, columns)], alone["CLD"][np.ix_(*same)])
+    classes = values["SCL"]
+    for band in optical.DERIVED:
+        np.testing.assert_array_equal(values[band] == FILL, classes == FILL, err_msg=band)
+    there = classes != FILL
+    assert (values["WVP"][there] > 0).all()
+    assert np.unique(values["WVP"]).size > 5
+    assert set(np.unique(values["SNW"][there & (classes != optical.SNOW)])) <= set(range(10))
+    box = (3.0, 51.0, 3.4, 51.2)  # with clouds and without
+    day = DAY + dt.timedelta(days=10)
+    values, _ = write(tmp_path / "wide", box, day, bands=("SCL", *optical.DERIVED))
+    cloudy = values["SCL"] == optical.HIGH
+    clear = np.isin(values["SCL"], (optical.PLANTS, optical.BARE, optical.WATER))
+    assert cloudy.any()
+    assert clear.any()
+    assert values["CLD"][cloudy].min() > 90 > 10 > values["CLD"][clear].max()
+    assert values["AOT"][cloudy].mean() > values["AOT"][clear].mean()
+
+
 def test_a_day_without_an_overpass_has_no_data(tmp_path):
     with pytest.raises(NoData) as none:
         raster.write(order(day=DAY + dt.timedelta(days=1)), tmp_path / "f")
@@ -387,10 +412,11 @@ def test_a_day_without_an_overpass_has_no_data(tmp_path):
 def test_the_collection_tells_what_its_bands_are():
     document = offers.OFFERS[catalogue.SENTINEL2].document("http://x", True)
     bands = {band["name"]: band for band in document["summaries"]["eo:bands"]}
-    assert list(bands) == document["cube:dimensions"]["bands"]["values"] == list(ALL)
+    assert list(bands) == document["cube:dimensions"]["bands"]["values"] == list(optical.OFFERED)
     assert "B10" not in bands
-    assert {b: bands[b]["gsd"] for b in bands} == optical.RESOLUTIONS
-    reflectance = {(b["scale"], b["type"], b["unit"]) for n, b in bands.items() if n != "SCL"}
+    assert {b: bands[b]["gsd"] for b in bands} == optical.OFFERED
+    assert (bands["AOT"]["scale"], bands["CLD"]["scale"]) == (0.001, 1)
+    reflectance = {(b["scale"], b["type"], b["unit"]) for n, b in bands.items() if n[0] == "B"}
     assert reflectance == {(0.0001, "int16", "1")}
     assert bands["B08"]["common_name"] == "nir"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -43,6 +45,27 @@ def sentinel2(sandbox, tmp_path_factory):
         patch.setattr(download, "KEEP_RAW", True)
         assert order(sandbox) == DONE
     return place
+
+
+def test_every_band_of_sentinel2_is_archived_in_its_own_units(sandbox, folder, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(download, "KEEP_RAW", True)
+    bands = "AOT,WVP,CLD,SNW,B01,B11"
+    assert order(sandbox, DAY, "--collection", "SENTINEL2_L2A", "--bands", bands) == DONE
+    archive = assert_archived(folder, SENTINEL2.product)
+    cells = archive.read(archive.chunks()[0])
+    assert 0.05 < float(cells["AOT"].mean()) < 0.6
+    assert 0 <= float(cells["CLD"].min()) < float(cells["CLD"].max()) <= 100
+
+
+def test_how_cloudy_an_image_may_be_is_asked(sandbox, folder, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setattr(download, "COLLECTION", "SENTINEL2_L2A")
+    monkeypatch.setattr(download, "BANDS", ("B04",))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{BOX}\ny\n{DAY}\n\n-3\n0 %\n"))
+    place = ["--backend", sandbox.url, "--catalogue", f"{sandbox.url}/stac"]
+    assert main.main(["download", *place, "--dry-run"]) == NO_DATA
+    told = capsys.readouterr().err
+    assert "'-3' is no number from 0 to 100" in told
+    assert "with clouds over more than 0 %" in told
 
 
 @pytest.fixture(scope="module")

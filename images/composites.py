@@ -1,0 +1,234 @@
+"""Many records of a tile as one set of cells: the composite of a period.
+
+Of each cell, over the records of the period, in linear power:
+
+    mean     sum(count x value) / sum(count): what one record of all their pixels would hold
+    newest   the value of the last record that has one, and its day
+    median, min, max, std (of the population), count (of the records that have a value)
+
+of bands with classes the most frequent one, by the counts, unless it is newest or count.  A
+coarser pixel is the mean of the composites of its cells, by the sums of their counts.  Records
+are read one after the other, so that a composite of many takes no more memory than one of few;
+but for the median, of which all values have to be there at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from grid import Chunk
+from healpix import folds
+from images.grids import DAY
+from shared.classes import most_frequent
+from shared.collection import FINITE, PLAIN, Product, with_bands
+from shared.variables import variable
+
+HOW = ("mean", "median", "newest", "min", "max", "std", "count")
+WORDS = {"min": "minimum", "max": "maximum", "std": "standard deviation", "newest": "newest value"}
+CELL_METHODS = {"newest": "point", "std": "standard_deviation", "min": "minimum", "max": "maximum"}
+_EPOCH = 719163  # the ordinal of 1970-01-01
+
+Records = Iterable[tuple[Chunk, xr.Dataset]]
+Values = NDArray[Any]
+
+
+def judged(how: str | None) -> str | None:
+    """How it is made, or None; ValueError for what is none of `HOW`."""
+    if how is not None and how not in HOW:
+        raise ValueError(f"composite is {how!r}; it must be one of {', '.join(HOW)}.")
+    return how
+
+
+def words(how: str, days: int) -> str:
+    """What a composite is called: "mean of 12 days"."""
+    if how == "count":
+        return f"number of values on {days} day{'s' * (days != 1)}"
+    return f"{WORDS.get(how, how)} of {days} day{'s' * (days != 1)}"
+
+
+def product_of_composite(product: Product, how: str) -> Product:
+    """What the composite holds: numbers and spreads are not shown as values are."""
+    if how not in ("std", "count"):
+        return product
+    bands = []
+    for band in product.bands:
+        name, units = f"standard deviation of {band.long_name}", band.units
+        if how == "count":
+            name, units = f"number of values in {band.name}", "1"
+        bands.append(replace(band, long_name=name, units=units, standard_name="", is_class=False))
+    return replace(product, bands=tuple(bands), counts=FINITE, shown=PLAIN, composite=())
+
+
+def bytes_of_a_cell(how: str, bands: int, records: int) -> int:
+    """What making a composite takes at most, for each cell."""
+    return 4 * records + 40 + 24 * bands if how == "median" else 32 * bands + 24
+
+
+def composed(
+    read: Callable[[Sequence[str]], Records],
+    how: str,
+    bands: Sequence[str],
+    classes: Sequence[str],
+    number: int,
+) -> xr.Dataset:
+    """The composite of so many records of the same cells.
+
+    ``read`` gives some variables of them, by day.
+    ``<band>(cells)`` float32, NaN where none has a value; ``<band>_count(cells)``, float64, the
+    sum of the counts that are in it (of newest its own), and ``count``, the most of these; with
+    "newest" also ``day(cells)``, float32, days since 1970-01-01.
+    """
+    made: dict[str, _Maker] = {}
+    first = None
+    for some in [(band,) for band in bands] if how == "median" else [bands]:
+        for chunk, cells in read((*some, "count")):
+            first = cells if first is None else first
+            for band in some:
+                if band not in made:
+                    made[band] = _maker(how, band in classes)(cells.sizes["cells"], number)
+                weight = cells.get(f"{band}_count", cells["count"]).values
+                made[band].day = float(chunk.day.toordinal() - _EPOCH)
+                made[band].add(cells[band].values, weight)
+        for band in some:
+            made[band].finish()
+    assert first is not None, "an image has records"
+    data: dict[str, Any] = {}
+    for band in bands:
+        data[band] = variable("cells", made[band].values.astype(np.float32, copy=False))
+        data[f"{band}_count"] = variable("cells", made[band].weights)
+    weights = np.maximum.reduce([maker.weights for maker in made.values()])
+    if how == "newest":
+        days = [maker.days for maker in made.values() if isinstance(maker, _Newest)]
+        data[DAY] = variable("cells", np.fmax.reduce(days))
+        data[f"{DAY}_count"] = variable("cells", weights)
+    return first[["start_ipix", "run_len"]].assign({**data, "count": variable("cells", weights)})
+
+
+class _Maker:
+    """One band of a composite while its records come in; ``day`` is that of the next one."""
+
+    day = 0.0
+
+    def __init__(self, size: int, number: int) -> None:
+        self.size, self.number = size, number
+        self.weights = np.zeros(size)
+        self.values: Values = np.full(size, np.nan, np.float32)
+
+    def add(self, values: Values, counts: Values) -> None:
+        """Take a record into account."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Find ``values``, when all records have come in."""
+
+
+class _Mean(_Maker):
+    def __init__(self, size: int, number: int) -> None:
+        super().__init__(size, number)
+        self._sums = np.zeros(size)
+
+    def add(self, values: Values, counts: Values) -> None:
+        folds.add_mean(values, counts, self._sums, self.weights)
+
+    def finish(self) -> None:
+        with np.errstate(invalid="ignore"):
+            self.values = self._sums / self.weights
+
+
+class _Newest(_Maker):
+    def __init__(self, size: int, number: int) -> None:
+        super().__init__(size, number)
+        self.days = np.full(size, np.nan, np.float32)
+
+    def add(self, values: Values, counts: Values) -> None:
+        folds.add_newest(values, counts, self.day, self.values, self.weights, self.days)
+
+
+class _Least(_Maker):
+    sign = 1.0
+
+    def add(self, values: Values, counts: Values) -> None:
+        folds.add_least(values, counts, self.sign, self.values, self.weights)
+
+
+class _Greatest(_Least):
+    sign = -1.0
+
+
+class _Spread(_Maker):
+    def __init__(self, size: int, number: int) -> None:
+        super().__init__(size, number)
+        self._times, self._mean, self._squares = np.zeros((3, size))
+
+    def add(self, values: Values, counts: Values) -> None:
+        folds.add_spread(values, counts, self._times, self._mean, self._squares, self.weights)
+
+    def finish(self) -> None:
+        with np.errstate(invalid="ignore"):
+            self.values = np.sqrt(self._squares / self._times)
+
+
+class _Count(_Spread):
+    def finish(self) -> None:
+        self.values = np.where(self._times > 0, self._times, np.nan)
+
+
+class _Median(_Maker):
+    """The one that needs all values at a time."""
+
+    def __init__(self, size: int, number: int) -> None:
+        super().__init__(size, number)
+        self._rows, self._filled = np.empty((number, size), np.float32), 0
+
+    def add(self, values: Values, counts: Values) -> None:
+        folds.add_to_stack(values, counts, self._rows[self._filled], self.weights)
+        self._filled += 1
+
+    def finish(self) -> None:
+        folds.take_medians(self._rows, self.values)
+        self._rows = self._rows[:0].copy()  # before the next band needs as much
+
+
+class _MostFrequent(_Maker):
+    def __init__(self, size: int, number: int) -> None:
+        super().__init__(size, number)
+        self._parts: list[tuple[Values, Values]] = []
+
+    def add(self, values: Values, counts: Values) -> None:
+        there = (counts > 0) & ~np.isnan(values)
+        self._parts.append((np.where(there, values, np.nan), np.where(there, counts, 0)))
+        self.weights += self._parts[-1][1]
+
+    def finish(self) -> None:
+        def shares(some: Sequence[float]) -> list[Values]:
+            parts = [[(v == one) * c for v, c in self._parts] for one in some]
+            return [np.sum(part, axis=0) for part in parts]
+
+        every = np.unique(np.concatenate([values for values, _ in self._parts]))
+        self.values = most_frequent(every[~np.isnan(every)].tolist(), shares, self.size)
+
+
+def _maker(how: str, is_class: bool) -> type[_Maker]:
+    if is_class and how not in ("newest", "count"):
+        return _MostFrequent
+    return {
+        "mean": _Mean, "median": _Median, "newest": _Newest, "min": _Least, "max": _Greatest,
+        "std": _Spread, "count": _Count,
+    }[how]  # fmt: skip
+
+
+def attributes(how: str) -> dict[str, str]:
+    """What a band says by CF of how it was made; nothing of what is no composite."""
+    return {"cell_methods": f"time: {CELL_METHODS.get(how, how)}"} if how and how != "count" else {}
+
+
+def narrowed(product: Product, bands: Sequence[str], how: str | None) -> Product:
+    """The product of some bands, as it is after a composite was made."""
+    some = with_bands(product, [band for band in bands if band != DAY])
+    return product_of_composite(some, how) if how else some

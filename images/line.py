@@ -1,0 +1,225 @@
+"""From images over time to a line: the mean of a box day by day, as numbers and as a plot.
+
+The numbers are those of the whole box: the mean is that of the linear power, pixels weighted by
+their area, and turned into dB at the end; the spread is that of the pixels.  Passes of different
+direction see the ground from different sides, so each direction has a line of its own.  What is
+not seen, or just in part, is marked and not joined.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from images import figure as drawing
+from images import mask
+from images.grids import grid_bands, is_lazy
+from images.scales import scale_of
+from images.series import caption, days_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LINE = (7.2, 3.6)  # inch, the least width, and the height of the figure
+SPREAD = (10.0, 90.0)  # percentiles of the pixels that a shade reaches to
+WHOLE = 0.9  # share of the box, below which a day is marked as seen in part
+DAYS = 8  # so many have a tick each
+# Told apart by everybody: Okabe and Ito, Color Universal Design (2008).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = {"descending": ("--", "s"), "mixed": (":", "D")}  # of passes; of others the usual one
+
+Statistics = list[dict[str, Any]]
+
+
+def statistics(dataset: xr.Dataset) -> Statistics:
+    """Of each image and band: its mean and spread, and the share seen of the box, or area.
+
+    A row has ``day``, ``orbit`` ("any", ..., where it is known), ``band``, ``mean_dB``,
+    ``low_dB`` and ``high_dB`` (the `SPREAD` of the pixels) and ``seen`` (0 to 1); of what is no
+    backscatter ``mean``, ``low`` and ``high``, in the units of the band.  Classes have no mean:
+    ValueError if there is nothing else.  The images are computed one after the other, a few at a
+    time.
+    """
+    import dask
+
+    from shared import compute
+
+    scale = scale_of(dataset.attrs)
+    bands = [name for name in grid_bands(dataset) if not scale.is_class(name)]
+    if not bands:
+        raise ValueError("Classes have no mean, and there is no other band.  Nothing was written.")
+    weights = np.cos(np.radians(dataset["lat"].values))[:, np.newaxis]
+    whole, numbers = _whole(dataset, weights), dask.delayed(_numbers)
+    pieces = [
+        numbers(
+            [dataset[band].isel(time=i).data for band in bands], weights, whole, scale.is_decibel
+        )
+        for i in range(dataset.sizes["time"])
+    ]
+    meanings = dataset["orbit"].attrs["flag_meanings"].split() if "orbit" in dataset else []
+    rows: Statistics = []
+    for i, found in enumerate(compute.each(pieces, not is_lazy(dataset))):
+        orbit = meanings[int(dataset["orbit"].values[i])] if meanings else ""
+        for band, values in zip(bands, found, strict=True):
+            rows.append({"day": days_of(dataset)[i], "orbit": orbit, "band": band} | values)
+    return rows
+
+
+def write_numbers(rows: Statistics, path: Path) -> None:
+    """The rows of `statistics` as CSV; dB with three digits, nothing where nothing was seen."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: _as_text(value) for key, value in row.items()})
+
+
+def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
+    """Draw the rows of `statistics`: a line of means for each band and direction of the passes.
+
+    Its spread is a shade.  A day that is seen in part has a hollow marker beside the line; one
+    without a pixel has a cross at the foot, and the line is broken there.
+    """
+    from matplotlib.figure import Figure
+
+    spread = f"shade: {SPREAD[0]:g}th to {SPREAD[1]:g}th percentile of its pixels"
+    lines = [
+        (
+            drawing.title_of(attrs, f"mean of the {'area' if attrs.get('clipped') else 'box'}"),
+            10.5,
+            "bold",
+        ),
+        (f"{attrs.get('bbox', '')}  ({spread}{_marks(rows)})", 8.0, "normal"),
+        (str(attrs.get("source", "")), 7.0, "normal"),
+    ]
+    width = max(LINE[0], drawing.words_inches(lines) + 0.24)
+    figure = Figure(figsize=(width, LINE[1]), dpi=100)
+    axes = figure.add_axes((0.85 / width, 0.19, 1 - 1.1 / width, 0.53))
+    keys = [key for key in rows[0] if key.partition("_")[0] in ("mean", "low", "high")]
+    bands = list(dict.fromkeys(row["band"] for row in rows))
+    orbits = list(dict.fromkeys(row["orbit"] for row in rows))
+    for band, colour in zip(bands, COLOURS * len(bands), strict=False):
+        for orbit in orbits:
+            mine = [row for row in rows if (row["band"], row["orbit"]) == (band, orbit)]
+            if mine:
+                name = f"{band} {orbit}" if len(orbits) > 1 else band
+                _draw(axes, mine, keys, colour, STYLES.get(orbit, ("-", "o")), name)
+    if not any(math.isfinite(row[keys[0]]) for row in rows):
+        axes.set_yticks([])  # those of an empty plot are numbers that no pixel gave
+    _put_days(axes, sorted({row["day"] for row in rows}))
+    axes.set_ylabel(scale_of(attrs).quantity(bands))
+    axes.grid(alpha=0.3, linewidth=0.5)
+    columns = min(4, len(bands) * len(orbits))
+    axes.legend(
+        frameon=False, ncols=columns, loc="lower right", bbox_to_anchor=(1, 1), fontsize=8,
+        columnspacing=1.2, handlelength=2.2,
+    )  # fmt: skip
+    caption(figure, lines)
+    return figure
+
+
+def _marks(rows: Statistics) -> str:
+    """What the markers mean that are there."""
+    some = any(0 < row["seen"] < WHOLE for row in rows)
+    none = any(not row["seen"] for row in rows)
+    return "; hollow: seen in part" * some + "; cross: not seen" * none
+
+
+# --- behind the scenes -----------------------------------------------------------------
+
+
+def _draw(
+    axes: Axes,
+    rows: Statistics,
+    keys: Sequence[str],
+    colour: str,
+    style: tuple[str, str],
+    name: str,
+) -> None:
+    """One line, its shade, and the days that are not on it."""
+    when = np.array([row["day"] for row in rows], "datetime64[D]")
+    mean, low, high = (np.array([row[key] for row in rows], float) for key in keys)
+    seen = np.array([row["seen"] for row in rows], float)
+    there, whole = np.isfinite(mean), seen >= WHOLE
+    line, marker = style
+    joined = whole | ~there  # what has no value breaks the line
+    axes.fill_between(
+        when[joined], low[joined], high[joined], color=colour, alpha=0.15, linewidth=0
+    )
+    label = name if there.any() else f"{name} (no value)"
+    axes.plot(
+        when[joined], mean[joined], color=colour, linestyle=line, marker=marker, markersize=3.5,
+        linewidth=1, label=label,
+    )  # fmt: skip
+    part = there & ~whole
+    marked: tuple[tuple[Any, Any, dict[str, Any]], ...] = (
+        (part, mean, {"marker": marker, "markersize": 4.5, "markerfacecolor": "white"}),
+        (~there, np.zeros(len(rows)), {"marker": "x", "transform": axes.get_xaxis_transform()}),
+    )
+    for which, at, how in marked:
+        if which.any():
+            axes.plot(when[which], at[which], color=colour, linestyle="none", clip_on=False, **how)
+
+
+def _put_days(axes: Axes, days: Sequence[str]) -> None:
+    """Ticks at the days, if they are few; else at round dates, and never within a day."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter
+
+    numbers = np.array(days, "datetime64[D]").astype(float).tolist()  # as matplotlib counts
+    if len(days) <= DAYS and _apart(numbers):
+        axes.set_xticks(numbers)
+        axes.xaxis.set_major_formatter(DateFormatter("%Y-%m-%d"))  # type: ignore[no-untyped-call]
+        axes.tick_params(axis="x", labelsize=7)
+        return
+    locator = AutoDateLocator(minticks=3, maxticks=DAYS)  # type: ignore[no-untyped-call]
+    locator.intervald[4] = [24]  # hours
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+
+
+def _apart(numbers: Sequence[float]) -> bool:
+    """Whether labels at these places do not touch."""
+    span = numbers[-1] - numbers[0]
+    return all(b - a > 0.11 * span for a, b in itertools.pairwise(numbers))
+
+
+def _whole(dataset: xr.Dataset, weights: Any) -> float:
+    """The weight of all pixels of a grid, or of those of the area that it is clipped to."""
+    within = mask.inside(dataset)
+    if within is None:
+        return float(weights.sum() * dataset.sizes["lon"])
+    return float((weights * within).sum())
+
+
+def _numbers(
+    arrays: Sequence[Any], weights: Any, whole: float, decibel: bool
+) -> list[dict[str, float]]:
+    found = []
+    for array in arrays:
+        power = np.asarray(array)
+        seen = np.isfinite(power)
+        weight = np.where(seen, weights, 0.0)
+        total = weight.sum()
+        mean = (np.where(seen, power, 0) * weight).sum() / total if total else math.nan
+        low, high = np.percentile(power[seen], SPREAD) if total else (math.nan, math.nan)
+        three = np.array([mean, low, high])
+        with np.errstate(divide="ignore"):
+            three = 10 * np.log10(three) if decibel else three
+        share = float(total / whole)
+        names = [f"{name}_dB" if decibel else name for name in ("mean", "low", "high")]
+        found.append(dict(zip(names, three.tolist(), strict=True)) | {"seen": share})
+    return found
+
+
+def _as_text(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return f"{value:.3f}" if math.isfinite(value) else ""
