@@ -15,6 +15,9 @@ import textwrap
 from collections.abc import Callable
 from typing import TextIO, TypeVar
 
+from cli import conversation
+from cli.explained import BACK, WORDS, explained
+
 T = TypeVar("T")
 
 MOST_TRIES = 20  # answers to one question, where nobody is at a terminal to read the reasons
@@ -47,17 +50,24 @@ def ask(
     """Ask until ``parse`` takes the answer; a ValueError is shown as one line of reason.
 
     ``before``, ``name``, ``hint`` and in brackets the default make up the question, with
-    ``room`` columns for the answer.  An empty answer means the default.  Raises InputEnded
+    ``room`` columns for the answer.  An empty answer means the default, ? or help explains
+    the question, and back returns to the one before (see `conversation`).  Raises InputEnded
     at the end of input and KeyboardInterrupt at Ctrl-C; both say that nothing was started.
     """
     question = before + name + hint + (f" [{default}]: " if default else ": ")
     tries = 0
     while True:
-        answer = _read(name, question, room)
-        try:
-            return parse(answer if answer.strip() else default)
-        except ValueError as error:
-            tell(f"  {error}")
+        answer = conversation.recalled()
+        answer = _answered(name, question, room, default) if answer is None else answer
+        if answer is not None:
+            try:
+                found = parse(answer)
+            except ValueError as error:
+                conversation.forget()
+                tell(f"  {error}")
+            else:
+                conversation.note(answer)
+                return found
         tries += 1
         if tries >= MOST_TRIES and not sys.stdin.isatty():
             raise InputEnded(name, f"none of {tries} answers could be used at")
@@ -95,12 +105,16 @@ def somebody_is_there() -> bool:
 
 def tell(text: str = "", begun: str = "") -> None:
     """A line on stderr, folded at blanks where the window is narrow; `begin` may have begun it."""
+    if conversation.is_replayed():
+        return
     shown = len(_begun(begun))
     _write("\n".join(_folded(begun + text))[shown:] + "\n")
 
 
 def begin(text: str) -> None:
     """Show the beginning of a line whose end takes a moment to find out."""
+    if conversation.is_replayed():
+        return
     _write(_begun(text))
 
 
@@ -138,6 +152,21 @@ def percent(share: float | None) -> str:
     if 0.005 <= share < 0.995:
         return f"{100 * share:.0f} %"
     return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
+
+
+def _answered(name: str, question: str, room: int, default: str) -> str | None:
+    """An answer, or None after one that was about the question; raises Back."""
+    answer = _read(name, question, room)
+    word = answer.strip().lower()
+    if word in WORDS:
+        tell(f"  {explained(name, '[' in question)}")
+        return None
+    if word != BACK:
+        return answer if word else default
+    if conversation.can_go_back():
+        raise conversation.Back
+    tell("  There is no question before this one.")
+    return None
 
 
 def _read(name: str, question: str, room: int) -> str:
