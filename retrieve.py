@@ -22,11 +22,11 @@ from images.merge import merge
 from images.pieces import has_pixels
 from images.records import NoData
 from images.settings import Settings, judged
-from shared.areas import AreaLike
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from shared.areas import AreaLike
     from store import Archive
 
 MEMORY_MAX = 2_000_000_000  # bytes that the bands of a grid in memory may take
