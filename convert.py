@@ -7,7 +7,7 @@ fall into it.  How that is done is in the room `cells`.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from cells.settings import Settings as Settings
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cells.about import About as About
 
     Raster: TypeAlias = xr.Dataset | str | os.PathLike[str]
+    Parts: TypeAlias = Mapping[str, Raster]
 
 NSIDE = 262144  # HEALPix resolution: level 18, cells of 25 m
 ELLIPSOID = "sphere"  # "sphere": latitudes as they are, like healpy; "WGS84": authalic
@@ -52,7 +53,7 @@ def tile_runs(tile: Tile, nside: int | None = None, ellipsoid: str | None = None
 
 
 def raster_to_cells(
-    raster: Raster | Sequence[Raster],
+    raster: Raster | Parts | Sequence[Raster | Parts],
     tile: Tile,
     nside: int | None = None,
     ellipsoid: str | None = None,
@@ -67,7 +68,9 @@ def raster_to_cells(
     A file may be netCDF, GeoTIFF, or anything else that GDAL reads.  The raster may have any
     CRS (as text, by CF's parameters, by PROJ's; without one, longitudes and latitudes are those
     of WGS 84), x and y in either direction, any pixel size, and cover the tile in part.  Of
-    several rasters the pixels are taken together, as if they were one.
+    several rasters the pixels are taken together, as if they were one.  A dictionary names the
+    raster of each band, where these are in files of their own; a band that is not in it has no
+    value.  Where their pixels are at the same places they are those of one raster.
 
     ``bands`` are the variables, labels of a dimension of bands or descriptions to use, which may
     have the name among other words (Sigma0_VV); by default all that span x and y, in file
@@ -81,7 +84,8 @@ def raster_to_cells(
     0, which the definition above judges; a dataset that xarray has masked gets such zeros back.
 
     Result: ``<band>(cells)`` float32, the mean in linear power, NaN where no seen pixel
-    has a value; ``count(cells)`` uint16, the seen pixels (65535 stands for more);
+    has a value; ``count(cells)`` uint16, the seen pixels (65535 stands for more); where some of
+    these have no value in a band ``<band>_count(cells)`` uint16, those that have;
     ``start_ipix(runs)`` uint64 and ``run_len(runs)`` uint32 as of `tile_runs`.  attrs:
     nside, ellipsoid, ordering, source, and where it applies time (of the step used) and
     holes (a sentence, when the raster is coarser than the cells).
@@ -89,14 +93,13 @@ def raster_to_cells(
     """
     made = settings()
     nside = made.nside if nside is None else nside
-    import xarray as xr
-
     from cells import average
     from cells.raster import Choice
 
     on = None if day is None else as_day(day)
     choice = Choice(bands, step, on, decibels, product or SENTINEL1.product)
-    given = [raster] if isinstance(raster, xr.Dataset | str | os.PathLike) else list(raster)
+    given: list[Raster | Parts]
+    given = [raster] if isinstance(raster, str | os.PathLike | Mapping) else list(raster)
     return average.raster_to_cells(
         given, tile, nside, ellipsoid or made.ellipsoid, choice, made.workers
     )

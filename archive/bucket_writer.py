@@ -42,7 +42,7 @@ from archive.packing import DamageError, read_texts, read_values
 from archive.passes import UNKNOWN, passes_of
 from archive.storage import Bucket, Tag
 from archive.tile import NO_TIME, NOTHING, Group, key_of
-from archive.tile_writer import NEXT_SLOT, TileWriter, ids_of, runs_of
+from archive.tile_writer import NEXT_SLOT, TileWriter, add_arrays, ids_of
 from grid import Chunk, Provenance, Tile
 from healpix.arrays import Runs
 
@@ -78,7 +78,7 @@ class BucketWriter(TileWriter):
         group = self._load()
         if not self._may_write(group.slots(chunk) if group else [], replace, instead_of):
             return False
-        group = self._prepare(group, runs_of(cells))
+        group = self._prepare(group, cells)
         slot = self._claim(len(group.times))
         try:
             text = self._put_shards(group, slot, chunk, cells, provenance)
@@ -237,14 +237,13 @@ class BucketWriter(TileWriter):
                 tag, there = found[1], json.loads(found[0].tobytes())
                 known = there["consolidated_metadata"]["metadata"]
                 has = int(known["time"]["shape"][0])
-                if has >= length and len(known) >= len(group.arrays):
+                is_current = there["attributes"].get("format_version") == self._layout.version
+                if has >= length and group.arrays.keys() <= known.keys() and is_current:
                     return
-                length = max(has, length)
-                if len(known) >= len(group.arrays):
-                    metadata = there
+                length, metadata = max(has, length), there
             rows = np.full(length, NO_TIME, np.int64), np.zeros(length, np.int8)
             longer = Group(self._tile, self._bucket, metadata, *rows)
-            longer.lengthen()
+            add_arrays(longer, group.metadata)
             if self._bucket.put_if(key, layouts.encode_json(longer.metadata), tag):
                 return
             _pause(turn)
@@ -282,7 +281,7 @@ class BucketWriter(TileWriter):
         self._discard_shards(group, slots)
 
     def _discard_shards(self, group: Group, slots: list[int]) -> None:
-        names = group.cell_arrays
+        names = self._shard_names(group)
         self._bucket.discard([group.shard(name, slot) for slot in slots for name in names])
 
     def _change_rows(

@@ -15,6 +15,7 @@ from grid import Chunk, Tile
 from healpix.boxes import box_runs
 from healpix.latitudes import ELLIPSOIDS
 from shared import collection as collections
+from shared.counts import count_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -87,7 +88,8 @@ def require_fit(archive: Contents, chunk: Chunk, wanted: Layout, cells: xr.Datas
 
 def layout_of(chunk: Chunk, cells: xr.Dataset, made: Settings) -> Layout:
     """What a new archive of such cells is made of.  Raises ArchiveError if they are not right."""
-    bands = tuple(str(n) for n in cells.data_vars if n not in ("count", "start_ipix", "run_len"))
+    others = ("count", "start_ipix", "run_len", *map(count_of, map(str, cells.data_vars)))
+    bands = tuple(str(name) for name in cells.data_vars if name not in others)
     _require_arrays(chunk, cells, bands)
     nside, ellipsoid = int(cells.attrs.get("nside", 0)), cells.attrs.get("ellipsoid")
     start, length = (cells[name].values.astype(np.int64) for name in ("start_ipix", "run_len"))
@@ -119,10 +121,15 @@ def _require_arrays(chunk: Chunk, cells: xr.Dataset, bands: Iterable[str]) -> No
         "start_ipix": ("runs", "uint64"),
         "run_len": ("runs", "uint32"),
     }
+    own = [count_of(band) for band in bands if count_of(band) in cells]
+    wanted |= dict.fromkeys(own, ("cells", "uint16"))
     for name, (dim, dtype) in wanted.items():
         if name not in cells or cells[name].dims != (dim,) or cells[name].dtype != dtype:
             has = f"{cells[name].dims} {cells[name].dtype}" if name in cells else "missing"
             raise ArchiveError(f"{chunk}: {name} must be ({dim}) {dtype}; it is {has}.")
+    for name in own:
+        if (cells[name].values > cells["count"].values).any():
+            raise ArchiveError(f"{chunk}: {name} is more than count in some cells.")
 
 
 def _no_room(archive: Contents, where: str, has: int, what: str, limit: int, name: str) -> str:

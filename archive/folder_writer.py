@@ -33,7 +33,7 @@ from archive.layout import LOCK, ArchiveError, Layout
 from archive.passes import ACQUIRED_BEGIN
 from archive.storage import Folder
 from archive.tile import NO_TIME, Group, key_of
-from archive.tile_writer import NEXT_SLOT, TileWriter, ids_of, runs_of
+from archive.tile_writer import NEXT_SLOT, TileWriter, ids_of
 from grid import Chunk, Provenance, Tile
 from healpix.arrays import Runs
 from shared.files import is_disk_full, replacing, sync_folder
@@ -139,10 +139,10 @@ class FolderWriter(TileWriter):
             return False
         try:
             if group is None:
-                group = self._begin(runs_of(cells))
+                group = self._begin(cells)
             else:
                 self._sweep(group)
-                group = self._prepare(group, runs_of(cells))
+                group = self._prepare(group, cells)
             self._append(group, chunk, cells, provenance)
         except BaseException:
             with contextlib.suppress(OSError, ArchiveError):
@@ -194,10 +194,10 @@ class FolderWriter(TileWriter):
         slots = (path.name for path in self._folder.glob("*/c/*"))
         return max((int(slot) + 1 for slot in slots if slot.isdecimal()), default=0)
 
-    def _begin(self, runs: Runs) -> Group:
+    def _begin(self, cells: xr.Dataset) -> Group:
         """A new tile: its index is on disk, its metadata is not."""
         self.clear()  # what a killed writer may have left
-        group = self._prepare(None, runs)
+        group = self._prepare(None, cells)
         slots = len(group.times)
         for slot in range(0, slots, schema.ROWS):
             self._put_row(group, "provenance", [""] * slots, slot)
@@ -233,7 +233,7 @@ class FolderWriter(TileWriter):
             self._put_row(group, "time", group.times, slot)
             self._put_row(group, "provenance", texts, slot)
             with contextlib.suppress(OSError):  # Windows: somebody is reading it
-                for name in group.cell_arrays:
+                for name in self._shard_names(group):
                     self._discard(f"{name}/c/{slot}")
 
     def _sweep(self, group: Group) -> None:
@@ -242,7 +242,7 @@ class FolderWriter(TileWriter):
             if ".partial" in file.name:
                 self._discard(Path(file).relative_to(self._folder).as_posix())
         live = group.live()
-        for name in group.cell_arrays:
+        for name in self._shard_names(group):
             there = self._folder / name / "c"
             for path in there.iterdir() if there.is_dir() else ():
                 if not (path.name.isdecimal() and int(path.name) in live):

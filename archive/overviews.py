@@ -4,10 +4,11 @@ A cell of an overview of a tile stands for those of its children that the tile o
 
     n = sum of count,    value of a band = sum of (value x count) / sum of count
 
-over the children that have a value in the band.  So cells at the border of two tiles, which
-both have, merge to what the whole sphere at once would have given: n adds up, values are
-weighted by it.  Where a band has no value in children that were seen, n is not its weight;
-what is to be taken off is ``<band>_missing``, which is 0 almost everywhere.
+over the children that have a value in the band, of which count may be the band's own
+(`shared.counts`).  So cells at the border of two tiles, which both have, merge to what the whole
+sphere at once would have given: n adds up, values are weighted by it.  Where a band has no value
+in children that were seen, n is not its weight; what is to be taken off is ``<band>_missing``,
+which is 0 almost everywhere.
 
 Of classes a cell of an overview has the most frequent one of its children, by their counts;
 every level is made from the cells themselves.
@@ -28,6 +29,7 @@ from healpix.arrays import Runs
 from healpix.ids import parent_runs
 from healpix.parents import sum_cells, sum_values
 from shared.classes import most_frequent
+from shared.counts import band_names, weights_of
 
 # By band, by what of it, and by band and class.
 Sums = dict[str | tuple[str, float], npt.NDArray[Any]]
@@ -42,7 +44,7 @@ def make_overviews(
     are made in double precision.  ``classes`` are the bands that hold such.
     """
     runs = cells["start_ipix"].values, cells["run_len"].values
-    bands = [str(name) for name in cells.data_vars if cells[name].dtype == np.float32]
+    bands = band_names(cells)
     sums: Sums = {}
     found: dict[str, npt.NDArray[Any]] = {}
     for level in levels:
@@ -68,7 +70,8 @@ def _sum_up(cells: xr.Dataset, bands: list[str], runs: Runs, parents: Runs) -> S
     count = cells["count"].values
 
     def add(band: str) -> None:
-        sum_values(*where, cells[band].values, count, sums[band], sums[f"{band} weight"])
+        own = weights_of(cells, band)
+        sum_values(*where, cells[band].values, own, sums[band], sums[f"{band} weight"])
 
     with ThreadPoolExecutor(len(bands) + 1) as pool:
         done = [pool.submit(add, band) for band in bands]
@@ -80,7 +83,7 @@ def _sum_up(cells: xr.Dataset, bands: list[str], runs: Runs, parents: Runs) -> S
 
 def _count_classes(cells: xr.Dataset, band: str, runs: Runs, size: int) -> Sums:
     """How many pixels of each class there are, by band and class."""
-    values, count = cells[band].values, cells["count"].values
+    values, count = cells[band].values, weights_of(cells, band)
     sums: Sums = {}
     for value in np.unique(values[np.isfinite(values)]):
         sums[band, float(value)] = total = np.zeros(size, np.int64)

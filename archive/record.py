@@ -19,6 +19,7 @@ from archive.shards import Shard, encode_shard, read_shards
 from archive.spans import Spans
 from archive.tile import Group
 from grid import Chunk, Provenance
+from shared.counts import MISSING, band_names, count_of, weights_of
 
 
 def shards_of(cells: xr.Dataset, group: Group, layout: Layout) -> Iterator[tuple[str, bytes]]:
@@ -26,7 +27,7 @@ def shards_of(cells: xr.Dataset, group: Group, layout: Layout) -> Iterator[tuple
     classes = layout.product.classes(layout.bands)
     overviews = make_overviews(cells, group.coarser, classes)
     for name in group.cell_arrays:
-        values = overviews[name] if name in overviews else cells[name].values
+        values = overviews[name] if name in overviews else _of(cells, name)
         if values.dtype == np.float32 and name.rpartition("/")[2] not in classes:
             values = _rounded(values, layout.keep_bits)
         data = encode_shard(values, group.arrays[name])
@@ -75,6 +76,20 @@ def try_read(
         name: DamageError(values.reason, name) if isinstance(values, DamageError) else values
         for name, values in zip(names, read_shards(shards, spans), strict=True)
     }
+
+
+def gaps_of(cells: xr.Dataset) -> bool:
+    """Whether pixels of some seen cells have no value in a band, by the band's own count."""
+    own = (count_of(band) for band in band_names(cells))
+    return any(name in cells and not cells[name].equals(cells["count"]) for name in own)
+
+
+def _of(cells: xr.Dataset, name: str) -> npt.NDArray[Any]:
+    """A variable of the record as it is stored; of pixels without a value in a band: how many."""
+    if name in cells:
+        return np.asarray(cells[name].values)
+    count = cells["count"].values
+    return np.asarray(count - weights_of(cells, name.removesuffix(MISSING)))
 
 
 def _rounded(values: npt.NDArray[np.float32], keep_bits: int | None) -> npt.NDArray[np.float32]:

@@ -34,6 +34,7 @@ from grid import Tile
 from healpix.arrays import Runs
 from healpix.ids import parent_runs
 from shared.collection import Product
+from shared.counts import missing_of
 
 INNER = 131_072  # cells in an inner chunk of a shard: the least that a box read fetches
 ROWS = 1024  # records in one chunk of the arrays that hold a value per record
@@ -53,8 +54,10 @@ MULTISCALES = {
 }
 
 
-def new_metadata(tile: Tile, layout: Layout, runs: Runs) -> dict[str, Any]:
+def new_metadata(tile: Tile, layout: Layout, runs: Runs, gaps: bool = False) -> dict[str, Any]:
     """The ``zarr.json`` of a tile's group without records, as plain JSON.
+
+    With ``gaps`` it has arrays for the pixels without a value in a band, of full resolution, too.
 
     zarr-python makes it, in memory.  It is consolidated: the group's file carries a copy
     of each array's own metadata under its name, as zarr and xarray expect it; overviews are
@@ -75,7 +78,7 @@ def new_metadata(tile: Tile, layout: Layout, runs: Runs) -> dict[str, Any]:
     shard = -(-layout.pix_max // INNER) * INNER
     full = Grid(layout.level, pix_len, INNER, shard, "cells")
     made = [
-        *_create_cell_arrays(group, layout, full),
+        *_create_cell_arrays(group, layout, full, gaps),
         *_create_row_arrays(group),
         *_create_index_arrays(group, layout, runs_len),
         *_create_grid_arrays(group, layout, full),
@@ -115,14 +118,16 @@ def _overview_metadata(
     attributes = _group_attributes(tile, layout, level, grid.dim)
     within = group.create_group(str(level), attributes=attributes)
     made = [
-        *_create_cell_arrays(within, layout, grid),
+        *_create_cell_arrays(within, layout, grid, gaps=True),
         *_create_grid_arrays(within, layout, grid),
     ]
     about = within.metadata.to_dict() | consolidated({})
     return {str(level): about} | {f"{level}/{a.basename}": a.metadata.to_dict() for a in made}
 
 
-def _create_cell_arrays(group: zarr.Group, layout: Layout, grid: Grid) -> Iterator[zarr.Array[Any]]:
+def _create_cell_arrays(
+    group: zarr.Group, layout: Layout, grid: Grid, gaps: bool
+) -> Iterator[zarr.Array[Any]]:
     is_full = grid.level == layout.level
     shape: dict[str, Any] = {
         "shape": (0, grid.size),
@@ -144,15 +149,15 @@ def _create_cell_arrays(group: zarr.Group, layout: Layout, grid: Grid) -> Iterat
     count = "count" if is_full else "n"
     for band in layout.bands:
         attributes = about | _band_attributes(layout.product, band)
-        attributes["ancillary_variables"] = count if is_full else f"{count} {band}_missing"
+        attributes["ancillary_variables"] = f"{count} {missing_of(band)}" if gaps else count
         yield group.create_array(
             band, dtype="float32", fill_value=float("nan"), compressors=packed,
             attributes=attributes, **shape,
         )  # fmt: skip
     counts = {count: "number of raster pixels averaged in the cell"}
-    if not is_full:
+    if gaps:
         counts |= {
-            f"{band}_missing": f"those of the raster pixels in n that have no value in {band}"
+            missing_of(band): f"those of the raster pixels in {count} that have no value in {band}"
             for band in layout.bands
         }
     for name, what in counts.items():

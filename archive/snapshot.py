@@ -30,6 +30,7 @@ from healpix.arrays import Runs
 from healpix.boxes import box_runs
 from healpix.ids import parent_runs
 from shared.collection import attributes_of
+from shared.counts import count_of, missing_of
 from shared.variables import variable
 
 SHARED = ("provenance", "start_ipix", "run_len")  # what reading needs besides the days
@@ -101,11 +102,13 @@ class View:
         ``level`` is one of `levels`; None: the archive's.  ``variables`` are some of the bands
         and "count"; None: all.  Returns ``<band>(cells)`` float32 and ``count(cells)`` uint16,
         with ``start_ipix(runs)`` uint64 and ``run_len(runs)`` uint32 spelling the cells' ids.
+        Where pixels of a seen cell have no value in a band, ``<band>_count(cells)`` counts those
+        that have; at the archive's level it comes with "count".
 
         Of an overview ``count`` is uint32, and the cells are all those of which the tile owns
         a part: the centre of one may lie outside of it, and then a neighbour has the rest.
         Their values are to be merged weighted by ``count``, or by ``<band>_count`` where there
-        is one, since some pixels have no value in that band.
+        is one.
 
         Raises NoRecordError if there is no such record (any more), ArchiveError if it is
         damaged or has no such level.
@@ -121,10 +124,7 @@ class View:
         about = self._about_slot(slot)
         try:
             runs, spans = self._select(None if bbox is None else as_box(bbox), level)
-            if level == self._layout.level:
-                values = record.read(self._group, names, slot, spans, about)
-            else:
-                values = self._read_overview(names, slot, level, spans)
+            values = self._read(names, slot, level, spans)
         except DamageError as error:
             raise self._explained(chunk, slot, error) from error
         data = {name: variable("cells", array) for name, array in values.items()}
@@ -138,22 +138,24 @@ class View:
         }
         return xr.Dataset(data, attrs=attributes)
 
-    def _read_overview(
-        self, names: tuple[str, ...], slot: int, level: int, spans: Spans
-    ) -> dict[str, Any]:
-        """These cells of an overview, by their names at full resolution."""
-        about = self._about_slot(slot)
-        partial = [n for n in names if about["bytes"].get(f"{level}/{n}_missing")]
-        wanted = {n: f"{level}/{'n' if n == 'count' else n}" for n in names}
-        wanted |= {f"{n}_count": f"{level}/{n}_missing" for n in partial}
+    def _read(self, names: tuple[str, ...], slot: int, level: int, spans: Spans) -> dict[str, Any]:
+        """These cells at a level, by the names that variables have at full resolution."""
+        about, is_full = self._about_slot(slot), level == self._layout.level
+        at, count = ("", "count") if is_full else (f"{level}/", "n")
+        wanted = {n: f"{at}{count if n == 'count' else n}" for n in names}
+        sizes = about.get("bytes", {})
+        partial = [n for n in names if sizes.get(f"{at}{missing_of(n)}")]
+        if is_full and "count" not in names:  # no cell has a part elsewhere
+            partial = []
+        wanted |= {count_of(n): f"{at}{missing_of(n)}" for n in partial}
         if partial:
-            wanted["count"] = f"{level}/n"
+            wanted["count"] = f"{at}{count}"
         found = record.read(self._group, tuple(wanted.values()), slot, spans, about)
         values = {name: found[wanted[name]] for name in names}
         for name in partial:
-            missing = found[wanted[f"{name}_count"]]
+            missing = found[wanted[count_of(name)]]
             if missing.any():
-                values[f"{name}_count"] = found[wanted["count"]] - missing
+                values[count_of(name)] = found[wanted["count"]] - missing
         return values
 
     def _slot(self, chunk: Chunk) -> int:

@@ -21,6 +21,7 @@ from archive.passes import ACQUIRED_BEGIN, UNKNOWN, passes_of
 from archive.passes import NO_TIME as NO_TIME  # also that of a removed record
 from archive.storage import Bytes, Part, Storage
 from grid import ORBITS, Chunk, Tile
+from shared.counts import MISSING, missing_of
 
 NOTHING = -1  # what ``time`` and ``orbit`` hold where nothing was written
 LOST = json.dumps({"source": "unknown: its provenance was lost with a damaged file"})
@@ -79,6 +80,11 @@ class Group:
         """The arrays of which each record has a shard: the bands, count, and the overviews'."""
         dims = {name: array.get("dimension_names", []) for name, array in self.arrays.items()}
         return [name for name, dim in dims.items() if len(dim) == 2 and dim[0] == "time"]
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether there are arrays for the pixels without a value in a band."""
+        return any("/" not in name and missing_of(name) in self.arrays for name in self.arrays)
 
     @property
     def id_arrays(self) -> list[str]:
@@ -146,7 +152,8 @@ class Group:
     def written(self, about: Mapping[str, Any]) -> list[str]:
         """The arrays that a record was written to, by what is known of it."""
         sizes = about.get("bytes")
-        return [n for n in self.cell_arrays if (n in sizes if sizes else "/" not in n)]
+        usual = [n for n in self.cell_arrays if "/" not in n and not n.endswith(MISSING)]
+        return [n for n in self.cell_arrays if n in sizes] if sizes else usual
 
     def texts(self) -> list[str]:
         """The provenance of each slot as JSON; "" where it is removed, LOST where damaged."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from archive import recovery, schema
+from archive import record, recovery, schema
 from archive.layout import STEP, ArchiveError, Layout
 from archive.packing import DamageError
 from archive.storage import Storage
@@ -17,6 +19,7 @@ from archive.tile import NO_TIME, Group
 from grid import Chunk, Provenance, Tile
 from healpix.arrays import Runs
 from healpix.ids import parent_runs, runs_to_ids
+from shared.counts import missing_of
 
 NEXT_SLOT = ".next-slot"  # the file that remembers it when a tile is removed
 
@@ -62,31 +65,40 @@ class TileWriter(abc.ABC):
     def _put_index(self, group: Group, runs: Runs) -> None:
         """Put the files that spell the tile's cells."""
 
-    def _prepare(self, group: Group | None, runs: Runs) -> Group:
+    def _prepare(self, group: Group | None, cells: xr.Dataset) -> Group:
         """The tile, ready for a record of these cells; a new one, which is nowhere yet, for None.
 
         Raises ArchiveError unless the cells are those of the tile.
         """
+        runs, gaps = runs_of(cells), record.gaps_of(cells)
         if group is None:
-            group = self._new(runs)
+            group = self._new(runs, gaps)
         else:
             _require_same_cells(group, runs)
-            if not _bring_up_to_date(group, self._layout, runs) and recovery.index_is_whole(group):
+            gets_overviews = _bring_up_to_date(group, self._layout, runs)
+            if gaps:
+                _add_gaps(group, self._layout, runs)
+            if not gets_overviews and recovery.index_is_whole(group):
                 return group
         self._put_index(group, runs)
         return group
 
-    def _new(self, runs: Runs) -> Group:
+    def _new(self, runs: Runs, gaps: bool) -> Group:
         """A tile without a record.
 
         It goes on after the last slot of one that was removed, whose readers may still be about.
         """
-        metadata = schema.new_metadata(self._tile, self._layout, runs)
+        metadata = schema.new_metadata(self._tile, self._layout, runs, gaps)
         slots = int(self._storage.get(f"{self._tile.name}/{NEXT_SLOT}") or 0)
         rows = np.full(slots, NO_TIME, np.int64), np.zeros(slots, np.int8)
         group = Group(self._tile, self._storage, metadata, *rows)
         group.lengthen()
         return group
+
+    def _shard_names(self, group: Group) -> list[str]:
+        """The arrays that a slot may have shards of, also by a writer that was killed."""
+        more = map(missing_of, self._layout.bands)
+        return list(dict.fromkeys([*group.cell_arrays, *more]))
 
 
 def ids_of(group: Group, runs: Runs) -> Iterator[tuple[str, npt.NDArray[np.uint64]]]:
@@ -123,8 +135,34 @@ def _bring_up_to_date(group: Group, layout: Layout, runs: Runs) -> bool:
     """
     if group.metadata["attributes"].get("format_version") == layout.version:
         return False
-    had, metadata = group.coarser, schema.new_metadata(group.tile, layout, runs)
+    had = group.coarser
+    metadata = schema.new_metadata(group.tile, layout, runs, group.has_gaps)
     group.metadata["attributes"] = metadata["attributes"]
     for name, array in metadata["consolidated_metadata"]["metadata"].items():
         group.arrays.setdefault(name, array)["attributes"] = array["attributes"]
     return group.coarser != had
+
+
+def _add_gaps(group: Group, layout: Layout, runs: Runs) -> None:
+    """Have arrays for pixels without a value in a band in a tile that has had no such record."""
+    if not group.has_gaps:
+        add_arrays(group, schema.new_metadata(group.tile, layout, runs, gaps=True))
+
+
+def add_arrays(group: Group, metadata: Mapping[str, Any]) -> None:
+    """Have the arrays of some metadata that a tile lacks, and bands say which count their gaps.
+
+    Of metadata of a newer format the tile takes what it says of itself, too.
+    """
+    about, has = metadata["attributes"], group.metadata["attributes"]
+    is_newer = about.get("format_version", 0) > has.get("format_version", 0)
+    if is_newer:
+        group.metadata["attributes"] = copy.deepcopy(about)
+    for name, array in metadata["consolidated_metadata"]["metadata"].items():
+        mine = group.arrays.setdefault(name, copy.deepcopy(array))
+        if is_newer:
+            mine["attributes"] = copy.deepcopy(array["attributes"])
+    for name, array in group.arrays.items():
+        if "/" not in name and missing_of(name) in group.arrays:
+            array["attributes"]["ancillary_variables"] = f"count {missing_of(name)}"
+    group.lengthen()

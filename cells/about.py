@@ -13,7 +13,16 @@ import xarray as xr
 
 from cells import geotiff
 from cells.cover import tiles_touched
-from cells.layers import TIME_NAMES, Step, choose, day_of, find_layers, step_dimension, steps_of
+from cells.layers import (
+    TIME_NAMES,
+    Step,
+    choose,
+    day_of,
+    find_layers,
+    index_of,
+    step_dimension,
+    steps_of,
+)
 from cells.projection import projection_at
 from cells.raster import Given, are_decibels, open_file, refusal
 from grid import FIRST_DAY, ORBITS, Tile
@@ -49,6 +58,11 @@ class About:
     source: str  # as the file words it
     synthetic: bool  # made up, by that
     tiles: tuple[Tile, ...]  # that it touches
+    others: tuple[Path, ...] = ()  # the files beside its own that its values are in
+
+    def which(self, bands: Sequence[str]) -> tuple[str, ...]:
+        """Those of these bands that it has by name."""
+        return tuple(band for band in bands if index_of(band, self.bands) is not None)
 
     def require(self, bands: Sequence[str], decibels: bool) -> None:
         """Raise RasterError unless it has these bands, in power or in what is spoken of."""
@@ -60,10 +74,11 @@ class About:
 def about(raster: Given, chunk_size: Sequence[float], nside: int, ellipsoid: str) -> About:
     """What a raster says of itself.  Raises RasterError for one that cannot be used."""
     steps: tuple[Step, ...] = ()
+    others: list[Path] = []
     with open_file(raster) as opened:
         if isinstance(opened, geotiff.Image):
             name, bands, said = opened.name, tuple(opened.names), opened.tags
-            units = opened.units
+            units, others = opened.units, opened.others()
             (x, y), crs, source = opened.lattice(), opened.crs(), opened.source
         else:
             dataset, name, _ = opened
@@ -89,7 +104,7 @@ def about(raster: Given, chunk_size: Sequence[float], nside: int, ellipsoid: str
     return About(
         name, bands, decibels, steps, day, day_by, _orbit(said, stem), source,
         source.lower().startswith("synthetic"),
-        tuple(tiles_touched(projection, chunk_size, nside, ellipsoid)),
+        tuple(tiles_touched(projection, chunk_size, nside, ellipsoid)), tuple(others),
     )  # fmt: skip
 
 

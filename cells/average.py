@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from cells.blocks import Rows
 from cells.projection import BLOCKS, STRIP, Fits, Projection, fits_of, projection_of
-from cells.raster import Choice, Given, Raster, open_raster
+from cells.raster import Choice, Given, Parts, Raster, open_rasters
 from grid import Tile
 from healpix.arrays import Floats, Ints, Runs
 from healpix.boxes import box_runs
@@ -38,6 +38,7 @@ from healpix.slots import Slots, box_slots, cut_slots
 from healpix.sums import add_blocks, add_points
 from shared.classes import MOST, most_frequent
 from shared.collection import attributes_of
+from shared.counts import count_of
 from shared.errors import RasterError
 
 SAMPLED_ROWS = 16  # of a raster of which little is seen: are they decibels?
@@ -47,7 +48,7 @@ log = logging.getLogger("cells")
 
 
 def raster_to_cells(
-    rasters: Sequence[Given],
+    rasters: Sequence[Given | Parts],
     tile: Tile,
     nside: int,
     ellipsoid: str,
@@ -59,14 +60,14 @@ def raster_to_cells(
     runs = box_runs(tile.bbox, nside, ellipsoid)
     with contextlib.ExitStack() as stack:
         works = []
-        for raster in rasters:
-            source = stack.enter_context(open_raster(raster, choice))
+        opened = [stack.enter_context(open_rasters(raster, choice)) for raster in rasters]
+        for source in itertools.chain.from_iterable(opened):
             projection = projection_of(source, ellipsoid)
             fits = fits_of(projection, tile, slots)
             works.append(_Work(source, projection, fits, slots, runs, workers))
         sources = [work.raster for work in works]
         _require_same_bands(sources)
-        means, count = _average(works)
+        means, count, counts = _average(works)
         for i, band in enumerate(sources[0].bands):
             if choice.product.band(band).is_class:
                 means[i] = _classes(works, i)
@@ -88,6 +89,11 @@ def raster_to_cells(
         for work in works:
             attrs |= _holes(work, nside, count)
     data: dict[str, Any] = {b: ("cells", means[i]) for i, b in enumerate(sources[0].bands)}
+    data |= {
+        count_of(b): ("cells", counts[i])
+        for i, b in enumerate(sources[0].bands[: len(counts)])
+        if not np.array_equal(counts[i], count)
+    }
     data |= {"count": ("cells", count), "start_ipix": ("runs", runs[0])}
     return xr.Dataset(data | {"run_len": ("runs", runs[1])}, attrs=attrs)
 
@@ -143,8 +149,13 @@ def _require_linear(raster: Raster) -> None:
         )
 
 
-def _average(works: Sequence[_Work]) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
-    """Mean of each band, (band, cell), and count of seen pixels of the cells of the runs."""
+def _average(
+    works: Sequence[_Work],
+) -> tuple[NDArray[np.float32], NDArray[np.uint16], NDArray[np.uint16]]:
+    """Mean of each band, (band, cell), and count of seen pixels of the cells of the runs.
+
+    And, if some were seen in some bands only, the count of those with a value, (band, cell).
+    """
     bands, slots, workers = len(works[0].raster.bands), works[0].slots, works[0].workers
     sums = np.zeros((slots.start[-1], bands + 1))
     missing = np.zeros((slots.start[-1], bands), np.int32)
@@ -160,6 +171,7 @@ def _average(works: Sequence[_Work]) -> tuple[NDArray[np.float32], NDArray[np.ui
         take_means(
             run_start[first:stop], run_len[first:stop], slots, sums, gaps, scaling,
             means[:, place[first] : place[stop]], count[place[first] : place[stop]],
+            counts[:, place[first] : place[stop]],
         )  # fmt: skip
 
     with ThreadPoolExecutor(workers) as pool:
@@ -171,11 +183,12 @@ def _average(works: Sequence[_Work]) -> tuple[NDArray[np.float32], NDArray[np.ui
             ]
             partly += sum(job.result() for job in adding)
         gaps = missing if partly else missing[:0]
+        counts = np.empty(means.shape if partly else (0, 0), np.uint16)
         # Several shares for each thread: they take unequal times.
         cuts = np.searchsorted(place, np.linspace(0, place[-1], 8 * workers + 1))
         for job in [pool.submit(take, *cut) for cut in itertools.pairwise(cuts.tolist())]:
             job.result()
-    return means, count
+    return means, count, counts
 
 
 def _classes(works: Sequence[_Work], index: int) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ from cells.packing import Unpack
 from shared.collection import SENTINEL1
 from shared.errors import RasterError, brief
 
+BESIDE = (".aux.xml", ".ovr")  # what GDAL keeps beside a file, and changes by itself
 HANDLES = min(8, os.cpu_count() or 1)  # threads that read a file at a time
 
 
@@ -36,6 +37,31 @@ class Image:
         for _ in range(HANDLES):
             self._first = stack.enter_context(_opened(path))
             self._free.put(self._first)
+
+    def others(self) -> list[Path]:
+        """The other files that its values are in, as of a .vrt; these may refer to others again.
+
+        Raises RasterError for what is not there, or is no file on a disk.
+        """
+        found: dict[Path, None] = {}
+        waiting = self._first.files[::-1]
+        while waiting:
+            name = waiting.pop()
+            if name.lower().endswith(BESIDE):
+                continue
+            path = _on_disk(name)
+            if path is None:
+                raise RasterError(
+                    f"{self.name}: its values are in {name}, and there is no such file here. "
+                    "Bring it there first, or add what it is in."
+                )
+            if path in found or path == self._path:
+                continue
+            found[path] = None
+            if path.suffix.lower() == ".vrt":
+                with _opened(path) as inner:
+                    waiting += inner.files[::-1]
+        return list(found)
 
     @property
     def names(self) -> list[str]:
@@ -140,6 +166,18 @@ def open_image(path: Path) -> Iterator[Image]:
         except RasterioError as error:
             raise RasterError(_no_raster(path, error)) from error
         yield image
+
+
+def _on_disk(name: str) -> Path | None:
+    """The file that GDAL reads by this name, also within an archive or of a subdataset."""
+    plain = re.sub(r"^(/vsi(zip|tar|gzip|7z|rar)/)+\{?", "", name.replace("\\", "/"))
+    subdataset = re.fullmatch(r'[A-Za-z0-9_]{2,}:"?(.+?)"?(:[^:/]*)?', plain)
+    for text in (name, plain, *([subdataset[1]] if subdataset else [])):
+        path = Path(text)
+        for each in (path, *path.parents):
+            if each.is_file():
+                return each
+    return None
 
 
 def _opened(path: Path) -> Any:

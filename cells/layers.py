@@ -12,7 +12,7 @@ import datetime as dt
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ TIME_NAMES = ("t", "time")
 BAND_NAMES = (
     "band", "bands", "polarization", "polarizations", "polarisation", "polarisations", "pol",
 )  # fmt: skip
+GENERIC = re.compile(r"band_?\d+|band_data|__xarray_\w+__|", re.IGNORECASE)  # of GDAL and xarray
 STEPS_SHOWN = 6  # that an error lists
 
 log = logging.getLogger("cells")
@@ -75,6 +76,8 @@ def find_layers(dataset: xr.Dataset, space: Sequence[str]) -> list[Layer]:
         named = labels[dim] or []
         found += [Layer(label, str(key), {dim: i}) for i, label in enumerate(named)]
     names = [layer.name for layer in found]
+    if all(GENERIC.fullmatch(name) for name in names):
+        return [replace(layer, name="") for layer in found]
     return [
         Layer(f"{layer.variable}_{layer.name}", layer.variable, layer.place)
         if layer.name and layer.place and names.count(layer.name) > 1
@@ -94,7 +97,7 @@ def choose(names: Sequence[str], wanted: Sequence[str] | None, where: str, name:
         return list(range(len(names)))
     if wanted and not any(names) and len(names) == len(wanted):
         return list(range(len(names)))
-    chosen = [_index(band, names) for band in wanted or ()]
+    chosen = [index_of(band, names) for band in wanted or ()]
     missing = [band for band, index in zip(wanted or (), chosen, strict=True) if index is None]
     if missing or not chosen:
         there = ", ".join(filter(None, names)) or "none"
@@ -231,7 +234,7 @@ def _labels(dataset: xr.Dataset, dim: str, attrs: Mapping[str, Any]) -> list[str
     return labels
 
 
-def _index(band: str, names: Sequence[str]) -> int | None:
+def index_of(band: str, names: Sequence[str]) -> int | None:
     """Where a band is among names; None if none of them, or several, could be it."""
     if band in names:
         return list(names).index(band)

@@ -11,9 +11,10 @@ value always is.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import h5py
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pyproj import CRS
 
 from cells import geotiff
 from cells.blocks import Rows, blocks_of
@@ -34,6 +36,7 @@ from shared.errors import RasterError, brief
 from shared.lattice import find_axes, locate, with_plain_attributes
 
 Given = xr.Dataset | str | os.PathLike[str]  # a raster, or the path of its file
+Parts = Mapping[str, Given]  # by band what it is in; a band that is not there has no value
 
 DECIBELS = ("db", "decibel", "decibels")
 ENGINES = {b"CDF\x01": "scipy", b"CDF\x02": "scipy", b"CDF\x05": "netcdf4"}  # by how files begin
@@ -118,6 +121,55 @@ def open_raster(raster: Given, choice: Choice | None = None) -> Iterator[Raster]
 
 
 @contextlib.contextmanager
+def open_rasters(given: Given | Parts, choice: Choice) -> Iterator[list[Raster]]:
+    """A raster, open for reading; of parts in files of their own one for each grid of pixels.
+
+    Parts of the same grid are as one file with these bands would be.  Raises as `open_raster`.
+    """
+    with contextlib.ExitStack() as stack:
+        if not isinstance(given, Mapping) or isinstance(given, xr.Dataset):
+            yield [stack.enter_context(open_raster(given, choice))]
+            return
+        wanted = tuple(given if choice.bands is None else choice.bands)
+        alike: list[dict[str, Raster]] = []
+        for band in (band for band in wanted if band in given):
+            alone = dataclasses.replace(choice, bands=(band,))
+            part = stack.enter_context(open_raster(given[band], alone))
+            same = (found for found in alike if _have_same_pixels(part, *found.values()))
+            if (group := next(same, None)) is None:
+                alike.append({band: part})
+            else:
+                group[band] = part
+        yield [_joined(group, wanted) for group in alike]
+
+
+def _have_same_pixels(part: Raster, other: Raster, *_: Raster) -> bool:
+    """Whether two rasters have their pixels at the same places."""
+    same_axes = np.array_equal(part.x, other.x) and np.array_equal(part.y, other.y)
+    return same_axes and CRS.from_user_input(part.crs) == CRS.from_user_input(other.crs)
+
+
+def _joined(group: Mapping[str, Raster], bands: tuple[str, ...]) -> Raster:
+    """Rasters of the same pixels as one with these bands."""
+    first = next(iter(group.values()))
+
+    def nothing(first_row: int, stop: int) -> NDArray[Any]:
+        return np.full((stop - first_row, first.x.size), np.nan, np.float32)
+
+    parts = list(group.values())
+    attrs = {key: text for part in reversed(parts) for key, text in part.attrs.items()}
+    sources = dict.fromkeys(filter(None, (part.attrs.get("source") for part in parts)))
+    return dataclasses.replace(
+        first,
+        name=" and ".join(dict.fromkeys(part.name for part in parts)),
+        bands=bands,
+        attrs=attrs | {"source": "; ".join(sources)},
+        readers=tuple(group[b].readers[0] if b in group else nothing for b in bands),
+        zero_is_none=all(part.zero_is_none for part in parts),
+    )
+
+
+@contextlib.contextmanager
 def open_file(
     raster: Given,
 ) -> Iterator[geotiff.Image | tuple[xr.Dataset, str, h5py.File | None]]:
@@ -142,7 +194,19 @@ def open_file(
             raise RasterError(
                 f"{path}: this is no whole netCDF file ({brief(error)}). Download it again."
             ) from error
+        if file is not None and not dataset.variables:
+            _require_no_groups(file, path)
         yield with_plain_attributes(dataset), str(path), file
+
+
+def _require_no_groups(file: h5py.File, path: Path) -> None:
+    """Raise RasterError where all that a file holds is in groups."""
+    groups = [str(name) for name, part in file.items() if isinstance(part, h5py.Group)]
+    if groups:
+        raise RasterError(
+            f"{path}: its root holds nothing, its groups are: {', '.join(groups)}. Write one of "
+            "them into a file of its own, for example with xarray.open_dataset(..., group=...)."
+        )
 
 
 def _describe(dataset: xr.Dataset, name: str, file: h5py.File | None, choice: Choice) -> Raster:
@@ -246,7 +310,7 @@ def _power(values: Sequence[NDArray[Any]], zero_is_none: bool) -> list[NDArray[A
             for part in values
         ]
     if zero_is_none:
-        none = np.logical_and.reduce([part == 0 for part in values])
+        none = np.logical_and.reduce([(part == 0) | np.isnan(part) for part in values])
         power = [np.where(none, np.nan, part) for part in power]
     return power
 

@@ -27,6 +27,7 @@ from healpix.latitudes import to_authalic
 from healpix.pixels import add_to_pixels, ring_rows
 from healpix.sample import interpolate, look_up
 from shared.classes import most_frequent
+from shared.counts import band_names, count_of, weights_of
 from shared.variables import coordinate, variable
 
 METHODS = ("nearest", "bilinear", "mean")
@@ -69,12 +70,6 @@ class Frame:
     def lon(self) -> Floats:
         """Pixel centres, ascending; beyond 180 where the box crosses it."""
         return pixel_centres(self.bbox.west, self.bbox.width, self.dlon, "dlon")
-
-
-def band_names(cells: xr.Dataset) -> list[str]:
-    """The variables of cells that are bands, not counts."""
-    names = [str(key) for key in cells.data_vars if cells[key].dims == ("cells",)]
-    return [name for name in names if name != "count" and not name.endswith("_count")]
 
 
 def grid_values(
@@ -209,8 +204,8 @@ class Means:
         """Values (band, cell) and weights (band, cell), or (1, cell) where all are the same."""
         values = np.stack([cells[band].values for band in self.bands])
         weights = [cells["count"].values]
-        if any(f"{band}_count" in cells for band in self.bands):
-            weights = [cells.get(f"{band}_count", cells["count"]).values for band in self.bands]
+        if any(count_of(band) in cells for band in self.bands):
+            weights = [weights_of(cells, band) for band in self.bands]
         return values.astype(np.float32, copy=False), np.stack(weights)
 
     def _nearest(self, cells: xr.Dataset) -> tuple[Floats, Floats]:
@@ -239,7 +234,7 @@ def class_values(
         for part in parts:
             classes = part[band].values
             known = np.isfinite(classes)
-            count = part.get(f"{band}_count", part["count"]).values
+            count = weights_of(part, band)
             data = {
                 name: variable("cells", np.where(known, classes == value, np.nan))
                 for name, value in zip(names, some, strict=True)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import adding, questions
+from cli import adding, questions, sources
 from cli.adding import Addition, AddPlan, Source
 from cli.archiver import Settings, mixed, store_whole
 from cli.conversation import held
@@ -21,44 +20,29 @@ from cli.exits import DONE, FAILED, NO_DATA
 from cli.plan_text import bytes_to_archive
 from cli.preflight import require_free, require_writable
 from cli.running import cluster
+from cli.sources import AddFlags as AddFlags
+from cli.sources import Found
 from cli.table import print_table
-from cli.terminal import ask, choose, confirm, count, size, tell
+from cli.terminal import confirm, count, size, tell
 from cli.workspace import Workspace
-from grid import ORBITS, Chunk
+from grid import Chunk
 from shared.collection import Collection, Product, as_known, of_name
 from shared.errors import RasterError
 
 if TYPE_CHECKING:
-    from cells.about import About
+    import xarray as xr
+
     from store import Archive
 
 SECONDS = 3.0  # to convert and store a chunk, until some of them are done
 FILES_SHOWN = 8  # that a plan shows
 
 
-@dataclass(frozen=True)
-class AddFlags:
-    """What was asked for on the command line; None is asked for, or has a default."""
-
-    files: Sequence[str] = ()
-    day: dt.date | None = None
-    orbit: str | None = None
-    bands: tuple[str, ...] | None = None
-    step: int | None = None
-    decibels: bool = False
-    apart: bool = False
-    dry_run: bool = False
-    as_json: bool = False
-    yes: bool = False
-    scheduler: str | None = None
-
-
 @dataclass
 class Outcome:
     """What came of it."""
 
-    archived: list[Chunk] = field(default_factory=list)
-    merged: list[Chunk] = field(default_factory=list)  # of the archived
+    archived: list[Addition] = field(default_factory=list)
     empty: list[Chunk] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)  # file or chunk, and the reason
 
@@ -72,38 +56,30 @@ def run_add(workspace: Workspace, flags: AddFlags) -> int:
         raise ValueError("--json prints the plan of a --dry-run.  Nothing was done.")
     made = settings()
     require_writable(workspace.archive, "done")
-    paths = adding.rasters_in(ask_files(workspace, flags))
-    looked, refused = look_at(paths, made)
+    names = ask_files(workspace, flags)
+    files = sources.rasters_in(names)
     collection = collection_of(workspace.archive, made)
     if flags.decibels and not collection.product.is_power:
         raise ValueError(f"--decibels is for radar, and the archive is of {collection.name}.")
     bands = wanted_bands(workspace.archive, flags, made)
-    workspace.archive.require(
-        made.convert.nside, made.convert.ellipsoid, made.download.chunk_size, bands,
-        collection.name,
-    )  # fmt: skip
-    sources = understood(looked, bands, flags, refused, collection)
-    if refused and not sources:
-        for _, why in refused[:-1]:
-            tell(f"  {why}")
-        raise RasterError(refused[-1][1])
-    require_one_kind(workspace, sources)
-    plan = adding.plan_of(sources, workspace.archive, flags.apart)
-    workspace.archive.require_room(
-        (addition.chunk.tile for addition in plan.additions),
-        made.convert.nside, made.convert.ellipsoid,
-    )  # fmt: skip
-    chunks = [addition.chunk for addition in plan.additions]
-    to_archive = bytes_to_archive(chunks, workspace.holdings, made.convert.nside)
-    describe(plan, sources, refused, to_archive)
+    require_same(workspace.archive, made, bands, collection)
+    found = sources.find(files, bands, flags, collection, made)
+    require_some(found, bands)
+    require_one_kind(workspace, found.sources)
+    plan = adding.plan_of(found.sources, workspace.archive, flags.apart)
+    describe_files(found, bands)
+    to_archive = describe(plan, workspace, made)
     if flags.dry_run:
-        return show(plan, sources, flags.as_json)
+        return show(plan, found.sources, flags.as_json)
     if plan.merging and not flags.yes and not confirm_merge(plan):
-        plan = adding.plan_of(sources, workspace.archive, apart=True)
+        plan = adding.plan_of(found.sources, workspace.archive, keep_apart=True)
+        to_archive = describe(plan, workspace, made)
+    for archive in plan.archives:
+        require_same(archive, made, bands, collection)
     if not plan.additions:
-        finish_killed(plan, workspace.archive)
+        finish_killed(plan)
         tell("Nothing to add.")
-        return report(Outcome(failed=refused), plan)
+        return report(Outcome(failed=found.refused), plan)
     if workspace.archive.is_folder:
         needs = [(workspace.archive.path, to_archive)]
         require_free(needs, "", "added", "name fewer files")
@@ -111,12 +87,10 @@ def run_add(workspace: Workspace, flags: AddFlags) -> int:
         tell("Nothing was started.")
         return DONE
     with cluster(flags.scheduler):
-        outcome = carry_out(
-            plan, workspace.archive, made, bands, flags.decibels, collection.product
-        )
-    outcome.failed = [*refused, *outcome.failed]
+        outcome = carry_out(plan, made, bands, flags.decibels, collection.product)
+    outcome.failed = [*found.refused, *outcome.failed]
     workspace.look_again()
-    workspace.remember(files=" ".join(flags.files))
+    workspace.remember(files=questions.as_text(names))
     return report(outcome, plan)
 
 
@@ -129,28 +103,6 @@ def ask_files(workspace: Workspace, flags: AddFlags) -> list[Path]:
         return [Path(name) for name in flags.files]
     usual = workspace.remembered().get("files", "")
     return questions.ask_rasters(usual)
-
-
-def look_at(
-    paths: Sequence[Path], made: Settings
-) -> tuple[list[tuple[Path, About, str]], list[tuple[str, str]]]:
-    """Each file with what it says of itself and its checksum; those of no use, with why."""
-    import convert
-    from cli.bar import working
-    from jobs.transfer import fingerprint
-
-    looked, refused = [], []
-    with working("looking at the files") as progress:
-        for number, path in enumerate(paths):
-            progress(number, len(paths))
-            try:
-                about = convert.about(
-                    path, made.download.chunk_size, made.convert.nside, made.convert.ellipsoid
-                )
-                looked.append((path, about, fingerprint(path)))
-            except RasterError as error:
-                refused.append((path.name, str(error)))
-    return looked, refused
 
 
 def collection_of(archive: Archive, made: Settings) -> Collection:
@@ -169,114 +121,41 @@ def wanted_bands(archive: Archive, flags: AddFlags, made: Settings) -> tuple[str
     return tuple(recipe.bands) if layout is None else layout.bands
 
 
-def understood(
-    looked: Sequence[tuple[Path, About, str]],
-    bands: tuple[str, ...],
-    flags: AddFlags,
-    refused: list[tuple[str, str]],
-    collection: Collection,
-) -> list[Source]:
-    """The files with all that has to be known of them, asked for where they do not say it."""
-    orbit = flags.orbit
-    found = []
-    for path, about, checksum in looked:
-        try:
-            order = bands
-            if not any(about.bands) and len(about.bands) == len(bands) and not flags.bands:
-                order = ask_order(path, bands, flags)
-            about.require(order, flags.decibels)
-            step, day, day_by = which_day(path, about, flags, collection.first)
-        except RasterError as error:
-            refused.append((path.name, str(error)))
-            continue
-        if not collection.by_orbit:
-            orbit = "any"
-        elif about.orbit is None and orbit is None:
-            orbit = "any" if flags.yes or flags.dry_run else ask_orbit(path)
-        passes = flags.orbit or about.orbit or orbit or "any"
-        passes = passes if collection.by_orbit else "any"
-        chunks = tuple(Chunk(tile, day, passes) for tile in about.tiles)
-        found.append(
-            Source(path, checksum, order, step, day, day_by, passes, about.synthetic, chunks)
+def require_same(
+    archive: Archive, made: Settings, bands: tuple[str, ...], collection: Collection
+) -> None:
+    """Refuse an archive that is made of other things."""
+    archive.require(
+        made.convert.nside, made.convert.ellipsoid, made.download.chunk_size, bands,
+        collection.name,
+    )  # fmt: skip
+
+
+def require_some(found: Found, bands: Sequence[str]) -> None:
+    """Raise RasterError where no file is of any use; the others are told before the last one."""
+    if found.sources:
+        return
+    whys = [why for _, why in found.refused]
+    if found.strays:
+        whys.append(
+            f"none of {', '.join(found.strays[:FILES_SHOWN])} has a band {' or '.join(bands)}.  "
+            "Nothing was done.  Name other bands with --bands."
         )
-    return found
+    for why in whys[:-1]:
+        tell(f"  {why}")
+    raise RasterError(whys[-1])
 
 
-def ask_order(path: Path, bands: tuple[str, ...], flags: AddFlags) -> tuple[str, ...]:
-    """The bands of a file that does not name them, in its order."""
-    if flags.yes or flags.dry_run:
-        raise RasterError(
-            f"{path}: it does not say which of its {count(len(bands), 'band')} is which; name them "
-            f"in their order, as --bands {','.join(bands)}."
-        )
-
-    def parse(text: str) -> tuple[str, ...]:
-        names = as_known(questions.band_names(text), bands)
-        if sorted(names) != sorted(bands):
-            raise ValueError(f"Name {', '.join(bands)}, in the order of the file.")
-        return names
-
-    tell(f"  {path.name} does not name its bands.")
-    return ask("Bands in the order of the file", parse, ",".join(bands))
-
-
-def which_day(
-    path: Path, about: About, flags: AddFlags, since: dt.date | None
-) -> tuple[int | None, dt.date, str]:
-    """The time step to use, if there are several, the day, and what says which that is."""
-    several = len(about.steps) > 1
-    if flags.step is not None and not (several or flags.step == 0):
-        raise RasterError(f"{path}: there is no step {flags.step}, as it has one time or none.")
-    step, listed = flags.step, ", ".join(f"{s.index}: {s.label[:19]}" for s in about.steps)
-    if several and step is None:
-        if flags.day is not None:
-            of_day = sorted((s.label, s.index) for s in about.steps if s.day == flags.day)
-            step = of_day[0][1] if of_day else None
-        elif not flags.yes and not flags.dry_run:
-            step = questions.ask_step(path.name, [s.label[:19] for s in about.steps])
-        if step is None:
-            missing = f"none is of {flags.day}; " if flags.day else ""
-            raise RasterError(
-                f"{path}: it has {len(about.steps)} time steps ({listed}); {missing}say which "
-                "with --step, or a day of one with --day."
-            )
-    if several and not 0 <= (step or 0) < len(about.steps):
-        raise RasterError(f"{path}: there is no step {step}; it has {listed}.")
-    label = about.steps[step or 0] if about.steps else None
-    day, day_by = about.day, about.day_by
-    if label is not None and label.day is not None:
-        day, day_by = label.day, "its time"
-    if flags.day is not None:
-        day, day_by = flags.day, "--day"
-    if day is None:
-        if flags.yes or flags.dry_run:
-            raise RasterError(f"{path}: nothing in it says of which day it is; name it with --day.")
-        tell(f"  {path.name} does not say of which day it is.")
-        day, day_by = ask("Day", partial(questions.image_day, since=since)), "your answer"
-    try:
-        questions.image_day(day.isoformat(), since)
-    except ValueError as error:
-        raise RasterError(f"{path}: by {day_by} it is of {day}, but {error}") from error
-    return (step if several else None), day, day_by
-
-
-def ask_orbit(path: Path) -> str:
-    """Ask for the direction of the passes of all files that do not say it."""
-    tell(f"  {path.name} does not say of which passes it is.")
-    options = {str(number): orbit for number, orbit in enumerate(ORBITS, 1)}
-    return options[choose("Passes of which orbit?", options, "1")]
-
-
-def require_one_kind(workspace: Workspace, sources: Sequence[Source]) -> None:
+def require_one_kind(workspace: Workspace, given: Sequence[Source]) -> None:
     """Refuse to mix measured and synthetic data, in the archive or among the files."""
-    for source in sources:
+    for source in given:
         if (not source.synthetic) in workspace.kinds:
-            raise ValueError(mixed(workspace.archive, source.synthetic, source.path.name))
-        if source.synthetic != sources[0].synthetic:
+            raise ValueError(mixed(workspace.archive, source.synthetic, source.name))
+        if source.synthetic != given[0].synthetic:
             kinds = ("measured", "synthetic")
             raise ValueError(
-                f"{source.path.name} holds {kinds[source.synthetic]} data and "
-                f"{sources[0].path.name} {kinds[sources[0].synthetic]} data, and they must not be "
+                f"{source.name} holds {kinds[source.synthetic]} data and "
+                f"{given[0].name} {kinds[given[0].synthetic]} data, and they must not be "
                 "mixed.  Nothing was written.  Add them to archives of their own."
             )
 
@@ -284,90 +163,123 @@ def require_one_kind(workspace: Workspace, sources: Sequence[Source]) -> None:
 # --- the plan in words -------------------------------------------------------------------
 
 
-def describe(
-    plan: AddPlan, sources: Sequence[Source], refused: Sequence[tuple[str, str]], to_archive: float
-) -> None:
-    """What there is, what is there already, what it will take."""
-    for source in sources[:FILES_SHOWN]:
+def describe_files(found: Found, bands: Sequence[str]) -> None:
+    """What there is in the files."""
+    for source in found.sources[:FILES_SHOWN]:
         step = "" if source.step is None else f", step {source.step}"
+        some = "" if set(source.bands) == set(bands) else f", {', '.join(source.bands)} alone"
         tell(
-            f"  {source.path.name}: {source.day} (by {source.day_by}){step}, {source.orbit}, "
-            f"{count(len(source.chunks), 'tile')}"
+            f"  {source.name}: {source.day} (by {source.day_by}){step}, {source.chunks[0].orbit}, "
+            f"{count(len(source.chunks), 'tile')}{some}"
         )
-    if len(sources) > FILES_SHOWN:
-        tell(f"  and {count(len(sources) - FILES_SHOWN, 'more file')}")
-    for _, why in refused:
+    if len(found.sources) > FILES_SHOWN:
+        tell(f"  and {count(len(found.sources) - FILES_SHOWN, 'more file')}")
+    for _, why in found.refused:
         tell(f"  left aside: {why}")
-    tell(
-        f"  chunks {plan.number}   already added {len(plan.already)}   "
-        f"to add {len(plan.additions)}   of these to merge {len(plan.merging)}"
-    )
+    if found.strays:
+        tell(f"  left aside, without a band {' or '.join(bands)}: {shortened(found.strays)}")
+    lacking = [band for band in bands if not any(band in s.bands for s in found.sources)]
+    if lacking:
+        has = ",".join(band for band in bands if band not in lacking)
+        tell(
+            f"  no file gives {' or '.join(lacking)}: it stays without values until another file "
+            f"adds it; --bands {has} makes an archive without it"
+        )
+
+
+def describe(plan: AddPlan, workspace: Workspace, made: Settings) -> float:
+    """What is there already, what is to be done; the bytes that it will take."""
+    nside, ellipsoid = made.convert.nside, made.convert.ellipsoid
+    chunks = [addition.chunk for addition in plan.additions]
+    workspace.archive.require_room((chunk.tile for chunk in chunks), nside, ellipsoid)
+    to_archive = bytes_to_archive(chunks, workspace.holdings, nside)
+    counted = {
+        "chunks": plan.number, "already added": len(plan.already), "to add": len(plan.additions),
+        "of these to merge": len(plan.merging), "to keep apart": len(plan.apart),
+    }  # fmt: skip
+    always = ("chunks", "already added", "to add")
+    shown = (f"{name} {number}" for name, number in counted.items() if number or name in always)
+    tell("  " + "   ".join(shown))
     if plan.other:
         tell(
             f"  left as they are: {count(len(plan.other), 'record')} that a back end gave, as "
-            f"{plan.other[0]}; --archive names another archive for these files"
+            f"{plan.other[0]}; --apart keeps the files' parts in archives of their own"
         )
-    if plan.apart:
-        tell(f"  kept apart, so not added: {apart_words(plan)}")
+    for line in apart_lines(plan):
+        tell(f"  to keep apart: {line}")
     if plan.additions:
         tell(f"  about {size(to_archive)} to archive")
+    return to_archive
 
 
-def apart_words(plan: AddPlan) -> str:
-    """How many parts are not merged, and what to do with them."""
-    chunk, source = plan.apart[0]
-    return (
-        f"{count(len(plan.apart), 'part')} of chunks that another file has filled, as {chunk} of "
-        f"{source.path.name}; another --orbit or another --archive takes them"
-    )
+def apart_lines(plan: AddPlan) -> Iterator[str]:
+    """What of which files goes to which archives."""
+    names = {addition.archive.name: addition.sources[0].name for addition in plan.apart}
+    number = Counter(addition.archive.name for addition in plan.apart)
+    for archive, source in list(names.items())[:FILES_SHOWN]:
+        yield f"{count(number[archive], 'part')} of {source} in {archive}"
+    if len(names) > FILES_SHOWN:
+        yield f"and {count(len(names) - FILES_SHOWN, 'more archive')}"
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
+    more = len(names) - FILES_SHOWN
+    return ", ".join(names[:FILES_SHOWN]) + (f" and {count(more, 'more file')}" if more > 0 else "")
 
 
 def confirm_merge(plan: AddPlan) -> bool:
     """Whether to merge with what other files have put there."""
-    first = plan.merging[0]
+    chunks = [addition.chunk for addition in plan.merging]
+    hold = f"{count(len(chunks), 'chunk')} {'holds' if len(chunks) == 1 else 'hold'}"
     return confirm(
-        "Merge by the counts of their pixels?", True,
-        f"  {count(len(plan.merging), 'chunk')} hold parts of other files, as {first.chunk}.  ",
+        "Merge by the counts of their pixels? (n: keep apart)", True,
+        f"  {hold} parts of other files, as {chunks[0]}.  ",
     )  # fmt: skip
 
 
-def show(plan: AddPlan, sources: Sequence[Source], as_json: bool) -> int:
+def show(plan: AddPlan, given: Sequence[Source], as_json: bool) -> int:
     """End a dry run: the plan was told, or is printed for programs."""
     if as_json:
-        click.echo(json.dumps(document(plan, sources)))
+        click.echo(json.dumps(document(plan, given)))
     tell("A dry run: nothing was added.")
     return DONE if plan.number else NO_DATA
 
 
-def document(plan: AddPlan, sources: Sequence[Source]) -> dict[str, Any]:
+def document(plan: AddPlan, given: Sequence[Source]) -> dict[str, Any]:
     """A plan for programs."""
-    states = [(a.chunk, "to_merge" if a.merges else "to_add") for a in plan.additions]
-    states += [(chunk, "already_added") for chunk in plan.already]
-    states += [(chunk, "left_as_it_is") for chunk in plan.other]
-    states += [(chunk, "kept_apart") for chunk, _ in plan.apart]
+    states = [
+        (each.chunk, each.archive,
+         "to_keep_apart" if each.is_apart else "to_merge" if each.merges else "to_add")
+        for each in plan.additions
+    ]  # fmt: skip
+    states += [(chunk, archive, "already_added") for archive, chunk in plan.already]
     files = [
-        {**source.entry, "day": source.day.isoformat(), "orbit_state": source.orbit,
-         "bands": list(source.bands), "synthetic": source.synthetic}
-        for source in sources
+        {"bands": list(source.bands), **entry, "day": source.day.isoformat(),
+         "orbit_state": source.chunks[0].orbit, "synthetic": source.synthetic}
+        for source in given
+        for entry in source.entries
     ]  # fmt: skip
-    listed = [
-        {"tile": chunk.tile.name, "day": chunk.day.isoformat(), "orbit_state": chunk.orbit,
-         "state": state}
-        for chunk, state in states
-    ]  # fmt: skip
+    listed: list[dict[str, Any]] = [
+        {**named(chunk), "state": state, "archive": archive.name}
+        for chunk, archive, state in states
+    ]
+    listed += [{**named(chunk), "state": "left_as_it_is"} for chunk in plan.other]
     return {"files": files, "chunks": plan.number, "list": listed}
+
+
+def named(chunk: Chunk) -> dict[str, str]:
+    """A chunk for programs."""
+    return {
+        "tile": chunk.tile.name, "day": chunk.day.isoformat(), "orbit_state": chunk.orbit,
+    }  # fmt: skip
 
 
 # --- doing it ----------------------------------------------------------------------------
 
 
 def carry_out(
-    plan: AddPlan,
-    archive: Archive,
-    made: Settings,
-    bands: Sequence[str],
-    decibels: bool,
-    product: Product,
+    plan: AddPlan, made: Settings, bands: Sequence[str], decibels: bool, product: Product
 ) -> Outcome:
     """Convert and store chunk by chunk; each is there wholly, or not at all."""
     import download
@@ -376,20 +288,17 @@ def carry_out(
     outcome, total = Outcome(), len(plan.additions)
     usual = download.Estimate(0, SECONDS * total, None, 0)
     with DownloadProgress(total, usual, 0) as progress, told_where(outcome, total):
-        finish_killed(plan, archive)
+        finish_killed(plan)
         for addition in plan.additions:
             chunk = addition.chunk
             try:
-                kind = convert_and_store(
-                    addition, archive, made, bands, decibels, product, progress.step
-                )
+                kind = convert_and_store(addition, made, bands, decibels, product, progress.step)
                 why = ""
             except RasterError as error:
                 kind, why = "failed", str(error)
                 outcome.failed.append((chunk.name, why))
             if kind == "archived":
-                outcome.archived.append(chunk)
-                outcome.merged += [chunk] if addition.merges else []
+                outcome.archived.append(addition)
             elif kind == "empty":
                 outcome.empty.append(chunk)
             progress(download.Event(kind, chunk, reason=why))
@@ -398,7 +307,6 @@ def carry_out(
 
 def convert_and_store(
     addition: Addition,
-    archive: Archive,
     made: Settings,
     bands: Sequence[str],
     decibels: bool,
@@ -415,38 +323,45 @@ def convert_and_store(
 
     chunk, parts = addition.chunk, []
     step(chunk, "converting")
-    for alike in alike_in_turn(addition.sources):
-        first = alike[0]
+    for (order, of_time), alike in alike_in_turn(addition.sources, tuple(bands)):
         parts.append(
             compute.call(
-                convert.raster_to_cells, [source.path.absolute() for source in alike], chunk.tile,
-                nside=made.convert.nside, ellipsoid=made.convert.ellipsoid, bands=first.bands,
-                step=first.step, decibels=decibels, product=product,
+                convert.raster_to_cells, [source.raster for source in alike], chunk.tile,
+                nside=made.convert.nside, ellipsoid=made.convert.ellipsoid, bands=order,
+                step=of_time, decibels=decibels, product=product,
             )
         )  # fmt: skip
-    cells = merge([part[[*bands, "count", "start_ipix", "run_len"]] for part in parts])
+    cells = merge([in_order(part, bands) for part in parts])
     if not cells["count"].values.any():
         return "empty"
     step(chunk, "writing")
 
-    def write(*record: Any, **how: Any) -> bool:
+    def write(archive: Archive, *record: Any, **how: Any) -> bool:
         return store_whole(archive, step, *record, **how)
 
-    adding.add(addition, archive, cells, write)
+    adding.add(addition, cells, write)
     return "archived"
 
 
-def alike_in_turn(sources: Sequence[Source]) -> Iterator[list[Source]]:
-    """The files that can be read alike, together, in their order."""
+def in_order(cells: xr.Dataset, bands: Sequence[str]) -> xr.Dataset:
+    """The cells with their bands in the order of the archive."""
+    return cells[[*bands, *(name for name in cells if name not in bands)]]
+
+
+def alike_in_turn(
+    given: Sequence[Source], bands: tuple[str, ...]
+) -> Iterator[tuple[tuple[tuple[str, ...], int | None], list[Source]]]:
+    """The bands and the step by which rasters are read, and those that are read so together."""
     groups: dict[tuple[tuple[str, ...], int | None], list[Source]] = {}
-    for source in sources:
-        groups.setdefault((source.bands, source.step), []).append(source)
-    yield from groups.values()
+    for source in given:
+        order = source.bands if source.is_whole else bands
+        groups.setdefault((order, source.step), []).append(source)
+    yield from groups.items()
 
 
-def finish_killed(plan: AddPlan, archive: Archive) -> None:
+def finish_killed(plan: AddPlan) -> None:
     """Do for what is there already what a killed run did not come to."""
-    for tile in dict.fromkeys(chunk.tile for chunk in plan.already):
+    for archive, tile in plan.tiles_there:
         with contextlib.suppress(OSError):
             archive.tidy(tile)
 
@@ -465,21 +380,22 @@ def told_where(outcome: Outcome, total: int) -> Iterator[None]:
 
 def report(outcome: Outcome, plan: AddPlan) -> int:
     """Print what came of it and what to do about it; the exit code."""
+    merged = sum(addition.merges for addition in outcome.archived)
+    apart = sum(addition.is_apart for addition in outcome.archived)
     rows = [
         ["added", str(len(outcome.archived)), ""],
-        ["of these merged", str(len(outcome.merged)), "with parts of other files"],
+        ["of these merged", str(merged), "with parts of other files"],
+        ["of these apart", str(apart), "in archives of their own"],
         ["no data", str(len(outcome.empty)), ""],
         ["already there", str(len(plan.already)), ""],
         ["left as they are", str(len(plan.other)), "records that a back end gave"],
-        ["kept apart", str(len(plan.apart)), "not added: another file has filled these chunks"],
         *(["failed", name, why] for name, why in outcome.failed),
     ]
     print_table(["what", "how much", "remarks"], [row for row in rows if row[1] != "0"])
+    for line in apart_lines(AddPlan(outcome.archived)):
+        tell(f"Kept apart: {line}")
     if outcome.failed:
         tell("What failed is not in the archive.  Run the same command to try it again.")
-        return FAILED
-    if plan.apart:
-        tell(f"Kept apart: {apart_words(plan)}.")
         return FAILED
     there = outcome.archived or plan.already or plan.other
     return DONE if there else NO_DATA

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli import questions
+from cli import apart, questions
 from cli.conversation import held
 from cli.exits import DONE, FAILED, NO_DATA
 from cli.table import print_table
@@ -55,6 +55,8 @@ def run_list(
         return DONE
     print_records(found)
     tell(workspace.describe())
+    if there := apart.names(workspace.path):
+        tell(f"Kept apart from it: {', '.join(there)}")
     return DONE
 
 

@@ -194,7 +194,11 @@ add_flags = _together(
         help="The time step, from 0.",
     ),
     option("--decibels", is_flag=True, help="Turn decibels into power first."),
-    option("--apart", is_flag=True, help="Merge nothing with what another file has added."),
+    option(
+        "--apart",
+        is_flag=True,
+        help="Merge nothing: what meets a record goes to an archive of its own.",
+    ),
     scheduler_option,
     option("--dry-run", is_flag=True, help="Say what would be added, and end."),
     json_plan_option,

@@ -8,8 +8,10 @@ well are kept beside the journal of its archive, and are the defaults of the nex
 from __future__ import annotations
 
 import datetime as dt
+import glob
 import json
 import math
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
@@ -280,13 +282,36 @@ def ask_rasters(default: str) -> list[Path]:
     """Ask for files or folders of rasters, until they are there."""
 
     def parse(text: str) -> list[Path]:
-        names = [text.strip()] if Path(text.strip()).exists() else shlex.split(text)
-        missing = [name for name in names if not Path(name).expanduser().exists()]
-        if missing or not text.strip():
-            raise ValueError(f"There is no {missing[0]}." if missing else "Name at least one file.")
-        return [Path(name).expanduser() for name in names]
+        if not text.strip():
+            raise ValueError("Name at least one file.")
+        names = [text.strip()] if Path(text.strip()).exists() else words(text)
+        return [path for name in names for path in matching(Path(name))]
 
     return ask("Files", parse, default, ", netCDF or GeoTIFF, or a folder of them")
+
+
+def words(text: str, escape: str = "" if os.name == "nt" else "\\") -> list[str]:
+    """Names with blanks between them, and in quotes where there are some in them.
+
+    A backslash is no escape where it stands between folders.
+    """
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", escape
+    return list(lexer)
+
+
+def as_text(paths: Iterable[Path]) -> str:
+    """Names as `words` reads them."""
+    return " ".join(f'"{path}"' if " " in str(path) else str(path) for path in paths)
+
+
+def matching(path: Path) -> list[Path]:
+    """The files and folders of a name or a pattern, which not every shell expands; ValueError."""
+    path = path.expanduser()
+    found = [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
+    if not found:
+        raise ValueError(f"There is no file {path}.")
+    return found
 
 
 def ask_step(name: str, labels: Sequence[str]) -> int:

@@ -25,12 +25,14 @@ def take_means(
     scaling: Floats,
     means: Any,
     count: Any,
+    counts: Any,
 ) -> None:
     """Mean and count of each cell of the runs, in their order.
 
     scaling: (band, 2), what means are multiplied by and what is added then; may be empty.
     means: (band, cell), NaN where the band has no value.  count: (cell), at most the
-    largest of its type.  missing may be empty, when nothing was.
+    largest of its type.  missing may be empty, when nothing was; counts, (band, cell), too:
+    those of the seen pixels that have a value in the band.
     """
     k = 0
     for run in range(run_start.size):
@@ -40,8 +42,9 @@ def take_means(
             side = _largest_square(cell, stop, slots.level)
             n = side * side
             _take_square(
-                cell, side, slots, sums, missing, scaling, means[:, k : k + n], count[k : k + n]
-            )
+                cell, side, slots, sums, missing, scaling, means[:, k : k + n],
+                count[k : k + n], counts[:, k : k + n],
+            )  # fmt: skip
             k += n
             cell += n
 
@@ -68,6 +71,7 @@ def _take_square(
     scaling: Floats,
     means: Any,
     count: Any,
+    counts: Any,
 ) -> None:
     """As `take_means`, for one square; ring by ring, as the sums lie in memory."""
     level, top, first, start = slots
@@ -93,6 +97,8 @@ def _take_square(
                 valid = seen
                 if missing.size > 0:
                     valid -= missing[start[ring - top] + k, band]
+                if counts.size > 0:
+                    counts[np.uint64(band), j] = np.uint16(min(valid, 65535.0))
                 # 0 / 0 is NaN, as asked.
                 mean = flat[place + np.uint64(band)] / valid
                 if scaling.size > 0:

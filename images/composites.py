@@ -27,6 +27,7 @@ from healpix import folds
 from images.grids import DAY
 from shared.classes import most_frequent
 from shared.collection import FINITE, PLAIN, Product, with_bands
+from shared.counts import count_of, weights_of
 from shared.variables import variable
 
 HOW = ("mean", "median", "newest", "min", "max", "std", "count")
@@ -92,7 +93,7 @@ def composed(
             for band in some:
                 if band not in made:
                     made[band] = _maker(how, band in classes)(cells.sizes["cells"], number)
-                weight = cells.get(f"{band}_count", cells["count"]).values
+                weight = weights_of(cells, band)
                 made[band].day = float(chunk.day.toordinal() - _EPOCH)
                 made[band].add(cells[band].values, weight)
         for band in some:
@@ -101,12 +102,12 @@ def composed(
     data: dict[str, Any] = {}
     for band in bands:
         data[band] = variable("cells", made[band].values.astype(np.float32, copy=False))
-        data[f"{band}_count"] = variable("cells", made[band].weights)
+        data[count_of(band)] = variable("cells", made[band].weights)
     weights = np.maximum.reduce([maker.weights for maker in made.values()])
     if how == "newest":
         days = [maker.days for maker in made.values() if isinstance(maker, _Newest)]
         data[DAY] = variable("cells", np.fmax.reduce(days))
-        data[f"{DAY}_count"] = variable("cells", weights)
+        data[count_of(DAY)] = variable("cells", weights)
     return first[["start_ipix", "run_len"]].assign({**data, "count": variable("cells", weights)})
 
 

@@ -15,13 +15,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cells.regrid import band_names
 from healpix.copies import copy_runs
 from healpix.ids import runs_to_ids
 from healpix.indexes import index_runs
 from healpix.places import find_places
 from shared.classes import most_frequent
 from shared.collection import product_of
+from shared.counts import band_names, count_of, counts
 from shared.variables import variable
 
 
@@ -70,6 +70,7 @@ def _have_same_cells(parts: Sequence[xr.Dataset]) -> bool:
 
 def _averaged(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     """The same where no cell has to be looked for."""
+    parts = [_with_counts(part) for part in parts]
     names = _cell_variables(parts)
     values = {name: variable("cells", _of(parts[0], name).values.copy()) for name in names}
     merged, every = xr.Dataset(values), slice(None)
@@ -92,6 +93,17 @@ def _cell_variables(parts: Sequence[xr.Dataset]) -> list[str]:
     """Every variable of cells that one of the parts has."""
     names = [str(n) for part in parts for n in part.data_vars if part[n].dims == ("cells",)]
     return list(dict.fromkeys(names))
+
+
+def _with_counts(part: xr.Dataset) -> xr.Dataset:
+    """A part with the counts of each band of which some seen cells have no value at all."""
+    found = {count_of(band): counts(part, band) for band in band_names(part)}
+    more = {
+        name: variable("cells", values)
+        for name, values in found.items()
+        if name not in part and not np.array_equal(values, part["count"].values)
+    }
+    return part.assign(more)
 
 
 def _of(part: xr.Dataset, name: str) -> xr.DataArray:
@@ -143,7 +155,7 @@ def _average_shared(
         for part, (has, at) in zip(parts, places, strict=True):
             value = _of(part, name).values[at].astype(float)
             if is_band:
-                weight = _of(part, f"{name}_count").values[at] * np.isfinite(value)
+                weight = _of(part, count_of(name)).values[at] * np.isfinite(value)
                 sums[has] += weight * np.nan_to_num(value)
                 weights[has] += weight
             else:
@@ -166,7 +178,7 @@ def _most_frequent(
             share = np.zeros(size)
             for part, (has, at) in zip(parts, places, strict=True):
                 is_class = _of(part, name).values[at] == value
-                share[has] += np.where(is_class, _of(part, f"{name}_count").values[at], 0)
+                share[has] += np.where(is_class, _of(part, count_of(name)).values[at], 0)
             found.append(share)
         return found
 

@@ -169,23 +169,6 @@ def test_two_halves_are_what_their_union_is(one, folder, capsys):
     np.testing.assert_allclose(twice["VV"], expected["VV"], rtol=3e-7)
 
 
-def test_parts_are_kept_apart_if_somebody_says_so(one, folder, answer, capsys):
-    west, east = halves(one, folder)
-    assert add(west, east, "--day", DAY, "--apart") == FAILED
-    assert "another --orbit or another --archive takes them" in capsys.readouterr().err
-    assert files_of(CHUNK) == ["west.tif"]
-    before = tree(folder)
-    answer("1", "n")  # passes of any direction; merge?  no
-    assert add(east, "--day", DAY, yes=False) == FAILED
-    assert "1 chunk hold parts of other files" in capsys.readouterr().err
-    assert tree(folder) == before
-    assert add(east, "--day", DAY, "--orbit", "ascending", "--apart") == DONE
-    assert [chunk.orbit for chunk in archive().chunks()] == ["any", "ascending"]
-    answer("1", "y", "y")
-    assert add(east, "--day", DAY, yes=False) == DONE
-    same_cells(archive().read(CHUNK), convert.raster_to_cells(one, TILE))
-
-
 @pytest.mark.parametrize("first", [True, False], ids=["a record", "no record"])
 def test_what_another_process_adds_meanwhile_is_not_lost(one, first, folder, monkeypatch):
     """It adds the other half when this one has read the record and not yet written it."""
@@ -261,7 +244,7 @@ def test_answers_do_the_same_as_flags(one, folder, answer, capsys):
     answer(*lines)
     assert main.main(["--archive", "answers.zarr"]) == DONE
     said = capsys.readouterr().err
-    assert "There is no nothing.tif." in said
+    assert "There is no file nothing.tif." in said
     assert "Name VV, VH, in the order of the file." in said
     flags, answers = Archive("flags.zarr"), Archive("answers.zarr")
     (chunk,) = flags.chunks()
