@@ -82,7 +82,6 @@ def download(archive_path: str, **answers: Any) -> int:
       main.py download --bbox fields.gpkg --start 2026-01 --max-credits 200 --yes
       main.py download --update
     """
-    answers["yes"] |= answers["update"]  # a cron job is not asked
     return run_download(Workspace(archive_path), DownloadFlags(**answers))
 
 

@@ -57,6 +57,7 @@ class DownloadFlags:
     bands: Sequence[str] | None = None
     max_cloud: float | None = None
     update: bool = False
+    asks: bool = False  # also whether to start an update
 
 
 @dataclass(frozen=True)

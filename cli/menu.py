@@ -52,7 +52,7 @@ def run_menu(workspace: Workspace) -> int:
         case "5":
             return run_add(workspace, AddFlags())
         case "6":
-            return run_download(workspace, DownloadFlags(update=True))
+            return run_download(workspace, DownloadFlags(update=True, asks=True))
     return DONE
 
 

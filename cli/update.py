@@ -37,7 +37,8 @@ def flags_of_update(workspace: Workspace, flags: DownloadFlags) -> DownloadFlags
         )
     last = today()
     start = min(first, last)
-    flags = replace(flags, bbox=area, start=(start, start), end=(last, last))
+    yes = flags.yes or not flags.asks
+    flags = replace(flags, bbox=area, start=(start, start), end=(last, last), yes=yes)
     return flags if before is None else as_before(flags, before)
 
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grid import BBox, Box, Chunk, Tile
+from grid import BBox, Chunk, Tile
 from healpix.arrays import Ids
 from healpix.boxes import box_runs
 from healpix.few import centres
 from healpix.ids import runs_to_ids
 from images.blocks import read_all
 from images.records import layout_of, views_of
-from shared.areas import as_area, clipping, holds, plain, shown
+from shared.areas import AreaLike, as_area, clipping, holds, plain, shown
 
 if TYPE_CHECKING:
     from archive.contents import Contents
@@ -39,7 +39,7 @@ class Coverage:
     share: float | None  # of the area of the box, above 0 and up to 1; None: not known
 
 
-def days(archive: Contents, bbox: Box) -> list[Coverage]:
+def days(archive: Contents, bbox: AreaLike) -> list[Coverage]:
     """The days of which the archive has something of the box, newest first.
 
     The share is counted in the overviews, whose cells have equal areas: those seen in the

@@ -20,7 +20,7 @@ import xarray as xr
 from archive.layout import ids_attributes
 from archive.passes import Passes, passes_of, together
 from cells.regrid import Frame
-from grid import ORBITS, BBox, Box, Chunk, Day, as_day, as_days
+from grid import ORBITS, BBox, Chunk, Day, as_day, as_days
 from healpix.few import centres
 from healpix.ids import ids_to_runs, runs_to_ids
 from images import composites
@@ -38,7 +38,7 @@ from images.records import (
     views_of,
     with_border,
 )
-from shared.areas import Area, as_area, clipping, holds, shown, touched, wkt
+from shared.areas import Area, AreaLike, as_area, clipping, holds, shown, touched, wkt
 from shared.collection import KNOWN, Product, as_known, attributes_of
 from shared.variables import coordinate, variable
 
@@ -59,7 +59,9 @@ OTHER = "contains modified data of {collection} {year}"
 SYNTHETIC = "synthetic data (sandbox), not a measurement"
 
 
-def select(archive: Contents, bbox: Box, day: Day, orbit: str | None, cell_ids: bool) -> xr.Dataset:
+def select(
+    archive: Contents, bbox: AreaLike, day: Day, orbit: str | None, cell_ids: bool
+) -> xr.Dataset:
     """The cells of a day whose centres are in a box: as `retrieve.select` has it."""
     layout, bbox, day = layout_of(archive), as_area(bbox), as_day(day)
     area = clipping(bbox)
@@ -101,7 +103,7 @@ class Canvas:
 
 def canvas(
     archive: Contents,
-    bbox: Box,
+    bbox: AreaLike,
     bands: Sequence[str] | None,
     dlat: float,
     dlon: float,
@@ -219,7 +221,7 @@ def nothing_seen(archive: Contents, bbox: BBox, grid: xr.Dataset) -> NoData:
     )
 
 
-def spacing(bbox: Box, dlat: float, dlon: float, most: int) -> tuple[float, float]:
+def spacing(bbox: AreaLike, dlat: float, dlon: float, most: int) -> tuple[float, float]:
     """The given dlat and dlon, or larger: as `retrieve.spacing` has it."""
     bbox = as_area(bbox)
     factor = max(bbox.height / dlat, bbox.width / dlon) / (most - 1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from grid import BBox, Box, Tile, as_box, iter_tiles_covering
 
@@ -33,6 +33,9 @@ class SupportsGeometry(Protocol):
 
     @property
     def __geo_interface__(self) -> dict[str, Any]: ...
+
+
+AreaLike: TypeAlias = "Box | SupportsGeometry"  # what `as_area` takes
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def clipping(bbox: BBox) -> Area | None:
     return bbox if isinstance(bbox, Area) and bbox.clips else None
 
 
-def as_area(box: Box | SupportsGeometry) -> BBox:
+def as_area(box: AreaLike) -> BBox:
     """A box, as of `grid.as_box`; or polygons: a file, WKT, or a geometry as of shapely."""
     if isinstance(box, str) and is_meant(box):
         from shared import polygons

@@ -6,6 +6,7 @@ the file is being inflated, so it costs a second or two at most and no memory.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import zipfile
 from pathlib import Path
@@ -43,6 +44,7 @@ def land(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.bool_
     return found
 
 
+@functools.cache  # it is asked again where somebody goes back
 def is_open_sea(bbox: BBox) -> bool:
     """Whether a box has no land, by `SAMPLES` points to each side."""
     steps = (np.arange(SAMPLES) + 0.5) / SAMPLES

@@ -102,6 +102,7 @@ class Question:
     arguments: list[str] = field(default_factory=list)
 
 
+FIELD = "POLYGON ((3.9 51.2, 4.1 51.2, 4.0 51.22, 3.9 51.2))"
 WHOLE = ["retrieve", "--archive", "whole.zarr", "--no-show"]
 QUESTIONS = [
     Question(
@@ -167,6 +168,11 @@ QUESTIONS = [
         "Area", "[3,51,4,51.5]: ", [], "west 3, south 51, east 4, north 51.5",
         "3,51,4,50", "south (51) must be smaller than north (50)",
         BOX, "14 x 2.2 km, 2 tiles", WHOLE,
+    ),
+    Question(
+        "Leave out what is outside of the polygon?", "outside of the polygon? [Y/n]: ",
+        [FIELD, ""], "The archive has, with the share of the area:",
+        "8", "'8' is neither y nor n.", "n", "The archive has, with the share of the box:", WHOLE,
     ),
     Question(
         "Day", "Day or days A/B [2026-01-20]: ", [BOX, ""], "Bands",
@@ -258,6 +264,32 @@ def test_at_any_question_one_can_leave_and_nothing_was_done(typed, folder, quest
     ended = f"input ended at '{question.name}'; nothing was started"
     assert (ended if key == "d" else "Interrupted; nothing was started.") in said
     assert listing(folder) == before
+
+
+def test_typed_question_marks_explain_and_back_returns(typed):
+    """In one sitting: the menu, an area as people have it, days as they say them."""
+    with typed(QUESTIONS[0]) as running:
+        running.wait_for("q quit [1]: ")
+        running.answer("?")
+        running.wait_for("1 orders images of an area and stores them")
+        running.wait_for("q quit [1]: ")
+        running.answer("back")
+        running.wait_for("There is no question before this one.")
+        running.answer("1", "", "area.shp")
+        running.wait_for("There is no file area.shp; an area is a box, or GeoJSON, a shapefile, ")
+        running.answer("51.4N 3.6E 51.1N 4.4E")
+        running.wait_for("west 3.6, south 51.1, east 4.4, north 51.4")
+        running.answer("back")
+        running.wait_for("Area, west,south,east,north in degrees, or a file or WKT of polygons")
+        running.answer("help")
+        running.wait_for("A box, as 3.6,51.1,4.4,51.4")
+        running.answer("3.6/51.1/4.4/51.4", "y")
+        running.wait_for("or days A/B [2026-01-20]: ")
+        running.answer("last 3 days")
+        running.wait_for("last 3 days is ")
+        running.wait_for(", 3 days.")
+        running.press("c")
+        assert running.end() == INTERRUPTED
 
 
 # --- through a pipe ---------------------------------------------------------------------

@@ -231,3 +231,22 @@ def test_the_archive_is_read_by_an_area_that_was_pickled(rhine):
     assert again == area
     assert again.polygon.equals(area.polygon)
     assert isinstance(rhine, Archive)
+
+
+def test_from_python_polygons_are_given_as_people_have_them(rhine, tmp_path):
+    area = area_of(HOLED)
+    expected = room.retrieve(rhine, area, DAY, **STEP)
+    (tmp_path / "a.wkt").write_text(HOLED)
+    feature = {"type": "Feature", "geometry": shapely.geometry.mapping(area.polygon)}
+
+    class Row:
+        def __init__(self):
+            self.__geo_interface__ = {"type": "FeatureCollection", "features": [feature]}
+
+    for given_ in (HOLED, str(tmp_path / "a.wkt"), area.polygon, Row()):
+        grid = room.retrieve(rhine, given_, DAY, **STEP)
+        np.testing.assert_array_equal(grid["VV"], expected["VV"])
+        assert room.days(rhine, given_) == room.days(rhine, area)
+        assert room.spacing(given_, most=100) == room.spacing(area, most=100)
+    with pytest.raises(ValueError, match="no geometry|no polygon"):
+        room.retrieve(rhine, shapely.Point(1, 2), DAY)
