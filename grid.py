@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import json
 import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -66,10 +64,10 @@ class BBox:
     @classmethod
     def parse(cls, text: str) -> BBox:
         """Read ``"7,50,8,50.5"`` (west,south,east,north; commas, semicolons or blanks)."""
-        parts = [p for p in re.split(r"[,;\s]+", text.translate(_PASTED).strip()) if p]
+        parts = [p for p in re.split(r"[,;\s]+", pasted(text).strip()) if p]
         if len(parts) != 4:
             raise ValueError(
-                f"{_shorten(text)!r} has {len(parts)} parts, not 4.  "
+                f"{shorten(text)!r} has {len(parts)} parts, not 4.  "
                 "Write west,south,east,north in degrees with a decimal point, like 7,50,8,50.5."
             )
         return cls(*(_parse_degrees(part) for part in parts))
@@ -234,23 +232,19 @@ def wrap(lon: float) -> float:
     return lon if -180.0 <= lon < 180.0 else (lon + 180.0) % 360.0 - 180.0
 
 
-def parse_area(text: str) -> BBox:
-    """A box from ``"west,south,east,north"`` or from the path of a GeoJSON file."""
-    path = Path(text.strip().strip("'\"")).expanduser()
-    if path.suffix.lower() not in (".json", ".geojson"):
-        return BBox.parse(text)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except ValueError:
-        raise ValueError(f"{path} is not GeoJSON.") from None
-    return _geojson_box(content, path)
+def pasted(text: str) -> str:
+    """The text with plain signs in place of the look-alikes of web pages and PDF files."""
+    return text.translate(_PASTED)
+
+
+def shorten(text: str, limit: int = 40) -> str:
+    """The beginning of a text that is too long for a message."""
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def parse_days(text: str) -> tuple[dt.date, dt.date]:
     """First and last day (included) of ``2026-01-20``, ``2026-01``, ``2026`` or ``A/B``."""
-    text = text.translate(_PASTED).strip()
+    text = pasted(text).strip()
     if "/" in text:
         first, _, last = text.partition("/")
         start, end = parse_days(first)[0], parse_days(last)[1]
@@ -265,7 +259,7 @@ def parse_day(text: str) -> dt.date:
     """One day, as in ``2026-01-20``."""
     first, last = parse_days(text)
     if first != last:
-        raise ValueError(f"{_shorten(text)!r} is not a single day.  Write it like 2026-01-31.")
+        raise ValueError(f"{shorten(text)!r} is not a single day.  Write it like 2026-01-31.")
     return first
 
 
@@ -279,7 +273,7 @@ def as_box(box: Box) -> BBox:
         west, south, east, north = (float(value) for value in box)
     except (TypeError, ValueError):
         raise ValueError(
-            f"{_shorten(repr(box))} is no box.  Give four numbers: west, south, east, north."
+            f"{shorten(repr(box))} is no box.  Give four numbers: west, south, east, north."
         ) from None
     return BBox(west, south, east, north)
 
@@ -290,7 +284,7 @@ def as_day(day: Day) -> dt.date:
         return day
     first, last = as_days(day)
     if first != last:
-        raise ValueError(f"{_shorten(str(day))!r} is not a single day.  Write it like 2026-01-31.")
+        raise ValueError(f"{shorten(str(day))!r} is not a single day.  Write it like 2026-01-31.")
     return first
 
 
@@ -309,31 +303,6 @@ def days(start: dt.date, end: dt.date) -> list[dt.date]:
     return [start + dt.timedelta(days=i) for i in range((end - start).days + 1)]
 
 
-def _geojson_box(content: object, path: Path) -> BBox:
-    """The "bbox" that the file declares (RFC 7946, 5), or else the extent of its positions."""
-    if isinstance(content, dict) and len(content.get("bbox") or ()) in (4, 6):
-        box = [float(v) for v in content["bbox"]]
-        return BBox(box[0], box[1], box[len(box) // 2], box[len(box) // 2 + 1])
-    positions = list(_positions(content))
-    if not positions:
-        raise ValueError(f"{path} holds no coordinates.")
-    x, y = zip(*positions, strict=True)
-    return BBox(min(x), min(y), max(x), max(y))
-
-
-def _positions(node: object) -> Iterator[tuple[float, float]]:
-    """Every (longitude, latitude) in the coordinates below a GeoJSON node."""
-    if isinstance(node, dict):
-        for key in ("features", "geometries", "geometry", "coordinates"):
-            yield from _positions(node.get(key))
-    elif isinstance(node, list):
-        if len(node) >= 2 and all(isinstance(v, (int, float)) for v in node[:2]):
-            yield float(node[0]), float(node[1])
-        else:
-            for item in node:
-                yield from _positions(item)
-
-
 def _period(day: Day) -> tuple[dt.date, dt.date]:
     """First and last day of what stands for a day, a month, a year."""
     if isinstance(day, dt.datetime) and day == day:  # not pandas' NaT
@@ -343,12 +312,12 @@ def _period(day: Day) -> tuple[dt.date, dt.date]:
         return day, day
     text = str(getattr(day, "values", day))  # of a datetime64 or of an array that holds one
     if not isinstance(day, str) and not re.match(r"\d{4}(-|$)", text):
-        raise ValueError(f"{_shorten(repr(day))} is not a day.  Give a date, or text: 2026-01-31.")
+        raise ValueError(f"{shorten(repr(day))} is not a day.  Give a date, or text: 2026-01-31.")
     if re.search(r"\d[T ]\d\d", text):
         try:
             return _period(dt.datetime.fromisoformat(text))
         except ValueError:
-            raise ValueError(f"{_shorten(text)!r} is not a time.  Write 2026-01-31.") from None
+            raise ValueError(f"{shorten(text)!r} is not a time.  Write 2026-01-31.") from None
     return parse_days(text)
 
 
@@ -360,7 +329,7 @@ def _parse_period(text: str) -> tuple[dt.date, dt.date]:
         year, month, day = (int(g) if g else None for g in match.groups())
         first = dt.date(year or 0, month or 1, day or 1)
     except ValueError:
-        raise ValueError(f"{_shorten(text)!r} is not a date.  Write it like 2026-01-31.") from None
+        raise ValueError(f"{shorten(text)!r} is not a date.  Write it like 2026-01-31.") from None
     if day is not None:
         return first, first
     following = (
@@ -375,14 +344,10 @@ def _parse_degrees(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise ValueError(f"{_shorten(text)!r} is not a number of degrees.") from None
+        raise ValueError(f"{shorten(text)!r} is not a number of degrees.") from None
     if not math.isfinite(value):
-        raise ValueError(f"{_shorten(text)!r} is not a finite number of degrees.")
+        raise ValueError(f"{shorten(text)!r} is not a finite number of degrees.")
     return value
-
-
-def _shorten(text: str, limit: int = 40) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def _tile(i: int, j: int, dx: float, dy: float) -> Tile:

@@ -74,13 +74,13 @@ def download(archive_path: str, **answers: Any) -> int:
     Asks a catalogue which images there are, and says what they will cost in bytes, time and
     credits.  Ascending and descending passes become records of their own, unless --orbit
     any makes one of both.  It can be stopped at any moment; the same command goes on.  Days
-    are UTC, as 2026-01-20, 2026-01, 2026 or A/B.
+    are UTC, as 2026-01-20, 2026-01, 2026, yesterday or A/B.
 
     \b
     Examples:
       main.py download --bbox 7,50,8,50.5 --start 2026-01-20 --end 2026-01-26
-      main.py download --bbox area.geojson --start 2026-01 --backend cdse --dry-run
-      main.py download --bbox area.geojson --start 2026-01 --max-credits 200 --yes
+      main.py download --bbox fields.gpkg --start 2026-01 --max-credits 200 --yes
+      main.py download --update
     """
     return run_download(Workspace(archive_path), DownloadFlags(**answers))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from convert import pixel_size
-from grid import Box, Day
+from grid import Day
 from images import coverage, lazy
 from images.blocks import padded
 from images.coverage import Coverage
@@ -26,6 +26,7 @@ from images.settings import Settings, judged
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from shared.areas import AreaLike
     from store import Archive
 
 MEMORY_MAX = 2_000_000_000  # bytes that the bands of a grid in memory may take
@@ -50,7 +51,7 @@ def settings() -> Settings:
 
 
 def select(
-    archive: Archive, bbox: Box, day: Day, orbit: str | None = None, cell_ids: bool = False
+    archive: Archive, bbox: AreaLike, day: Day, orbit: str | None = None, cell_ids: bool = False
 ) -> xr.Dataset:
     """The cells of a day whose centres are in the half-open box, of all tiles, merged.
 
@@ -63,7 +64,7 @@ def select(
 
 def open(  # the name that the house gives it
     archive: Archive,
-    bbox: Box,
+    bbox: AreaLike,
     start: Day,
     end: Day | None = None,
     bands: Sequence[str] | None = None,
@@ -76,10 +77,10 @@ def open(  # the name that the house gives it
 ) -> xr.Dataset:
     """The images of a box from start to end, both included, on a regular grid; lazy.
 
-    A box is a `grid.BBox` or four numbers; a day a date, a UTC time, or text like "2026-01-20".
-    ``<band>(time, lat, lon)`` float32, linear power, NaN for gaps, on dask arrays, which `export`
-    or any scheduler of dask computes; ``time`` ascends, a step for each day with a record;
-    coordinates along it are those of `store.Archive.open`.  Pixel centres are at
+    A box is a `grid.BBox`, four numbers, or polygons (a file, WKT, shapely's) outside of which are
+    gaps; a day a date, a UTC time, or text.  ``<band>(time, lat, lon)`` float32, linear power, NaN
+    for gaps, on dask arrays, which `export` or any scheduler of dask computes; ``time`` ascends, a
+    step for each day with a record, as of `store.Archive.open`.  Pixel centres are at
     ``south + (i + 0.5) dlat`` and ``west + (j + 0.5) dlon``, in degrees, beyond 180, too.
 
     ``method`` "nearest" or "bilinear", as of `convert.cells_to_grid`, is for a grid that is
@@ -90,8 +91,7 @@ def open(  # the name that the house gives it
 
     ``composite`` "mean" (by the counts), "median", "newest", "min", "max", "std" or "count": one
     image, by each cell's values on all days.  ``as_of`` N: one image for ``start`` of the newest
-    values of the N days before, too.  With newest values are their days, ``day``.
-    The attributes say where the data came from.  Raises NoData, and ValueError.
+    values of the N days before, too; with them is their ``day``.  Raises NoData, and ValueError.
     """
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
     return lazy.open_grid(on, start, end, as_of, composite)
@@ -99,7 +99,7 @@ def open(  # the name that the house gives it
 
 def load(
     archive: Archive,
-    bbox: Box,
+    bbox: AreaLike,
     start: Day,
     end: Day | None = None,
     bands: Sequence[str] | None = None,
@@ -117,7 +117,7 @@ def load(
 
 def retrieve(
     archive: Archive,
-    bbox: Box,
+    bbox: AreaLike,
     day: Day,
     bands: Sequence[str] | None = None,
     dlat: float | None = None,
@@ -134,13 +134,13 @@ def retrieve(
     return lazy.image_of_day(on, day, settings().memory_max)
 
 
-def days(archive: Archive, bbox: Box) -> list[Coverage]:
+def days(archive: Archive, bbox: AreaLike) -> list[Coverage]:
     """The days with something of the box, newest first, and what share of its cells was seen."""
     return coverage.days(archive, bbox)
 
 
 def spacing(
-    bbox: Box, dlat: float | None = None, dlon: float | None = None, most: int | None = None
+    bbox: AreaLike, dlat: float | None = None, dlon: float | None = None, most: int | None = None
 ) -> tuple[float, float]:
     """dlat and dlon, or a multiple of both, so that no side has ``most`` (`PICTURE_MAX`) pixels."""
     return lazy.spacing(bbox, *pixel_size(dlat, dlon), most or settings().picture_max)

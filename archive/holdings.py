@@ -104,6 +104,10 @@ class Holdings:
         held = self.by_tile.get(chunk.tile.name)
         return held is not None and _key(chunk.day, chunk.orbit) in held.days
 
+    def last_day(self, name: str) -> dt.date:
+        """The day of the newest record of a tile that has one."""
+        return dt.date.fromordinal(max(day for day, _ in self.by_tile[name].days))
+
     @property
     def kinds(self) -> set[bool | None]:
         """Whether records are synthetic; None: not known of some."""

@@ -15,6 +15,7 @@ import click
 from cli import adding, questions, sources
 from cli.adding import Addition, AddPlan, Source
 from cli.archiver import Settings, mixed, store_whole
+from cli.conversation import held
 from cli.exits import DONE, FAILED, NO_DATA
 from cli.plan_text import bytes_to_archive
 from cli.preflight import require_free, require_writable
@@ -46,6 +47,7 @@ class Outcome:
     failed: list[tuple[str, str]] = field(default_factory=list)  # file or chunk, and the reason
 
 
+@held
 def run_add(workspace: Workspace, flags: AddFlags) -> int:
     """Put rasters that are there already into the archive: every tile that they touch."""
     from cli.download_command import settings

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import apart, questions
+from cli.conversation import held
 from cli.exits import DONE, FAILED, NO_DATA
 from cli.table import print_table
 from cli.terminal import confirm, count, duration, size, somebody_is_there, tell
@@ -94,6 +95,7 @@ def draw_map(archive: Archive, path: str, overwrite: bool) -> int:
     return DONE
 
 
+@held
 def run_verify(workspace: Workspace, remove: bool = False, ask_first: bool = False) -> int:
     """Read every record again, name the damaged ones, and remove them if that is wanted."""
     from cli.bar import working

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cli import questions
+from cli import places, questions
 from cli.archiver import Settings, archiver
+from cli.conversation import held
 from cli.exits import DONE, NO_DATA
 from cli.plan_text import bytes_to_archive, describe_plan, show_plan
 from cli.preflight import require_free_disk, require_same_kind, require_writable
@@ -55,6 +56,8 @@ class DownloadFlags:
     collection: str | None = None
     bands: Sequence[str] | None = None
     max_cloud: float | None = None
+    update: bool = False
+    asks: bool = False  # also whether to start an update
 
 
 @dataclass(frozen=True)
@@ -141,9 +144,14 @@ def address_of(wanted: Wanted) -> contextlib.AbstractContextManager[str]:
     return contextlib.nullcontext(download.BACKENDS.get(wanted.backend, wanted.backend))
 
 
+@held
 def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
     """Ask for what is missing, say what it will cost, then order, convert and store."""
     require_sense(flags)
+    if flags.update:
+        from cli.update import flags_of_update
+
+        flags = flags_of_update(workspace, flags)
     made = settings(flags)
     cells, archive, recipe = made.convert, workspace.archive, made.download.recipe
     archive.require(
@@ -170,7 +178,7 @@ def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
         return show_plan(plan, flags.as_json)
     if not plan.missing and not plan.begun:
         tell("Nothing to order.")
-        return DONE if plan.archived else NO_DATA
+        return DONE if plan.archived or flags.update else NO_DATA
     require_writable(archive)
     require_free_disk(plan, workspace, to_archive, made.download)
     if not flags.yes and not confirm("Start?", default=False):
@@ -185,7 +193,7 @@ def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
     say_what_is_left(workspace, made.download.keep_raw)
     if code == DONE:
         first, last = wanted.days
-        workspace.remember(bbox=wanted.bbox, start=first, end=last, backend=wanted.backend)
+        places.remember(workspace, wanted.bbox, start=first, end=last, backend=wanted.backend)
     return code
 
 
@@ -206,14 +214,17 @@ def ask_what(workspace: Workspace, flags: DownloadFlags, made: Settings) -> Want
     if backend is None:
         backend = default_back_end() if flags.yes else questions.ask_back_end(default_back_end())
     require_same_kind(workspace, backend)
-    usual = before.get("bbox", str(questions.EXAMPLE_AREA))
-    bbox = questions.area(flags.bbox, usual, made.download.chunk_size)
+    bbox = places.asked_of(
+        workspace, flags.bbox, made.download.chunk_size, places.sea_or_around, not flags.yes
+    )
     days = questions.ask_period(
         flags.start,
         flags.end,
         questions.remembered_period(before, questions.EXAMPLE_DAY),
         made.download.recipe.collection.first,
     )
+    if flags.update:
+        tell(f"  {questions.in_words(days)}, since the archive's last day of it")
     return Wanted(bbox, days, backend)
 
 

@@ -12,7 +12,8 @@ import click
 from click import argument, option
 
 from cli import questions
-from grid import ORBITS, parse_area
+from cli.places import place
+from grid import ORBITS
 
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
@@ -71,8 +72,9 @@ debug_option = click.option(
     "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
 )
 bbox_option = click.option(
-    "--bbox", type=Parsed("W,S,E,N", parse_area),
-    help="West, south, east, north in degrees, or a GeoJSON file.  West > east is across 180.",
+    "--bbox", type=Parsed("W,S,E,N|FILE", place),
+    help="West, south, east, north in degrees; or polygons: a GeoJSON, shapefile, GeoPackage, KML "
+    "or WKT.  West > east is across 180.",
 )  # fmt: skip
 scheduler_option = click.option(
     "--scheduler", metavar="tcp://...", help="Compute on the workers of this dask cluster."
@@ -166,6 +168,11 @@ download_flags = _together(
         type=Parsed("N", questions.credits_limit),
         help="Start no job that could take the run beyond so many credits.",
     ),
+    option(
+        "--update",
+        is_flag=True,
+        help="What is new: the last area, from the archive's last day until today, unasked.",
+    ),
     scheduler_option,
     option("--dry-run", is_flag=True, help="Say what would be ordered, and end."),
     json_plan_option,
@@ -199,6 +206,11 @@ add_flags = _together(
 )
 retrieve_flags = _together(
     bbox_option,
+    option(
+        "--clip/--no-clip",
+        default=None,
+        help="Of polygons: leave out what is outside, as is usual, or show their box.",
+    ),
     option("--day", type=day_type, help="The day, as 2026-01-20."),
     option("--start", type=period_type, help="First of several days; a month or A/B is all."),
     option("--end", type=period_type, help="Last of several days, included."),

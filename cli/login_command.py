@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from cli.conversation import held
 from cli.exits import DONE
 from cli.table import print_table
 from cli.terminal import InputEnded, ask, duration, size, somebody_is_there, tell
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 UNKNOWN = "the back end does not say"
 
 
+@held
 def run_login(workspace: Workspace, backend: str | None = None, check: bool = False) -> int:
     """Log in, or with ``check`` only look, and say what the back end knows of the user."""
     import download

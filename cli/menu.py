@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cli.add_command import AddFlags, run_add
 from cli.archive_commands import run_list, run_verify
+from cli.conversation import held
 from cli.download_command import DownloadFlags, run_download
 from cli.exits import DONE
 from cli.questions import EXAMPLE_AREA, EXAMPLE_DAY
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 DEMO_FOLDER = "demo"
 
 
+@held
 def run_menu(workspace: Workspace) -> int:
     """Ask what to do, and do it."""
     title = f"Sentinel-1 on HEALPix    archive: {workspace.path}  "
@@ -31,10 +33,12 @@ def run_menu(workspace: Workspace) -> int:
         tell()
         raise
     tell(f"({about})", title)
+    tell("  At any question, ? explains it and back returns to the one before.")
     request = ask_to_continue(workspace)
     if request is not None:
         return run_download(workspace, flags_of(request))
     options = {"1": "download", "2": "retrieve", "3": "list", "4": "verify", "5": "add"}
+    options["6"] = "update"
     options["q"] = "quit"
     match choose("What do you want to do?", options, default="1"):
         case "1":
@@ -47,6 +51,8 @@ def run_menu(workspace: Workspace) -> int:
             return run_verify(workspace, ask_first=True)
         case "5":
             return run_add(workspace, AddFlags())
+        case "6":
+            return run_download(workspace, DownloadFlags(update=True, asks=True))
     return DONE
 
 

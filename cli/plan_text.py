@@ -15,6 +15,7 @@ from cli import questions
 from cli.exits import DONE, NO_DATA
 from cli.terminal import count, duration, percent, size, tell
 from grid import ORBITS, Chunk, Tile
+from shared.areas import Area, wkt
 
 if TYPE_CHECKING:
     from archive.holdings import Holdings
@@ -160,6 +161,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "backend": plan.backend,
         "catalogue": plan.covers is not None,
         "bbox": str(plan.bbox),
+        "area": wkt(plan.bbox.polygon) if isinstance(plan.bbox, Area) else None,
         "start": plan.first.isoformat(),
         "end": plan.last.isoformat(),
         "chunks": len(listed),

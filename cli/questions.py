@@ -19,8 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli import spelled
 from cli.terminal import ask, choose, confirm, count, percent, tell
-from grid import BBox, iter_tiles_covering, parse_area, parse_day, parse_days
+from grid import BBox, parse_day, shorten
 from jobs.address import require_safe
 from shared.collection import as_known
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 EXAMPLE_AREA = BBox(3.6, 51.1, 4.4, 51.4)  # the Scheldt estuary: two tiles, coast, towns, fields
 EXAMPLE_DAY = dt.date(2026, 1, 20)
 DAYS_SHOWN = 10  # days of an archive that are offered
-TILES_NAMED = 3  # tiles of an area that are named
-KM_PER_DEGREE = 111.195  # of latitude
 SUFFIXES = ("png", "nc", "tif", "gif")
 LINE_SUFFIXES = (".png", ".csv")
 # As of `retrieve.open`, which takes long to import.
@@ -47,12 +46,23 @@ Period = tuple[dt.date, dt.date]  # first and last day, both included
 
 
 def period(text: str, since: dt.date | None = None) -> Period:
-    """A day, month, year or A/B, without the days on which there can be no image."""
-    first, last = parse_days(text)
+    """A day, month, year or A/B, without the days on which there can be no image.
+
+    What is not spelled as days are echoed is told as it was understood.
+    """
     today = dt.datetime.now(dt.UTC).date()
+    first, last = spelled.days(text, today)
     if first > today:
         raise ValueError(f"{first} is in the future; today is {today} (UTC).")
-    return imaged((first, min(last, today)), since)
+    found = imaged((first, min(last, today)), since)
+    if not spelled.is_iso(text):
+        tell(f"  {text.strip()} is {in_words(found)} (UTC)")
+    return found
+
+
+def in_words(days: Period) -> str:
+    """``2026-01-20``, or ``2026-01-20 to 2026-01-26``."""
+    return str(days[0]) if days[0] == days[1] else f"{days[0]} to {days[1]}"
 
 
 def imaged(days: Period, since: dt.date | None) -> Period:
@@ -65,8 +75,10 @@ def imaged(days: Period, since: dt.date | None) -> Period:
 
 def image_day(text: str, since: dt.date | None = None) -> dt.date:
     """A single day on which there can be an image."""
-    parse_day(text)
-    return period(text, since)[0]
+    first, last = period(text, since)
+    if first != last:
+        raise ValueError(f"{shorten(text)!r} is not a single day.  Write it like 2026-01-31.")
+    return first
 
 
 def spacing(text: str) -> float:
@@ -186,46 +198,6 @@ def file_names(text: str) -> tuple[str, ...]:
 # --- the questions -----------------------------------------------------------------------
 
 
-def area(given: BBox | None, default: str, chunk_size: Sequence[float]) -> BBox:
-    """The box that a flag gave, in words; or ask for one until somebody says that it is right."""
-    if given is not None:
-        tell(f"  {echo_area(given, chunk_size)}")
-        return given
-    while True:
-        bbox = ask(
-            "Area", parse_area, default, ", west,south,east,north in degrees, or a GeoJSON file"
-        )
-        # Across 180 degrees is rare, west and east mixed up is not.
-        usual = not bbox.crosses_antimeridian
-        if confirm("Right?", usual, f"  {echo_area(bbox, chunk_size)}  "):
-            return bbox
-
-
-def echo_area(bbox: BBox, chunk_size: Sequence[float]) -> str:
-    """The box in words, so that swapped coordinates are noticed."""
-    width = bbox.width * KM_PER_DEGREE * math.cos(math.radians((bbox.south + bbox.north) / 2))
-    names: list[str] = []
-    number = 0
-    for number, tile in enumerate(iter_tiles_covering(bbox, chunk_size), 1):
-        if number <= TILES_NAMED:
-            names.append(tile.name)
-    more = ", ..." if number > TILES_NAMED else ""
-    across = (
-        f", across 180 degrees ({bbox.west:g} to 180 and -180 to {bbox.east:g})"
-        if bbox.crosses_antimeridian
-        else ""
-    )
-    return (
-        f"west {bbox.west:.10g}, south {bbox.south:.10g}, east {bbox.east:.10g}, "
-        f"north {bbox.north:.10g}{across}: {_km(width)} x {_km(bbox.height * KM_PER_DEGREE)} km, "
-        f"{count(number, 'tile')} ({', '.join(names)}{more})."
-    )
-
-
-def _km(length: float) -> str:
-    return f"{length:.0f}" if length >= 9.95 else f"{length:.2g}"
-
-
 def remembered_period(before: dict[str, str], otherwise: dt.date) -> Period:
     """The days of the last time, or a single day."""
     try:
@@ -243,7 +215,8 @@ def ask_period(
     """
     asked = start is None
     if start is None:
-        start = ask("First day", partial(period, since=since), before[0].isoformat())
+        hint = ", or a month, a year, a week, or days A/B"
+        start = ask("First day", partial(period, since=since), before[0].isoformat(), hint)
     start, end = imaged(start, since), end and imaged(end, since)
     if end is None and start[0] == start[1]:
         usual = before[1] if start[0] == before[0] else start[1]
@@ -284,9 +257,9 @@ def ask_back_end(default: str) -> str:
     return ask("Back end", parse, shown, ", 1, 2 or the address of another one")
 
 
-def ask_days(found: Sequence[Coverage], box: str) -> Period:
+def ask_days(found: Sequence[Coverage], box: str, of: str = "box") -> Period:
     """Offer the days that an archive has of a box, newest first; one, a month or A/B."""
-    tell("  The archive has, with the share of the box:")
+    tell(f"  The archive has, with the share of the {of}:")
     for cover in found[:DAYS_SHOWN]:
         orbit = "" if cover.orbit == "any" else f" {cover.orbit}"
         share = "?" if cover.share is None else percent(cover.share)

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import questions
+from cli import places, questions
+from cli.conversation import held
 from cli.exits import DONE
 from cli.questions import EXAMPLE_AREA, Period
 from cli.running import cluster
 from cli.terminal import count, somebody_is_there, tell
 from cli.workspace import Workspace
 from grid import ORBITS, BBox
+from shared.areas import clipping
 from shared.collection import SENTINEL1, attributes_of, product_of
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ class RetrieveFlags:
     scheduler: str | None = None
     composites: Sequence[str | tuple[str, ...]] = ()
     stretch: tuple[float, float] | None = None
+    clip: bool | None = None
 
     @property
     def how(self) -> str | None:
@@ -87,6 +90,7 @@ class RetrieveFlags:
         return next((one for one in self.composites if not isinstance(one, str)), None)
 
 
+@held
 def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
     """Ask for what is missing, then select, regrid, plot and export."""
     judge_constants()
@@ -109,7 +113,7 @@ def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
             dataclasses.replace(wish, targets=files[0], lines=files[1]),
             not flags.no_show,
         )
-    workspace.remember(bbox=wish.bbox)
+    places.remember(workspace, wish.bbox)
     return DONE
 
 
@@ -130,8 +134,11 @@ def ask_what(
     if colours and bands is not None and not set(colours) <= set(bands):
         raise ValueError(f"--composite {','.join(colours)} needs these among --bands.")
     how = flags.how
-    usual = workspace.remembered().get("bbox") or first_box(archive)
-    bbox = questions.area(flags.bbox, usual, layout.chunk_size)
+    doubt = places.not_archived(archive)
+    bbox = places.asked_of(
+        workspace, flags.bbox, layout.chunk_size, doubt, usual=first_box(archive)
+    )
+    bbox = places.clipped(bbox, flags.clip, asks=flags.bbox is None)
     if days is None:
         days, orbit, several = ask_days_and_orbit(archive, bbox, orbit)
         if how is None and several:
@@ -416,7 +423,7 @@ def ask_days_and_orbit(
         raise retrieve.NoData(
             f"The archive {archive.name} holds nothing of {bbox}.  Get it with `download`."
         )
-    days = questions.ask_days(found, str(bbox))
+    days = questions.ask_days(found, str(bbox), "area" if clipping(bbox) else "box")
     chosen = [cover for cover in found if days[0] <= cover.day <= days[1]]
     orbits = sorted({cover.orbit for cover in chosen})
     if orbit is None and len(orbits) > 1 and "any" not in orbits:
@@ -430,7 +437,7 @@ def usual_name(wish: Wish, collection: str) -> str:
     what = "s1" if collection == SENTINEL1.name else collection.lower()
     first, last = map(str, wish.days)
     parts = [what, first] + [last] * (last != first) + [wish.how or ""] * (wish.how is not None)
-    return "_".join([*parts, *str(wish.bbox).split(",")]) + ".png"
+    return "_".join([*parts, places.stem(wish.bbox)]) + ".png"
 
 
 def first_box(archive: Archive) -> str:

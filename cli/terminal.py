@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable
 from typing import TextIO, TypeVar
 
+from cli import conversation
+from cli.explained import BACK, WORDS, explained
+
 T = TypeVar("T")
 
 MOST_TRIES = 20  # answers to one question, where nobody is at a terminal to read the reasons
 ANSWER_ROOM = 16  # columns, left free behind a question where the window has them
+STAYS = "\N{NO-BREAK SPACE}"
 USUAL_WIDTH = 80  # columns of a window that does not say how wide it is, or says 0
 UNITS = (("B", 1), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12))
 SPANS = (  # up to so many seconds; a unit of so many; its name and its short one
@@ -47,17 +52,24 @@ def ask(
     """Ask until ``parse`` takes the answer; a ValueError is shown as one line of reason.
 
     ``before``, ``name``, ``hint`` and in brackets the default make up the question, with
-    ``room`` columns for the answer.  An empty answer means the default.  Raises InputEnded
+    ``room`` columns for the answer.  An empty answer means the default, ? or help explains
+    the question, and back returns to the one before (see `conversation`).  Raises InputEnded
     at the end of input and KeyboardInterrupt at Ctrl-C; both say that nothing was started.
     """
     question = before + name + hint + (f" [{default}]: " if default else ": ")
     tries = 0
     while True:
-        answer = _read(name, question, room)
-        try:
-            return parse(answer if answer.strip() else default)
-        except ValueError as error:
-            tell(f"  {error}")
+        answer = conversation.recalled()
+        answer = _answered(name, question, room, default) if answer is None else answer
+        if answer is not None:
+            try:
+                found = parse(answer)
+            except ValueError as error:
+                conversation.forget()
+                tell(f"  {error}")
+            else:
+                conversation.note(answer)
+                return found
         tries += 1
         if tries >= MOST_TRIES and not sys.stdin.isatty():
             raise InputEnded(name, f"none of {tries} answers could be used at")
@@ -76,7 +88,10 @@ def confirm(question: str, default: bool, before: str = "") -> bool:
 
 
 def choose(question: str, options: dict[str, str], default: str) -> str:
-    """Ask for one of ``options`` (key: what it means), by key or by its meaning."""
+    """Ask for one of ``options`` (key: what it means), by key or by its meaning.
+
+    They are in a line of their own where the window is too narrow for one line.
+    """
 
     def parse(text: str) -> str:
         for key, meaning in options.items():
@@ -85,6 +100,8 @@ def choose(question: str, options: dict[str, str], default: str) -> str:
         raise ValueError(f"{text!r} is not one of {', '.join(options)}.")
 
     listed = "".join(f"  {key} {meaning}" for key, meaning in options.items())
+    if len(_folded(f"{question}{listed} [{default}]: ", spare=1)) > 1:
+        listed = "\n" + listed
     return ask(question, parse, default, listed, room=1)
 
 
@@ -95,12 +112,16 @@ def somebody_is_there() -> bool:
 
 def tell(text: str = "", begun: str = "") -> None:
     """A line on stderr, folded at blanks where the window is narrow; `begin` may have begun it."""
+    if conversation.is_replayed():
+        return
     shown = len(_begun(begun))
     _write("\n".join(_folded(begun + text))[shown:] + "\n")
 
 
 def begin(text: str) -> None:
     """Show the beginning of a line whose end takes a moment to find out."""
+    if conversation.is_replayed():
+        return
     _write(_begun(text))
 
 
@@ -138,6 +159,21 @@ def percent(share: float | None) -> str:
     if 0.005 <= share < 0.995:
         return f"{100 * share:.0f} %"
     return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
+
+
+def _answered(name: str, question: str, room: int, default: str) -> str | None:
+    """An answer, or None after one that was about the question; raises Back."""
+    answer = _read(name, question, room)
+    word = answer.strip().lower()
+    if word in WORDS:
+        tell(f"  {explained(name, '[' in question)}")
+        return None
+    if word != BACK:
+        return answer if word else default
+    if conversation.can_go_back():
+        raise conversation.Back
+    tell("  There is no question before this one.")
+    return None
 
 
 def _read(name: str, question: str, room: int) -> str:
@@ -193,11 +229,16 @@ def _fold(line: str, width: int) -> list[str]:
     if len(line) <= width or not words:
         return [line]
     indent = " " * (len(line) - len(line.lstrip()))
+    # What stands between wider gaps stays together, as "3 list" does.
+    items = re.split(r"(  +)", words)
+    whole = [item.strip() and len(item) <= width // 2 for item in items]
+    words = "".join(i.replace(" ", STAYS) if w else i for i, w in zip(items, whole, strict=True))
     # A path that is cut in two could not be copied, so words stay whole.
     parts = textwrap.wrap(
         words, width, initial_indent=indent, subsequent_indent=indent + "  ",
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
+    parts = [part.replace(STAYS, " ") for part in parts]
     return [*parts[:-1], parts[-1] + " " * (len(line) - len(line.rstrip()))]
 
 

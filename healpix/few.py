@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from healpix import cells
 from healpix.arrays import Box, Floats, Ints
 from healpix.cells import FACE_EAST, FACE_SOUTH, HALF_PI
-from healpix.ids import join_runs
+from healpix.ids import join_runs, level_of
 from healpix.indexes import RunIndex
-from healpix.latitudes import DEGREE
+from healpix.latitudes import DEGREE, is_geodetic
 from healpix.loops import plain
 from healpix.quads import MARGIN
 
@@ -83,6 +83,17 @@ def _free_lon(face: Any, ix: Any, iy: Any, nside: int) -> Floats:
 def _cells_in_box(face: Any, ix: Any, iy: Any, box: Box, nside: int, geodetic: bool) -> Bools:
     """Which cells have their centre in the box."""
     west, south, east, north = box
+    lon, lat = _centres(face, ix, iy, nside, geodetic)
+    return np.asarray((west <= lon) & (lon < east) & (south <= lat) & (lat < north))
+
+
+def centres(ids: Any, nside: int, ellipsoid: str) -> tuple[Floats, Floats]:
+    """Longitude in [-180, 180) and latitude of the centres of cells, degrees; as of healpy."""
+    places = _decode(np.asarray(ids).astype(np.int64), level_of(nside))  # type: ignore[arg-type]
+    return _centres(*places, nside, is_geodetic(ellipsoid))
+
+
+def _centres(face: Any, ix: Any, iy: Any, nside: int, geodetic: bool) -> tuple[Floats, Floats]:
     ring = FACE_SOUTH[face] * nside - ix - iy - 1
     size = _ring_sizes(ring, nside)
     place = FACE_EAST[face] * size + ix - iy
@@ -90,8 +101,7 @@ def _cells_in_box(face: Any, ix: Any, iy: Any, box: Box, nside: int, geodetic: b
     belt = 0.75 * HALF_PI * place * ((nside << 1) * (4.0 / (12.0 * nside * nside)))
     lon = np.where(size == nside, belt, (0.5 * HALF_PI * place) / size) * DEGREE
     lon = np.where(lon >= 180.0, lon - 360.0, lon)
-    lat = _ring_lats(ring, nside, geodetic)
-    return np.asarray((west <= lon) & (lon < east) & (south <= lat) & (lat < north))
+    return np.asarray(lon), _ring_lats(ring, nside, geodetic)
 
 
 def _ring_sizes(ring: Ints, nside: int) -> Ints:

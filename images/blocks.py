@@ -35,8 +35,10 @@ from grid import BBox, Chunk, Tile, wrap
 from healpix.ids import cell_width, level_of
 from images.composites import bytes_of_a_cell, composed
 from images.grids import DAY
+from images.mask import PixelMask, of_frame
 from images.merge import merge
 from images.records import Image
+from shared.areas import Area
 
 if TYPE_CHECKING:
     from archive.snapshot import View
@@ -67,6 +69,7 @@ class Cube:
     nside: int
     method: str  # for a grid that is finer than the cells: "nearest" or "bilinear"
     classes: tuple[str, ...] = ()  # the bands that hold such: never averaged
+    area: Area | None = None  # of which pixels outside are gaps
 
     @cached_property
     def averages(self) -> bool:
@@ -113,8 +116,22 @@ class Cube:
         level = math.ceil(math.log2(cell_width(1) / (spacing / 2))) if spacing > 0 else 99
         return min(max(level, 0), level_of(self.nside))
 
+    @cached_property
+    def _mask(self) -> PixelMask | None:
+        return None if self.area is None else of_frame(self.area, self.frame)
+
     def read(self, time: int, rows: slice, columns: slice) -> Block:
-        """One block of one image."""
+        """One block of one image; of a block outside of the area nothing is read."""
+        if self._mask is None:
+            return self._read(time, rows, columns)
+        inside = self._mask.of(rows, columns)
+        if not inside.any():
+            return np.full((len(self.bands), *inside.shape), np.nan, np.float32)
+        values = self._read(time, rows, columns)
+        values[:, ~inside] = np.nan
+        return values
+
+    def _read(self, time: int, rows: slice, columns: slice) -> Block:
         image, reach = self.images[time], self._box(rows, columns)
         if not self.averages:
             return self._read_points(image, reach, rows, columns)

@@ -1,4 +1,4 @@
-"""What an archive has of a box: days, orbits, and the share of the box that was seen."""
+"""What an archive has of a box: days, orbits, and the share of it that was seen."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grid import BBox, Box, Chunk, Tile, as_box
+from grid import BBox, Chunk, Tile
+from healpix.arrays import Ids
 from healpix.boxes import box_runs
+from healpix.few import centres
 from healpix.ids import runs_to_ids
 from images.blocks import read_all
 from images.records import layout_of, views_of
+from shared.areas import AreaLike, as_area, clipping, holds, plain, shown
 
 if TYPE_CHECKING:
     from archive.contents import Contents
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 CELLS_COUNTED = 5000  # cells of a box, at least, of which the share that was seen is counted
 CELLS_READ = 1_000_000  # cells of a box, at most, that are read for that where there is no overview
+
+
+Cells = tuple[int, Ids | None]  # their number, and which they are if not all of a box
 
 
 @dataclass(frozen=True)
@@ -33,19 +39,19 @@ class Coverage:
     share: float | None  # of the area of the box, above 0 and up to 1; None: not known
 
 
-def days(archive: Contents, bbox: Box) -> list[Coverage]:
+def days(archive: Contents, bbox: AreaLike) -> list[Coverage]:
     """The days of which the archive has something of the box, newest first.
 
     The share is counted in the overviews, whose cells have equal areas: those seen in the
     box, of all in the box.  It is None for a large box in records without overviews.
     """
-    bbox = as_box(bbox)
+    bbox = shown(as_area(bbox))
     views = {view.tile: view for view in views_of(archive, bbox)}
     images: dict[tuple[dt.date, str], list[Chunk]] = {}
     for view in views.values():
         for chunk in view.chunks():
             images.setdefault((chunk.day, chunk.orbit), []).append(chunk)
-    cells: dict[int, int] = {}
+    cells: dict[int, Cells] = {}
     found = []
     for (day, orbit), chunks in images.items():
         share = _share(views, chunks, bbox, layout_of(archive), cells)
@@ -56,21 +62,38 @@ def days(archive: Contents, bbox: Box) -> list[Coverage]:
 
 def _share(
     views: dict[Tile, View], chunks: Sequence[Chunk], bbox: BBox, layout: Layout,
-    cells: dict[int, int],
+    cells: dict[int, Cells],
 ) -> float | None:  # fmt: skip
-    """The share of a box that some records have seen; ``cells``: of the box, by level."""
+    """The share of an area that some records have seen; ``cells``: of the area, by level."""
     levels = set.intersection(*(set(views[chunk.tile].levels(chunk)) for chunk in chunks))
     for level in sorted(levels):
         if level not in cells:
-            runs = box_runs(bbox, 2**level, layout.ellipsoid)
-            cells[level] = int(runs[1].sum(dtype=np.int64))
-        if cells[level] >= CELLS_COUNTED or level == layout.level:
+            cells[level] = _cells(bbox, level, layout)
+        number, ids = cells[level]
+        if number >= CELLS_COUNTED or level == layout.level:
             break
-    if level == layout.level and not 0 < cells[level] <= CELLS_READ:
+    if level == layout.level and not 0 < number <= CELLS_READ:
         return None
-    wishes = [(views[chunk.tile], chunk, bbox, level, ("count",)) for chunk in chunks]
+    wishes = [(views[chunk.tile], chunk, plain(bbox), level, ("count",)) for chunk in chunks]
     seen = [
         runs_to_ids(part["start_ipix"].values, part["run_len"].values)[part["count"] > 0]
         for part in read_all(wishes)
     ]
-    return len(np.unique(np.concatenate(seen))) / cells[level]  # two tiles may share a cell
+    every = np.unique(np.concatenate(seen))  # two tiles may share a cell
+    if ids is not None:
+        every = np.intersect1d(every, ids, assume_unique=True)
+    return len(every) / number
+
+
+def _cells(bbox: BBox, level: int, layout: Layout) -> Cells:
+    """How many cells of a level have their centre in an area, and of a polygon which.
+
+    Of one whose box has too many of them to be read, the number is that of the box.
+    """
+    runs = box_runs(plain(bbox), 2**level, layout.ellipsoid)
+    number, area = int(runs[1].sum(dtype=np.int64)), clipping(bbox)
+    if area is None or (level == layout.level and number > CELLS_READ):
+        return number, None
+    ids = runs_to_ids(*runs)
+    ids = ids[holds(area, *centres(ids, 2**level, layout.ellipsoid))]
+    return len(ids), ids

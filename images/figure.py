@@ -26,6 +26,7 @@ import xarray as xr
 
 from archive.passes import ACQUIRED_BEGIN, ACQUIRED_END
 from grid import wrap
+from images import outline
 from images.grids import Box, Pixels, grid_bands, grid_edges, in_memory
 from images.scales import CLASS_COLOURS, RATIO, Scale, scale_of
 from images.settings import Look
@@ -103,9 +104,10 @@ def draw_image(dataset: xr.Dataset, look: Look) -> Figure:
     _scale_bar(figure.axes[0], box, layout.map_size[0], layout.is_narrow)
     for axes in figure.axes:
         if axes.get_label() == MAP:
+            outline.draw(axes, dataset.attrs, box)
             reach_ticks(axes)
     drawn = alone or [name for name in composite if name in values]
-    gaps = any(not np.isfinite(values[name]).all() for name in drawn)
+    gaps = outline.has_gaps(dataset, values, drawn)
     _write_around(figure, layout, dataset, gaps)
     return figure
 

@@ -20,8 +20,9 @@ import xarray as xr
 from archive.layout import ids_attributes
 from archive.passes import Passes, passes_of, together
 from cells.regrid import Frame
-from grid import ORBITS, BBox, Box, Chunk, Day, as_box, as_day, as_days
-from healpix.ids import runs_to_ids
+from grid import ORBITS, BBox, Chunk, Day, as_day, as_days
+from healpix.few import centres
+from healpix.ids import ids_to_runs, runs_to_ids
 from images import composites
 from images.blocks import Cube, block_of, padded, read_all, whole
 from images.grids import DAY, georeferenced, image_of, in_memory, pass_coordinates
@@ -37,6 +38,7 @@ from images.records import (
     views_of,
     with_border,
 )
+from shared.areas import Area, AreaLike, as_area, clipping, holds, shown, touched, wkt
 from shared.collection import KNOWN, Product, as_known, attributes_of
 from shared.variables import coordinate, variable
 
@@ -57,19 +59,34 @@ OTHER = "contains modified data of {collection} {year}"
 SYNTHETIC = "synthetic data (sandbox), not a measurement"
 
 
-def select(archive: Contents, bbox: Box, day: Day, orbit: str | None, cell_ids: bool) -> xr.Dataset:
+def select(
+    archive: Contents, bbox: AreaLike, day: Day, orbit: str | None, cell_ids: bool
+) -> xr.Dataset:
     """The cells of a day whose centres are in a box: as `retrieve.select` has it."""
-    layout, bbox, day = layout_of(archive), as_box(bbox), as_day(day)
-    views = {view.tile: view for view in views_of(archive, bbox)}
+    layout, bbox, day = layout_of(archive), as_area(bbox), as_day(day)
+    area = clipping(bbox)
+    views = {view.tile: view for view in views_of(archive, shown(bbox))}
     (image,) = on_days(archive, list(views.values()), bbox, day, day, orbit)
     level, names = layout.level, (*layout.bands, "count")
     readings = [(views[chunk.tile], chunk, bbox, level, names) for chunk in image.chunks]
     cells = merge(list(read_all(readings)))
+    if area is not None:
+        cells = cells_inside(cells, area, layout)
     if not cell_ids:
         return cells
     ids = runs_to_ids(cells["start_ipix"].values, cells["run_len"].values)
     about = ids_attributes(level, layout.ellipsoid)
     return cells.assign_coords(cell_ids=variable("cells", ids, about))
+
+
+def cells_inside(cells: xr.Dataset, area: Area, layout: Layout) -> xr.Dataset:
+    """Those of some cells whose centres are in a polygon."""
+    ids = runs_to_ids(cells["start_ipix"].values, cells["run_len"].values)
+    inside = holds(area, *centres(ids, layout.nside, layout.ellipsoid))
+    start, length = ids_to_runs(ids[inside])
+    rest = cells.drop_vars(["start_ipix", "run_len"]).isel(cells=inside)
+    runs = {"start_ipix": variable("runs", start), "run_len": variable("runs", length)}
+    return rest.assign(runs)
 
 
 @dataclass(frozen=True)
@@ -86,7 +103,7 @@ class Canvas:
 
 def canvas(
     archive: Contents,
-    bbox: Box,
+    bbox: AreaLike,
     bands: Sequence[str] | None,
     dlat: float,
     dlon: float,
@@ -94,7 +111,7 @@ def canvas(
     orbit: str | None,
 ) -> Canvas:
     """A judged `Canvas`; raises ValueError and NoData as `retrieve.open` does."""
-    layout, bbox = layout_of(archive), as_box(bbox)
+    layout, bbox = layout_of(archive), as_area(bbox)
     names = tuple(_bands(layout, bands))
     _check(bbox, dlat, dlon, method)
     return Canvas(archive, layout, names, Frame(bbox, dlat, dlon), method, orbit)
@@ -113,10 +130,11 @@ def open_grid(
     Lazy, on dask, or with ``now`` in memory: dask takes longer to import than a small box to read.
     """
     archive, layout, bands, frame = on.archive, on.layout, on.bands, on.frame
-    bbox, orbit = frame.bbox, on.orbit
+    bbox, orbit, area = frame.bbox, on.orbit, clipping(frame.bbox)
     around = padded(bbox, layout.nside)
     views = views_of(archive, around)
-    inside = [view for view in views if view.tile.bbox.intersects(bbox)]
+    tiles = set(touched(shown(bbox), [view.tile for view in views]))
+    inside = [view for view in views if view.tile in tiles]
     if as_of is not None:
         images = [newest(archive, inside, bbox, as_day(start), as_of, orbit)]
     elif how := composites.judged(composite):
@@ -130,7 +148,7 @@ def open_grid(
     layers = (*bands, DAY) if how == "newest" else bands
     classes = () if how == "count" else layout.product.classes(bands)
     classes += (DAY,) * (how == "newest")
-    cube = Cube(tuple(views), read, layers, frame, layout.nside, on.method, classes)
+    cube = Cube(tuple(views), read, layers, frame, layout.nside, on.method, classes, area)
     values = whole(cube) if now else _on_dask(cube)
     grid = xr.Dataset(
         {
@@ -149,6 +167,7 @@ def open_grid(
             **_origin(inside, images, product),
             **attributes_of(product),
             "bbox": str(bbox),
+            **_outline(bbox),
             "dlat": frame.dlat,
             "dlon": frame.dlon,
             "method": "mean" if cube.averages else on.method,
@@ -158,6 +177,13 @@ def open_grid(
         },
     )
     return georeferenced(grid)
+
+
+def _outline(bbox: BBox) -> dict[str, Any]:
+    """The polygon of an area as attributes: WKT, longitude first; nothing of a plain box."""
+    if not isinstance(bbox, Area):
+        return {}
+    return {"area": wkt(bbox.polygon), "area_name": bbox.name, "clipped": int(bbox.clips)}
 
 
 def _on_dask(cube: Cube) -> Any:
@@ -186,17 +212,18 @@ def image_of_day(on: Canvas, day: Day, memory_max: int) -> xr.Dataset:
 
 def nothing_seen(archive: Contents, bbox: BBox, grid: xr.Dataset) -> NoData:
     """The error for a grid of records that have not seen anything of the box."""
+    what = "area" if grid.attrs.get("clipped") else "box"
     passes = "" if grid.attrs["orbit"] == "any" else f" ({grid.attrs['orbit']})"
     return NoData(
         f"The archive {archive.name} has records of {grid.attrs['day']}{passes} of the tiles of "
-        f"{bbox}, but they have not one pixel in this box.  Take another day, other passes or a "
-        "larger box."
+        f"{bbox}, but they have not one pixel in this {what}.  Take another day, other passes or a "
+        f"larger {what}."
     )
 
 
-def spacing(bbox: Box, dlat: float, dlon: float, most: int) -> tuple[float, float]:
+def spacing(bbox: AreaLike, dlat: float, dlon: float, most: int) -> tuple[float, float]:
     """The given dlat and dlon, or larger: as `retrieve.spacing` has it."""
-    bbox = as_box(bbox)
+    bbox = as_area(bbox)
     factor = max(bbox.height / dlat, bbox.width / dlon) / (most - 1)
     if factor <= 1:
         return dlat, dlon

@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from images import figure as drawing
+from images import mask
 from images.grids import grid_bands, is_lazy
 from images.scales import scale_of
 from images.series import caption, days_of
@@ -39,7 +40,7 @@ Statistics = list[dict[str, Any]]
 
 
 def statistics(dataset: xr.Dataset) -> Statistics:
-    """Of each image and band: its mean and spread, and the share of the box seen.
+    """Of each image and band: its mean and spread, and the share seen of the box, or area.
 
     A row has ``day``, ``orbit`` ("any", ..., where it is known), ``band``, ``mean_dB``,
     ``low_dB`` and ``high_dB`` (the `SPREAD` of the pixels) and ``seen`` (0 to 1); of what is no
@@ -56,9 +57,11 @@ def statistics(dataset: xr.Dataset) -> Statistics:
     if not bands:
         raise ValueError("Classes have no mean, and there is no other band.  Nothing was written.")
     weights = np.cos(np.radians(dataset["lat"].values))[:, np.newaxis]
-    numbers = dask.delayed(_numbers)
+    whole, numbers = _whole(dataset, weights), dask.delayed(_numbers)
     pieces = [
-        numbers([dataset[band].isel(time=i).data for band in bands], weights, scale.is_decibel)
+        numbers(
+            [dataset[band].isel(time=i).data for band in bands], weights, whole, scale.is_decibel
+        )
         for i in range(dataset.sizes["time"])
     ]
     meanings = dataset["orbit"].attrs["flag_meanings"].split() if "orbit" in dataset else []
@@ -89,7 +92,11 @@ def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
 
     spread = f"shade: {SPREAD[0]:g}th to {SPREAD[1]:g}th percentile of its pixels"
     lines = [
-        (drawing.title_of(attrs, "mean of the box"), 10.5, "bold"),
+        (
+            drawing.title_of(attrs, f"mean of the {'area' if attrs.get('clipped') else 'box'}"),
+            10.5,
+            "bold",
+        ),
         (f"{attrs.get('bbox', '')}  ({spread}{_marks(rows)})", 8.0, "normal"),
         (str(attrs.get("source", "")), 7.0, "normal"),
     ]
@@ -184,7 +191,17 @@ def _apart(numbers: Sequence[float]) -> bool:
     return all(b - a > 0.11 * span for a, b in itertools.pairwise(numbers))
 
 
-def _numbers(arrays: Sequence[Any], weights: Any, decibel: bool) -> list[dict[str, float]]:
+def _whole(dataset: xr.Dataset, weights: Any) -> float:
+    """The weight of all pixels of a grid, or of those of the area that it is clipped to."""
+    within = mask.inside(dataset)
+    if within is None:
+        return float(weights.sum() * dataset.sizes["lon"])
+    return float((weights * within).sum())
+
+
+def _numbers(
+    arrays: Sequence[Any], weights: Any, whole: float, decibel: bool
+) -> list[dict[str, float]]:
     found = []
     for array in arrays:
         power = np.asarray(array)
@@ -196,7 +213,7 @@ def _numbers(arrays: Sequence[Any], weights: Any, decibel: bool) -> list[dict[st
         three = np.array([mean, low, high])
         with np.errstate(divide="ignore"):
             three = 10 * np.log10(three) if decibel else three
-        share = float(total / (weights.sum() * power.shape[1]))
+        share = float(total / whole)
         names = [f"{name}_dB" if decibel else name for name in ("mean", "low", "high")]
         found.append(dict(zip(names, three.tolist(), strict=True)) | {"seen": share})
     return found

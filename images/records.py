@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from grid import ORBITS, BBox, Chunk
+from shared.areas import touched
 
 if TYPE_CHECKING:
     from archive.contents import Contents
@@ -53,8 +54,8 @@ def layout_of(archive: Contents) -> Layout:
 
 
 def views_of(archive: Contents, bbox: BBox) -> list[View]:
-    """The tiles of the box that have records, as they are now."""
-    return archive.views([tile for tile in archive.tiles() if tile.bbox.intersects(bbox)])
+    """The tiles of the box, or area, that have records, as they are now."""
+    return archive.views(touched(bbox, archive.tiles()))
 
 
 def on_days(

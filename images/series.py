@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from images import figure as drawing
+from images import outline
 from images.figure import Ranges
 from images.grids import Box, Pixels, grid_bands, grid_edges, is_lazy
 from images.pieces import computed
@@ -82,6 +83,7 @@ def frames_of(dataset: xr.Dataset, look: Look) -> Iterator[Figure]:
         figure, rectangle = _canvas(box, FRAME, drawing.words_inches(lines))
         axes = figure.add_axes(rectangle)
         _draw(axes, scale, image, ranges, box)
+        outline.draw(axes, dataset.attrs, box)
         drawing.degree_axes(axes, *_inches(box, FRAME))
         drawing.reach_ticks(axes)
         caption(figure, lines)
@@ -151,6 +153,7 @@ def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figu
     for number, (index, image) in enumerate(zip(shown, images, strict=True)):
         axes = sheet.panel(figure, number)
         _draw(axes, scale, image, ranges, box)
+        outline.draw(axes, dataset.attrs, box)
         drawing.degree_axes(axes, *sheet.image)
         drawing.reach_ticks(axes)
         lowest = number + sheet.across >= len(shown)

@@ -1,24 +1,17 @@
-"""A map of what an archive holds: its tiles with their number of records, on land and sea.
-
-Land comes from the 1 km mask in the package global_land_mask.  Importing that package
-expands the mask to 0.9 GB; here the rows that the map needs are picked while the file
-is being inflated, so the map costs a second or two and no memory.
-"""
+"""A map of what an archive holds: its tiles with their number of records, on land and sea."""
 
 from __future__ import annotations
 
-import importlib.util
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from grid import Tile
 from images.figure import degree_axes, metres_per_degree, words_inches
 from images.grids import Box
+from shared.land import land
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,31 +66,6 @@ def unwrapped(lons: Sequence[float]) -> list[float]:
     gaps = np.diff([*ordered, ordered[0] + 360])
     start = ordered[(int(np.argmax(gaps)) + 1) % len(ordered)]
     return [lon if lon >= start else lon + 360 for lon in lons]
-
-
-def land(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether there is land, for a regular grid: ``bool[len(lat), len(lon)]``, lat descending.
-
-    The mask has 120 pixels a degree, rows from 90 N southwards, columns from 180 W.
-    """
-    spec = importlib.util.find_spec("global_land_mask")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("The package global-land-mask, which has the land, is missing.")
-    rows = np.clip(((90 - lat) * 120).astype(int), 0, 21599)
-    columns = np.clip(((lon + 180) % 360 * 120).astype(int), 0, 43199)
-    found = np.empty((len(lat), len(lon)), bool)
-    with (
-        zipfile.ZipFile(Path(spec.origin).with_name("globe_combined_mask_compressed.npz")) as file,
-        file.open("mask.npy") as stream,
-    ):
-        np.lib.format.read_magic(stream)
-        (_, length), _, _ = np.lib.format.read_array_header_1_0(stream)
-        at, line = -1, np.empty(0, np.uint8)
-        for i, row in enumerate(rows):
-            while at < row:
-                line, at = np.frombuffer(stream.read(length), np.uint8), at + 1
-            found[i] = line[columns] == 0  # the mask is True on the ocean
-    return found
 
 
 def _map_box(tiles: Sequence[Tile], lefts: Sequence[float]) -> Box:

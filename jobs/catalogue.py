@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from grid import ORBITS, BBox, Chunk, Tile, days, iter_tiles_covering
 from jobs.items import Acquisition, Found, Selection, lacks_something, name_of, sorted_out
 from jobs.settings import Settings
+from shared.areas import iter_tiles
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -92,7 +93,7 @@ def images(url: str, bbox: BBox, first: dt.date, last: dt.date, made: Settings) 
     """
     tiles, number = whole_tiles(bbox, made.chunk_size)
     found = search(url, tiles, first, last, number, made.selection)
-    every = iter_tiles_covering(bbox, made.chunk_size)
+    every = iter_tiles(bbox, made.chunk_size)
     return Covers(covers(found.images, every, made.selection.least_share), found)
 
 

@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from grid import BBox, Chunk, Tile
+from shared.areas import as_text, from_text, touched
 
-VERSION = 4  # of the tables; an older journal is brought up to it, a newer one is refused
+VERSION = 5  # of the tables; an older journal is brought up to it, a newer one is refused
 BUSY_TIMEOUT = 30.0  # s to wait while another process writes
 DATABASE = "journal.sqlite"
 LOG = "download.log"
@@ -174,6 +175,9 @@ ALTER TABLE attempts ADD COLUMN refused_since REAL
 ALTER TABLE requests ADD COLUMN collection TEXT NOT NULL DEFAULT '';
 ALTER TABLE requests ADD COLUMN bands TEXT NOT NULL DEFAULT '';
 ALTER TABLE requests ADD COLUMN max_cloud REAL
+""",
+    5: """
+ALTER TABLE requests ADD COLUMN area TEXT NOT NULL DEFAULT ''
 """,
 }
 _COLUMNS = (
@@ -325,13 +329,13 @@ class Journal:
         with self._writing() as database:
             cursor = database.execute(
                 "INSERT INTO requests (backend, bbox, first, last, orbit, chunks, asked, done, "
-                "catalogue, max_credits, collection, bands, max_cloud) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "catalogue, max_credits, collection, bands, max_cloud, area) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     request.backend, str(request.bbox), request.first.isoformat(),
                     request.last.isoformat(), request.orbit or "", request.chunks, request.asked,
                     request.done, request.catalogue, request.max_credits,
-                    request.collection, request.bands, request.max_cloud,
+                    request.collection, request.bands, request.max_cloud, as_text(request.bbox),
                 ),
             )  # fmt: skip
         return int(cursor.lastrowid or 0)
@@ -343,31 +347,37 @@ class Journal:
 
     def unfinished_request(self) -> Request | None:
         """The last request, if it stopped before its end."""
+        return self.last_request(unfinished=True)
+
+    def last_request(self, unfinished: bool = False) -> Request | None:
+        """The last request; or None if it has come to its end, where only others are wanted."""
         with self._reading() as database:
             found = (
                 database
                 and database.execute(
-                    "SELECT closed, backend, bbox, first, last, orbit, chunks, asked, done, "
+                    "SELECT closed, area, backend, bbox, first, last, orbit, chunks, asked, done, "
                     "catalogue, max_credits, collection, bands, max_cloud "
                     "FROM requests ORDER BY id DESC LIMIT 1"
                 ).fetchone()
             )
-        if not found or found[0] is not None:
+        if not found or (unfinished and found[0] is not None):
             return None
-        backend, bbox, first, last, orbit, *more = found[1:]
+        area, backend, bbox, first, last, orbit, *more = found[1:]
         dates = dt.date.fromisoformat(first), dt.date.fromisoformat(last)
-        return Request(backend, BBox.parse(bbox), *dates, orbit or None, *more)
+        place = from_text(area) or BBox.parse(bbox)
+        return Request(backend, place, *dates, orbit or None, *more)
 
     def left_of(self, request: Request) -> list[Chunk]:
         """The chunks of a request that have not come to their end."""
-        return [
+        chunks = [
             row.chunk
             for row in self.latest(request.backend).values()
             if row.state not in ENDS
             and request.first <= row.chunk.day <= request.last
             and request.orbit in (None, row.chunk.orbit)
-            and row.chunk.tile.bbox.intersects(request.bbox)
         ]
+        tiles = set(touched(request.bbox, list({chunk.tile for chunk in chunks})))
+        return [chunk for chunk in chunks if chunk.tile in tiles]
 
     def log(self, text: str, chunk: Chunk | None = None, job_id: str | None = None) -> None:
         """One line in the log: time, chunk, job, and the words on a single line."""

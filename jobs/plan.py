@@ -6,12 +6,13 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from grid import ORBITS, BBox, Chunk, Tile, days, iter_tiles_covering
+from grid import ORBITS, BBox, Chunk, Tile, days
 from jobs.catalogue import Cover, Covers
 from jobs.estimate import Estimate, estimate
 from jobs.journal import ENDS, Journal, Row, State
 from jobs.recipe import Recipe, digests
 from jobs.settings import Settings, is_partial
+from shared.areas import iter_tiles
 from shared.collection import Collection
 
 WAITING = (State.PLANNED, State.CREATING, State.CREATED)  # what costs nothing yet
@@ -22,7 +23,7 @@ class Demand:
     """What is asked for: which chunks, of which back end, and on what terms."""
 
     backend: str  # the label
-    bbox: BBox
+    bbox: BBox  # or an `Area`: the tiles that its polygon touches
     first: dt.date
     last: dt.date  # included
     orbit: str | None  # None: of each orbit, or of the day where the catalogue was not asked
@@ -169,7 +170,7 @@ def _without_orbit(orbit: str | None, collection: Collection) -> str:
 def _wanted(demand: Demand, collection: Collection) -> Iterator[Chunk]:
     """The chunks to be had of the tiles and days."""
     every = [day for day in days(demand.first, demand.last) if collection.has(day)]
-    for tile in iter_tiles_covering(demand.bbox, demand.chunk_size):
+    for tile in iter_tiles(demand.bbox, demand.chunk_size):
         for day in every:
             yield from _of_day(tile, day, demand)
 

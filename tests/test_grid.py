@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grid import BBox, Chunk, Tile, days, parse_area, parse_day, parse_days, tiles_covering
+from grid import BBox, Chunk, Tile, days, parse_day, parse_days, tiles_covering
 from tests.sphere import grown, tile_at
 
 SIZE = (1.0, 0.5)
@@ -137,32 +136,3 @@ def test_a_chunk_has_a_known_orbit_and_a_name_of_its_own():
 def test_tiles_that_would_not_fill_the_earth_are_refused(size):
     with pytest.raises(ValueError, match="CHUNK_SIZE"):
         tile_at(0, 0, size)
-
-
-def test_an_area_may_be_a_geojson_file(tmp_path):
-    ring = [[7, 50], [8, 50.2, 12], [7.5, 50.5], [7, 50]]
-    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}}
-    collection = {"type": "FeatureCollection", "features": [feature, {"geometry": None}]}
-    path = tmp_path / "an area.geojson"
-    path.write_text(json.dumps(collection))
-    assert parse_area(f" '{path}' ") == BBox(7, 50, 8, 50.5)
-    path.write_text(json.dumps(collection | {"bbox": [177, -20, -178, -16]}))
-    assert parse_area(str(path)) == BBox(177, -20, -178, -16)
-    assert parse_area("7,50,8,50.5") == BBox(7, 50, 8, 50.5)
-
-
-@pytest.mark.parametrize(
-    ("content", "word"),
-    [
-        ("{", "not GeoJSON"),
-        ("{}", "no coordinates"),
-        (None, "cannot be read"),
-        ("[[1,2],[1,3]]", "width"),
-    ],
-)
-def test_a_geojson_file_that_holds_no_area_is_refused(tmp_path, content, word):
-    path = tmp_path / "x.geojson"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(ValueError, match=word):
-        parse_area(str(path))

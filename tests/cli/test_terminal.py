@@ -102,11 +102,13 @@ class Question:
     arguments: list[str] = field(default_factory=list)
 
 
+FIELD = "POLYGON ((3.9 51.2, 4.1 51.2, 4.0 51.22, 3.9 51.2))"
 WHOLE = ["retrieve", "--archive", "whole.zarr", "--no-show"]
 QUESTIONS = [
     Question(
         "What do you want to do?", "q quit [1]: ", [], "Back end",
-        "0", "'0' is not one of 1, 2, 3, 4, 5, q.", "list", "There is no archive at sentinel1.zarr",
+        "0", "'0' is not one of 1, 2, 3, 4, 5, 6, q.",
+        "list", "There is no archive at sentinel1.zarr",
     ),
     Question(
         "Continue it?", "stopped with 2 of 4 chunks done.  Continue it? [Y/n]: ", [],
@@ -120,8 +122,20 @@ QUESTIONS = [
     ),
     Question(
         "Area", "[3.6,51.1,4.4,51.4]: ", ["1", ""], "west 3.6, south 51.1, east 4.4, north 51.4",
-        "7,50,8", "'7,50,8' has 3 parts, not 4.", "50,7,50.5,8",
-        "west 50, south 7, east 50.5, north 8: 55 x 111 km, 2 tiles (E050.0_N07.0, E050.0_N07.5).",
+        "7,50,8", "'7,50,8' has 3 parts, not 4.", "51N 7E 52N 8E",
+        "west 7, south 51, east 8, north 52: 69 x 111 km, 2 tiles (E007.0_N51.0, E007.0_N51.5).",
+    ),
+    Question(  # latitudes first: open sea
+        "Did you mean 3.6,51.1,4.4,51.4?",
+        "51.1,3.6,51.4,4.4 is open sea, and 3.6,51.1,4.4,51.4 has land.  "
+        "Did you mean 3.6,51.1,4.4,51.4? [Y/n]: ",
+        ["1", "", "51.1,3.6,51.4,4.4"], "west 3.6, south 51.1, east 4.4, north 51.4",
+        "8", "'8' is neither y nor n.", "n", "west 51.1, south 3.6, east 51.4, north 4.4",
+    ),
+    Question(  # latitudes first: no box at all as it stands
+        "Did you mean 120,50,121,51?", "south is 120; it must lie between -90 and 90.  "
+        "Did you mean 120,50,121,51? [Y/n]: ", ["1", "", "[50, 120, 51, 121]"],
+        "west 120, south 50, east 121, north 51", "8", "'8' is neither y nor n.", "n", "Area",
     ),
     Question(
         "Right?", "Right? [Y/n]: ", ["1", "", ""], "First day",
@@ -132,9 +146,14 @@ QUESTIONS = [
         "8", "'8' is neither y nor n.", "y", "First day",
     ),
     Question(
-        "First day", "First day [2026-01-20]: ", ["1", "", "", ""], "Last day",
-        "2026-13-31", "'2026-13-31' is not a date.  Write it like 2026-01-31.",
+        "First day", "or a month, a year, a week, or days A/B [2026-01-20]: ", ["1", "", "", ""],
+        "Last day", "2026-13-31", "'2026-13-31' is not a date.  Write 2026-01-31, 2026-01, ",
         "2026-01", "2026-01-01 to 2026-01-31, 31 days.",
+    ),
+    Question(
+        "First day", "or a month, a year, a week, or days A/B [2026-01-20]: ", ["1", "", "", ""],
+        "Last day", "31/02/2026", "'31/02/2026' is not a date.",
+        "20/01/2026", "20/01/2026 is 2026-01-20 (UTC)",
     ),
     Question(
         "Last day, included", "included [2026-01-20]: ", ["1", "", "", "", ""], "chunks 2 ",
@@ -149,6 +168,11 @@ QUESTIONS = [
         "Area", "[3,51,4,51.5]: ", [], "west 3, south 51, east 4, north 51.5",
         "3,51,4,50", "south (51) must be smaller than north (50)",
         BOX, "14 x 2.2 km, 2 tiles", WHOLE,
+    ),
+    Question(
+        "Leave out what is outside of the polygon?", "outside of the polygon? [Y/n]: ",
+        [FIELD, ""], "The archive has, with the share of the area:",
+        "8", "'8' is neither y nor n.", "n", "The archive has, with the share of the box:", WHOLE,
     ),
     Question(
         "Day", "Day or days A/B [2026-01-20]: ", [BOX, ""], "Bands",
@@ -242,6 +266,32 @@ def test_at_any_question_one_can_leave_and_nothing_was_done(typed, folder, quest
     assert listing(folder) == before
 
 
+def test_typed_question_marks_explain_and_back_returns(typed):
+    """In one sitting: the menu, an area as people have it, days as they say them."""
+    with typed(QUESTIONS[0]) as running:
+        running.wait_for("q quit [1]: ")
+        running.answer("?")
+        running.wait_for("1 orders images of an area and stores them")
+        running.wait_for("q quit [1]: ")
+        running.answer("back")
+        running.wait_for("There is no question before this one.")
+        running.answer("1", "", "area.shp")
+        running.wait_for("There is no file area.shp; an area is a box, or GeoJSON, a shapefile, ")
+        running.answer("51.4N 3.6E 51.1N 4.4E")
+        running.wait_for("west 3.6, south 51.1, east 4.4, north 51.4")
+        running.answer("back")
+        running.wait_for("Area, west,south,east,north in degrees, or a file or WKT of polygons")
+        running.answer("help")
+        running.wait_for("A box, as 3.6,51.1,4.4,51.4")
+        running.answer("3.6/51.1/4.4/51.4", "y")
+        running.wait_for("or days A/B [2026-01-20]: ")
+        running.answer("last 3 days")
+        running.wait_for("last 3 days is ")
+        running.wait_for(", 3 days.")
+        running.press("c")
+        assert running.end() == INTERRUPTED
+
+
 # --- through a pipe ---------------------------------------------------------------------
 
 
@@ -308,7 +358,11 @@ def test_a_tile_that_cannot_be_read_can_still_be_removed(piped, folder):
 # --- what people see --------------------------------------------------------------------
 
 SESSIONS = {
-    "download": ([], ["1", "", "51,3,51.5,4", "n", BOX, "", "2026-13-31", "2026-01", "n"], DONE),
+    "download": (
+        [],
+        ["1", "", "51,3,51.5,4", "", "n", BOX, "", "2026-13-31", "2026-01", "n"],
+        DONE,
+    ),
     "catalogue": (
         ["download", "--backend", NOWHERE, "--bbox", BOX, "--start", "2026-01", "--archive", "x"],
         ["y", "n"],
@@ -441,7 +495,7 @@ def test_a_period_holds_only_days_that_can_have_images():
     assert questions.period("2016-02") == (dt.date(2016, 2, 1), dt.date(2016, 2, 29))
     assert questions.period("2014", FIRST_DAY) == (dt.date(2014, 10, 3), dt.date(2014, 12, 31))
     assert questions.period(f"2026-01-20/{today.year + 1}") == (DAY, today)
-    for text in ("2014-10-02", "2013", f"{today.year + 1}", "2023-02-29", "2026-1-2", ""):
+    for text in ("2014-10-02", "2013", f"{today.year + 1}", "2023-02-29", "2026-1-32", ""):
         with pytest.raises(ValueError, match=r"\S"):
             questions.period(text, FIRST_DAY)
 

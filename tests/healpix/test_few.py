@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 
+import healpy
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -147,3 +148,13 @@ def test_at_the_poles_the_cell_around_is_that_of_healpy(level, fill):
     index = index_runs(ids, np.ones_like(ids))
     fill(lat, lon, level, index, np.arange(ids.size, dtype=float)[np.newaxis], found)
     np.testing.assert_array_equal(ids[found[0].astype(int)], expected)
+
+
+@given(LEVELS, st.integers(0, 2**32 - 1))
+@settings(max_examples=60)
+def test_the_centres_of_cells_are_those_of_healpy(level, seed):
+    ids = np.random.default_rng(seed).integers(0, 12 << 2 * level, 200, dtype=np.int64)
+    lon, lat = few.centres(ids, 1 << level, "sphere")
+    expected, north = healpy.pix2ang(1 << level, ids, nest=True, lonlat=True)
+    np.testing.assert_array_equal(lon, np.where(expected >= 180, expected - 360, expected))
+    np.testing.assert_array_equal(lat, north)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from convert import tile_runs
 from grid import BBox, Chunk, tiles_covering
-from images.tile_map import coverage_map, land, unwrapped
+from images.tile_map import coverage_map, unwrapped
+from shared.land import land
 from store import Archive
 from tests.images.test_layout import off_the_paper
 

@@ -151,7 +151,7 @@ def test_a_journal_of_before_the_catalogue_is_brought_up_and_keeps_all_it_knew(j
     assert journal.left_of(request) == [rows[0].chunk]
     noted = journal.note(rows[0], State.FINISHED, noticed=5.0)
     assert Journal(journal.folder).latest("cdse")[noted.key] == noted
-    assert journal._database.execute("PRAGMA user_version").fetchone() == (4,)
+    assert journal._database.execute("PRAGMA user_version").fetchone() == (5,)
 
 
 def test_a_request_is_kept_with_how_it_was_asked(journal):

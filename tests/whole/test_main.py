@@ -125,7 +125,7 @@ def test_piped_answers_do_the_same_as_flags(folder, answer, sandbox, monkeypatch
     answer("1", "", "nonsense", BOX, "y", "2026-13-31", DAY, "", "y")
     assert main.main(["--archive", "answers.zarr"]) == DONE
     said = capsys.readouterr().err
-    assert "'2026-13-31' is not a date.  Write it like 2026-01-31." in said
+    assert "'2026-13-31' is not a date.  Write 2026-01-31, " in said
     by_flags, by_answers = Archive("flags.zarr"), Archive("answers.zarr")
     assert by_flags.chunks() == by_answers.chunks() != []
     for chunk in by_flags.chunks():
@@ -163,7 +163,7 @@ def test_a_cluster_does_the_same_work(folder, answer, sandbox, cluster, capsys):
         (["download", "--bbox", "nan,50,8,51"], 2, "not a finite number"),
         (["download", "--bbox", f"{'9' * 400},50,8,51"], 2, "not a finite number"),
         (["download", "--bbox", "7,5,50,0,8,5,51,0"], 2, "with a decimal point"),
-        (["download", "--bbox", "missing.geojson"], 2, "cannot be read"),
+        (["download", "--bbox", "missing.geojson"], 2, "There is no file missing.geojson"),
         (["download", "--bbox", BOX, "--start", "2023-02-29"], 2, "not a date"),
         (["download", "--backend", "copernicus"], 2, "neither cdse, sandbox nor an address"),
         (["download", "--bbox", BOX, "--start", "2026-13-31"], 2, "not a date"),

@@ -23,7 +23,8 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
 
 def flags(command: click.Command) -> set[str]:
-    return {flag for p in command.params for flag in p.opts if flag.startswith("--")} | {"--help"}
+    every = [(*p.opts, *p.secondary_opts) for p in command.params]
+    return {flag for opts in every for flag in opts if flag.startswith("--")} | {"--help"}
 
 
 def sections(page: str) -> list[tuple[str, str]]:

@@ -1,0 +1,69 @@
+"""What each question is about, for who answers it with a question mark."""
+
+from __future__ import annotations
+
+WORDS = ("?", "help")  # answers that ask for an explanation
+BACK = "back"  # the answer that returns to the question before
+
+# By the name of a question, or by how it begins.
+QUESTIONS = {
+    "What do you want to do": (
+        "1 orders images of an area and stores them; 2 shows what is stored; 3 lists it; "
+        "4 reads all of it again to find damage; 5 puts files of your own into it; 6 "
+        "orders what is new of the last area."
+    ),
+    "Continue it": "What was ordered and not fetched goes on; nothing is paid for twice.",
+    "Back end": (
+        "1 makes images up on this computer, for trying things out; 2 is the Copernicus "
+        "Data Space, which needs a free account; or write the address of another openEO "
+        "back end."
+    ),
+    "Area": (
+        "A box, as 3.6,51.1,4.4,51.4 or 3.6E 51.1N 4.4E 51.4N; or polygons: the name of a"
+        " GeoJSON, shapefile, GeoPackage or KML file (of one layer, as file.gpkg|layer), "
+        "or WKT."
+    ),
+    "Right": "That is how the area was understood; n asks for it again.",
+    "Did you mean": (
+        "Latitudes may have been written first.  y takes the box that is proposed, n what"
+        " was typed."
+    ),
+    "Leave out what is outside": (
+        "y leaves pixels empty whose centre is outside of the polygon; n shows all of its box."
+    ),
+    "First day": (
+        "2026-01-20, 20260120 or 20.01.2026 is a day; 2026-01, 2026 or 2026-W04 all days "
+        "of a month, year or week; last 30 days, yesterday, or A/B from one to another.  "
+        "Days are of UTC."
+    ),
+    "Last day": "The last day that is wanted, itself included; written as the first one.",
+    "Start": (
+        "y orders the images and goes on until they are stored; until then nothing is paid for."
+    ),
+    "Order every day": (
+        "Without the catalogue nobody knows which days have images, and a job without one"
+        " costs as well."
+    ),
+    "Day": (
+        "One of the days that are listed, or several: a month, or A/B from one to "
+        "another.  The share is how much of the area was seen."
+    ),
+    "Passes of which orbit": (
+        "Ascending passes look east, descending ones west, so hills and houses look "
+        "different; any mixes them."
+    ),
+    "Bands": "Those that are wanted, with commas between them.",
+    "Files": "Names with commas or blanks between them; how a name ends says what is written.",
+    "Replace it": "y writes over the file, n asks for other names.",
+    "Step": "A number of the list: which of the time steps of the file is meant.",
+    "Remove": "y takes out what is damaged, so that `download` orders it again; n leaves it.",
+    "Name at": "The name of your account there; the password is asked for next.",
+}
+
+
+def explained(name: str, has_default: bool) -> str:
+    """What a question is about, and what can be answered at any."""
+    about = next((text for begin, text in QUESTIONS.items() if name.startswith(begin)), "")
+    enter = "Enter takes what is in brackets" if has_default else "There is no answer for Enter"
+    always = f"{enter}; {BACK} returns to the question before; Ctrl-C ends, with nothing started."
+    return f"{about}\n  {always}" if about else always
