@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from archive.passes import ACQUIRED_BEGIN, ACQUIRED_END, passes_of
 from grid import Chunk, Tile
+from shared.counts import MISSING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,8 @@ def of_tiles(archive: Contents, tiles: Iterable[Tile]) -> Iterator[tuple[Tile, l
 def _row(group: Group, chunk: Chunk, slot: int, about: dict[str, Any]) -> Row:
     """What there is to say of a record."""
     sizes = about.get("bytes") or group.shard_sizes(slot)
-    bands = [name for name in sizes if name != "count" and "/" not in name and sizes[name]]
+    found = [name for name in sizes if "/" not in name and not name.endswith(MISSING)]
+    bands = [name for name in found if name != "count" and sizes[name]]
     source = about.get("source", "unknown").lower()
     made_up = None if source.startswith("unknown") else source.startswith("synthetic")
     return {

@@ -69,12 +69,12 @@ def run_add(workspace: Workspace, flags: AddFlags) -> int:
     require_one_kind(workspace, found.sources)
     plan = adding.plan_of(found.sources, workspace.archive, flags.apart)
     describe_files(found, bands)
-    to_archive = describe(plan, workspace, made)
+    to_archive = describe(plan, workspace, made, bands)
     if flags.dry_run:
         return show(plan, found.sources, flags.as_json)
     if plan.merging and not flags.yes and not confirm_merge(plan):
         plan = adding.plan_of(found.sources, workspace.archive, keep_apart=True)
-        to_archive = describe(plan, workspace, made)
+        to_archive = describe(plan, workspace, made, bands)
     for archive in plan.archives:
         require_same(archive, made, bands, collection)
     if not plan.additions:
@@ -182,16 +182,9 @@ def describe_files(found: Found, bands: Sequence[str]) -> None:
         tell(f"  left aside: {why}")
     if found.strays:
         tell(f"  left aside, without a band {' or '.join(bands)}: {shortened(found.strays)}")
-    lacking = [band for band in bands if not any(band in s.bands for s in found.sources)]
-    if lacking:
-        has = ",".join(band for band in bands if band not in lacking)
-        tell(
-            f"  no file gives {' or '.join(lacking)}: it stays without values until another file "
-            f"adds it; --bands {has} makes an archive without it"
-        )
 
 
-def describe(plan: AddPlan, workspace: Workspace, made: Settings) -> float:
+def describe(plan: AddPlan, workspace: Workspace, made: Settings, bands: Sequence[str]) -> float:
     """What is there already, what is to be done; the bytes that it will take."""
     nside, ellipsoid = made.convert.nside, made.convert.ellipsoid
     chunks = [addition.chunk for addition in plan.additions]
@@ -211,9 +204,24 @@ def describe(plan: AddPlan, workspace: Workspace, made: Settings) -> float:
         )
     for line in apart_lines(plan):
         tell(f"  to keep apart: {line}")
+    for line in lacking(plan, bands):
+        tell(f"  {line}")
     if plan.additions:
         tell(f"  about {size(to_archive)} to archive")
     return to_archive
+
+
+def lacking(plan: AddPlan, bands: Sequence[str]) -> Iterator[str]:
+    """Which bands new records will be without."""
+    new = [addition.sources for addition in plan.additions if not addition.merges]
+    for band in bands:
+        without = [some for some in new if not any(band in source.bands for source in some)]
+        if without:
+            others = ",".join(other for other in bands if other != band)
+            yield (
+                f"without a value in {band} until another file gives it: "
+                f"{count(len(without), 'new record')}; --bands {others} makes an archive without it"
+            )
 
 
 def apart_lines(plan: AddPlan) -> Iterator[str]:

@@ -160,6 +160,7 @@ def test_a_record_without_gaps_is_stored_as_ever(tmp_path):
     for chunk, cells in zip(days(3), (cells_of(), gapped(), cells_of(seed=2)), strict=True):
         xr.testing.assert_identical(Archive(tmp_path).read(chunk), cells)
     assert archive.verify() == []
+    assert archive.records()["bands"].tolist() == ["VV,VH"] * 3
 
 
 def test_plain_xarray_finds_them_beside_their_bands(tmp_path):

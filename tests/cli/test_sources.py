@@ -142,10 +142,12 @@ def test_a_second_call_adds_the_band_that_is_missing(one, folder, order, capsys)
     assert add(first) == DONE
     said = " ".join(capsys.readouterr().err.split())
     assert f"1 tile, {gives} alone" in said
-    assert f"no file gives {lacks}: it stays without values until another file adds it" in said
+    assert f"without a value in {lacks} until another file gives it: 1 new record" in said
     assert np.isnan(archive().read(CHUNK)[lacks]).all()
     assert add(second) == DONE
-    assert "of these to merge 1" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "of these to merge 1" in said
+    assert "without a value" not in said
     cells, expected = archive().read(CHUNK), convert.raster_to_cells(one, TILE)
     for band in BANDS:
         np.testing.assert_array_equal(cells[band], expected[band])
