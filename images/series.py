@@ -17,23 +17,26 @@ import numpy as np
 import xarray as xr
 
 from images import figure as drawing
+from images.coast import coast, draw_coast
 from images.figure import Ranges
-from images.grids import Box, Pixels, grid_bands, grid_edges, is_lazy
+from images.grids import Box, Pixels, grid_bands, grid_edges, is_lazy, metres_per_degree
 from images.pieces import computed
-from images.scales import Scale, scale_of
+from images.scales import COLOURS, Scale, scale_of
 from images.settings import Look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANELS = 24  # images in a figure, at most; of more, some at equal steps
-PANEL = 1.9  # inch, the longer side of an image in such a figure
+PANEL = ((2, 3.2), (6, 2.5), (PANELS, 1.9))  # up to so many images: inch, the longer side of each
 CELL = 0.7  # inch, the least room across that an image gets there: its date has to fit over it
 BAR = 1.75  # inch, from one colour bar of the key to the next
 FRAME = 6.0  # inch, the longer side of an image of the animation
 FRAME_DPI = 100  # dots per inch of the animation
 FRAME_TIME = 600  # ms that an image of the animation is shown
 LINE = (7.2, 3.6)  # inch, the least width, and the height of the figure of a line
+DATE = 0.95  # inch between ticks, so that a date fits below each
+MARKERS = "os^Dv<>pPX*hd8"  # of the bands of a line, one after the other
 SPREAD = (10.0, 90.0)  # percentiles of the pixels that a line's shade reaches to
 
 Statistics = list[dict[str, Any]]
@@ -56,7 +59,8 @@ def ranges(dataset: xr.Dataset, look: Look) -> dict[str, tuple[float, float]]:
     """What `draw` would draw darkest and brightest, by channel, without drawing."""
     if dataset.sizes.get("time", 1) == 1:
         return drawing.ranges(dataset.isel(time=0) if "time" in dataset.dims else dataset, look)
-    images = _images(dataset, _shown(dataset), PANEL * look.dpi)
+    shown = _shown(dataset)
+    images = _images(dataset, shown, _panel(len(shown)) * look.dpi)
     found = _ranges(scale_of(dataset.attrs), images, look)
     return {name: limits for name, limits in found.items() if limits is not None}
 
@@ -82,16 +86,20 @@ def frames_of(dataset: xr.Dataset, look: Look) -> Iterator[Figure]:
     """The figures of an animation, one for each image."""
     images = _images(dataset, range(dataset.sizes["time"]), FRAME * FRAME_DPI)
     scale, box = scale_of(dataset.attrs), grid_edges(dataset)
-    ranges = _ranges(scale, images, look)
+    ranges, coasts, gaps = _ranges(scale, images, look), coast(box), _have_gaps(images)
     for image, time in zip(images, _days(dataset), strict=True):
         lines = _lines(dataset, drawing.listed(image), dataset.sizes["time"])
         lines[1] = time, 9.0, "normal"
-        figure, rectangle = _canvas(box, FRAME, drawing.words_inches(lines))
+        room = drawing.words_inches(lines) + drawing.LEGEND * gaps
+        figure, rectangle = _canvas(box, FRAME, room)
         axes = figure.add_axes(rectangle)
         _draw(axes, scale, image, ranges, box)
         drawing.degree_axes(axes, *_inches(box, FRAME))
         drawing.reach_ticks(axes)
+        draw_coast(axes, box, coasts)
         _caption(figure, lines)
+        if gaps:
+            drawing.say_no_data(figure, figure.get_figwidth() - 0.12)
         yield figure
 
 
@@ -138,7 +146,6 @@ def write_numbers(rows: Statistics, path: Path) -> None:
 
 def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
     """Draw the rows of `statistics`: a line of means for each band, its spread as a shade."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.figure import Figure
 
     spread = f"shade: {SPREAD[0]:g}th to {SPREAD[1]:g}th percentile of its pixels"
@@ -157,15 +164,13 @@ def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
         mine = [row for row in rows if row["band"] == band]
         when = np.array([row["day"] for row in mine], "datetime64[D]")
         mean, low, high = (np.array([row[key] for row in mine]) for key in keys)
-        colour = f"C{number}"
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         axes.fill_between(when, low, high, color=colour, alpha=0.15, linewidth=0)
         label = band if np.isfinite(mean).any() else f"{band} (no value)"
-        axes.plot(when, mean, color=colour, marker="o", markersize=3, linewidth=1, label=label)
+        axes.plot(when, mean, color=colour, marker=marker, markersize=3, linewidth=1, label=label)
     if not any(math.isfinite(row[keys[0]]) for row in rows):
         axes.set_yticks([])  # those of an empty plot are numbers that no pixel gave
-    locator = AutoDateLocator()
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    _day_axis(axes, sorted({row["day"] for row in rows}), width - 1.1)
     axes.set_ylabel(scale.quantity(bands))
     axes.grid(alpha=0.3, linewidth=0.5)
     axes.legend(frameon=False, ncols=4, loc="lower right", bbox_to_anchor=(1, 1))
@@ -183,11 +188,36 @@ def _shown(dataset: xr.Dataset) -> list[int]:
     return [int(step) for step in np.unique(steps.round())]
 
 
+def _panel(number: int) -> float:
+    """Inches that the longer side of each of so many images has."""
+    return next(inches for most, inches in PANEL if number <= most)
+
+
+def _day_axis(axes: Any, days: Sequence[str], inches: float) -> None:
+    """Ticks at the days, where a date fits below each; else at round days, months or years."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+
+    numbers = date2num(np.array(days, "datetime64[D]")).tolist()
+    span = max(numbers[-1] - numbers[0], 1.0)
+    axes.set_xlim(numbers[0] - 0.04 * span, numbers[-1] + 0.04 * span)
+    least = min(np.diff(numbers), default=span)
+    if least * inches / (1.08 * span) >= DATE:
+        axes.set_xticks(numbers, days)
+        return
+    locator = AutoDateLocator(minticks=3, maxticks=int(inches / DATE))
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
+def _have_gaps(images: Sequence[dict[str, Pixels]]) -> bool:
+    return any(not np.isfinite(each).all() for image in images for each in image.values())
+
+
 class _Sheet:
     """Where the images and the key of a figure of several days go, in inches."""
 
     def __init__(self, box: Box, panels: int, bars: int, words: float) -> None:
-        self.image = width, height = _inches(box, PANEL)
+        self.image = width, height = _inches(box, _panel(panels))
         self.cell = max(width, CELL) + 0.45, height + 0.32  # with the labels, and the date above
         shape = self.cell[1] / self.cell[0]
         self.across = min(panels, max(2, round(math.sqrt(panels * shape * 1.6))))
@@ -228,16 +258,19 @@ def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figu
     from matplotlib.figure import Figure
 
     box, days = grid_edges(dataset), _days(dataset)
-    images, scale = _images(dataset, shown, PANEL * look.dpi), scale_of(dataset.attrs)
-    ranges = _ranges(scale, images, look)
+    images = _images(dataset, shown, _panel(len(shown)) * look.dpi)
+    scale = scale_of(dataset.attrs)
+    ranges, coasts, gaps = _ranges(scale, images, look), coast(box), _have_gaps(images)
     lines = _lines(dataset, drawing.listed(images[0]), len(shown))
-    sheet = _Sheet(box, len(shown), len(ranges), drawing.words_inches(lines))
+    room = drawing.words_inches(lines) + drawing.LEGEND * gaps
+    sheet = _Sheet(box, len(shown), len(ranges), room)
     figure = Figure(figsize=sheet.size, dpi=100)
     for number, (index, image) in enumerate(zip(shown, images, strict=True)):
         axes = sheet.panel(figure, number)
         _draw(axes, scale, image, ranges, box)
         drawing.degree_axes(axes, *sheet.image)
         drawing.reach_ticks(axes)
+        draw_coast(axes, box, coasts)
         lowest = number + sheet.across >= len(shown)
         axes.tick_params(
             labelleft=number % sheet.across == 0, labelbottom=lowest, labelsize=6.5
@@ -249,6 +282,8 @@ def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figu
     else:
         drawing.draw_ramp(bars[0], scale, *next(iter(ranges.items())))
     sheet.write(figure, lines)
+    if gaps:
+        drawing.say_no_data(figure, sheet.size[0] - 0.12)
     figure.set_label(f"{lines[0][0]}, {lines[1][0]}: {lines[2][0]}")
     return figure
 
@@ -348,7 +383,7 @@ def _days(dataset: xr.Dataset) -> list[str]:
 
 
 def _aspect(box: Box) -> float:
-    per_lon, per_lat = drawing.metres_per_degree((box[2] + box[3]) / 2)
+    per_lon, per_lat = metres_per_degree((box[2] + box[3]) / 2)
     return per_lat / per_lon
 
 
