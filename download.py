@@ -138,20 +138,20 @@ def plan(
     max_credits: float | None = None,
     pace: Pace | None = None,
     recipe: Recipe | None = None,
+    of_files: Mapping[Chunk, float] | None = None,
 ) -> Plan:
     """What is missing of an area and its days (``end`` included), and what it will cost.
 
-    With the ``covers`` of the catalogue (which was named as ``catalogue`` says, see
-    `journal.Request`) only what an image touches is missing; ``orbit`` None then means a
-    chunk for each orbit, otherwise one for the day.  Of a tile and day with a record of
-    another kind, None orders nothing more.  ``archive_has`` is asked about every chunk.
-    Those of ``retry`` are ordered again, although they are archived.
-    Nothing is created, neither on disk nor at the back end.
+    With the ``covers`` of the catalogue (named as ``catalogue`` says, see `journal.Request`) only
+    what an image touches is missing; ``orbit`` None then means a chunk for each orbit, otherwise
+    one for the day.  Of a tile and day with a record of another kind, None orders nothing more.
+    ``archive_has`` is asked about every chunk.  Those of ``retry`` are ordered again, and records
+    ``of_files``, with the share of its tile each shows, that show much less.  Nothing is created.
     """
     made, (first, last) = settings(recipe), as_days(start, end)
     demand = Demand(
-        backend=backend or BACKEND, bbox=bbox, first=first, last=last, orbit=orbit,
-        chunk_size=chunk_size or made.chunk_size, covers=covers, catalogue=catalogue,
+        backend=backend or BACKEND, bbox=bbox, first=first, last=last, orbit=orbit, covers=covers,
+        chunk_size=chunk_size or made.chunk_size, catalogue=catalogue, of_files=of_files or {},
         retry_empty=retry_empty, retry=frozenset(retry), max_credits=max_credits,
     )  # fmt: skip
     return jobs.plan.make(demand, archive_has, journal, replace(made, pace=pace or made.pace))

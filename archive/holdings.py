@@ -34,7 +34,8 @@ from shared.files import name_about
 
 BUSY = 1.0  # s to wait for another process that writes the same file
 COLUMNS = "name, stamp, records, size, about, keys, lines"
-VERSION = zlib.crc32(repr((COLUMNS, RECORD_COLUMNS)).encode()) & 0x7FFF_FFFF
+FACTS = ("kinds", "backend", "partial", "files", "bands", "sources")
+VERSION = zlib.crc32(repr((COLUMNS, FACTS, RECORD_COLUMNS)).encode()) & 0x7FFF_FFFF
 
 Read = Callable[[list[Tile]], Iterable[tuple[Tile, list[Row]]]]
 Key = tuple[int, int]  # the day's ordinal number, and the orbit's place in ORBITS
@@ -48,7 +49,7 @@ class Held:
     stamp: str
     records: int
     size: int  # bytes on disk
-    about: str  # JSON: `kinds`, `backend` (the last known), `partial`, `bands`, `sources`
+    about: str  # JSON: the `FACTS`; `backend` is the last known
     keys: bytes  # JSON: the key of each record
     lines: bytes | None = None  # JSON lines, deflated; None: in the file
 
@@ -121,11 +122,18 @@ class Holdings:
     @property
     def partial(self) -> list[Chunk]:
         """The records that show much less than the catalogue promised."""
-        return [
-            Chunk(Tile.from_name(held.name, self.layout.chunk_size), day_of(day), ORBITS[orbit])
-            for held in self.tiles
-            for day, orbit in held.facts["partial"]
-        ]
+        return [self._chunk(held, key) for held in self.tiles for key in held.facts["partial"]]
+
+    @property
+    def of_files(self) -> dict[Chunk, float]:
+        """The records that are made of files, and what share of its tile each shows."""
+        return {
+            self._chunk(held, key): seen for held in self.tiles for key, seen in held.facts["files"]
+        }
+
+    def _chunk(self, held: Held, key: Key) -> Chunk:
+        tile = Tile.from_name(held.name, self.layout.chunk_size)
+        return Chunk(tile, day_of(key[0]), ORBITS[key[1]])
 
     def lines(self) -> Iterator[str]:
         """Each record as JSON, by tile and day; a tile at a time is in memory."""
@@ -298,6 +306,11 @@ def _held(tile: Tile, stamp: str, rows: list[Row]) -> Held:
             None,
         ),
         "partial": [key for key, row in zip(keys, rows, strict=True) if row["partial"]],
+        "files": [
+            (key, row["seen"] or 0.0)
+            for key, row in zip(keys, rows, strict=True)
+            if row["backend"] == FROM_FILE
+        ],
     }
     about |= {
         "bands": list({row["bands"]: None for row in rows}),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli import apart
-from grid import FROM_FILE, Chunk, Provenance, Tile
+from grid import FROM_FILE, ORBITS, Chunk, Provenance, Tile
 from shared.errors import RasterError
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def plan_of(sources: Sequence[Source], archive: Archive, keep_apart: bool) -> Ad
             known += [left] if left else []
     plan = AddPlan()
     for chunk, parts in sorted(by_chunk.items(), key=lambda item: item[0]):
-        made_of = files_of(archive, chunk)
+        made_of = _standing(archive, chunk)
         if made_of == [] and not keep_apart:
             plan.other.append(chunk)
             continue
@@ -198,12 +198,35 @@ def _plan_apart(
             )
 
 
+def _standing(archive: Archive, chunk: Chunk) -> list[dict[str, Any]] | None:
+    """As `files_of`; none, too, where a back end gave passes of a direction.
+
+    A record of all passes would be seen instead of these.
+    """
+    found = files_of(archive, chunk)
+    if found is not None or chunk.orbit != ORBITS[0]:
+        return found
+    others = (files_of(archive, replace(chunk, orbit=orbit)) for orbit in ORBITS[1:])
+    return [] if [] in others else None
+
+
 def files_of(archive: Archive, chunk: Chunk) -> list[dict[str, Any]] | None:
     """The files that a record is made of: none if a back end gave it; None if there is none."""
     view = archive.view(chunk.tile)
     if view is None or chunk not in view.chunks():
         return None
     return list(view.about(chunk).get("files") or ())
+
+
+def provenance(archive: Archive, chunk: Chunk) -> Provenance:
+    """Where a record that is made of files is from."""
+    view = archive.view(chunk.tile)
+    about: dict[str, Any] = {} if view is None else view.about(chunk)
+    return _from_files(about.get("files", ()), bool(about.get("synthetic")))
+
+
+def _from_files(files: Iterable[dict[str, Any]], synthetic: bool) -> Provenance:
+    return Provenance(FROM_FILE, "", "", "", synthetic, files=tuple(files))
 
 
 def keys_of(entries: Iterable[dict[str, Any]]) -> set[Key]:
@@ -235,6 +258,6 @@ def add(addition: Addition, cells: xr.Dataset, write: Callable[..., bool]) -> bo
         else:
             entries, merged = made_of, merge([archive.read(chunk), cells])
         files = (*entries, *addition.entries)
-        about = Provenance(FROM_FILE, "", "", "", addition.sources[0].synthetic, files=files)
+        about = _from_files(files, addition.sources[0].synthetic)
         if write(archive, chunk, merged, about, instead_of=slot):
             return True

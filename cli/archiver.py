@@ -72,6 +72,8 @@ def archiver(
         partial = download.is_partial(result.provenance.covered, seen)
         about = dataclasses.replace(result.provenance, partial=partial)
         before = share_seen(archive, result.chunk)
+        if before < seen:
+            workspace.set_apart += set_apart(archive, result.chunk, seen)
         store_whole(archive, step, result.chunk, cells, about, replace=before < seen)
         kinds.add(result.provenance.synthetic)
         return max(seen, before)
@@ -94,6 +96,28 @@ def store_whole(
     if is_new and not there["count"].equals(cells["count"]):
         raise OSError(f"{chunk}: what was read back from {archive.name} differs.")
     return is_new
+
+
+def set_apart(archive: Archive, chunk: Chunk, seen: float) -> list[tuple[Chunk, str]]:
+    """Make room for an image that shows a share of a tile: of this chunk, and of all its passes.
+
+    Records of files that show less are put into archives of their own, so that nothing of
+    them is lost, and nothing is seen twice.  That of all passes is removed, since it would be seen
+    instead; that of the chunk is still to be replaced.  Those that were, and where they are.
+    """
+    from cli import adding, apart
+
+    moved = []
+    for record in dict.fromkeys([chunk, Chunk(chunk.tile, chunk.day)]):
+        files = adding.files_of(archive, record)
+        if not files or share_seen(archive, record) >= seen:
+            continue
+        own = apart.beside(archive, files)
+        own.write(record, archive.read(record), adding.provenance(archive, record))
+        if record != chunk:
+            archive.remove(record)
+        moved.append((record, own.name))
+    return moved
 
 
 def share_seen(archive: Archive, chunk: Chunk) -> float:

@@ -188,6 +188,8 @@ def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
         summary = carry_out(plan, workspace, made, dict(flags.job_options))
     workspace.look_again()
     code = report(summary, plan, workspace.folder)
+    for chunk, place in sorted(workspace.set_apart):
+        tell(f"The record of files of {chunk} showed less, and is kept in {place} now.")
     say_what_is_left(workspace, made.download.keep_raw)
     if code == DONE:
         first, last = wanted.days
@@ -261,7 +263,7 @@ def make_plan(
             retry=workspace.partial if flags.retry_partial else (),
             catalogue=None if covers is None else flags.catalogue or "",
             max_credits=flags.max_credits, pace=pace_of(wanted.backend, made.download.pace),
-            recipe=made.download.recipe,
+            recipe=made.download.recipe, of_files=workspace.of_files,
         )  # fmt: skip
 
 

@@ -99,6 +99,11 @@ def remarks(plan: Plan) -> Iterator[str]:
         yield f"skipped, since the catalogue has them malformed: {plan.skipped[0]}{more}"
     if plan.begun:
         yield f"begun by an earlier request, and paid for: {count(len(plan.begun), 'more chunk')}"
+    if plan.shown:
+        yield (
+            f"shown in part alone by records of files: {count(len(plan.shown), 'chunk')} to order; "
+            "what shows less then is kept in an archive of its own"
+        )
     days = sum(chunk.orbit == "any" for chunk in plan.archived)
     if plan.covers and plan.orbit is None and days:
         yield (
@@ -161,6 +166,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "end": plan.last.isoformat(),
         "chunks": len(listed),
         **{kind: len(chunks) for kind, chunks in kinds.items()},
+        "shown_by_files": len(plan.shown),
         "left_aside": list(plan.aside),
         "skipped": list(plan.skipped),
         "list": listed,

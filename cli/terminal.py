@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 MOST_TRIES = 20  # answers to one question, where nobody is at a terminal to read the reasons
 ANSWER_ROOM = 16  # columns, left free behind a question where the window has them
+STAYS = "\N{NO-BREAK SPACE}"
 USUAL_WIDTH = 80  # columns of a window that does not say how wide it is, or says 0
 UNITS = (("B", 1), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12))
 SPANS = (  # up to so many seconds; a unit of so many; its name and its short one
@@ -86,7 +88,10 @@ def confirm(question: str, default: bool, before: str = "") -> bool:
 
 
 def choose(question: str, options: dict[str, str], default: str) -> str:
-    """Ask for one of ``options`` (key: what it means), by key or by its meaning."""
+    """Ask for one of ``options`` (key: what it means), by key or by its meaning.
+
+    They are in a line of their own where the window is too narrow for one line.
+    """
 
     def parse(text: str) -> str:
         for key, meaning in options.items():
@@ -95,6 +100,8 @@ def choose(question: str, options: dict[str, str], default: str) -> str:
         raise ValueError(f"{text!r} is not one of {', '.join(options)}.")
 
     listed = "".join(f"  {key} {meaning}" for key, meaning in options.items())
+    if len(_folded(f"{question}{listed} [{default}]: ", spare=1)) > 1:
+        listed = "\n" + listed
     return ask(question, parse, default, listed, room=1)
 
 
@@ -227,11 +234,16 @@ def _fold(line: str, width: int) -> list[str]:
     if len(line) <= width or not words:
         return [line]
     indent = " " * (len(line) - len(line.lstrip()))
+    # What stands between wider gaps stays together, as "3 list" does.
+    items = re.split(r"(  +)", words)
+    whole = [item.strip() and len(item) <= width // 2 for item in items]
+    words = "".join(i.replace(" ", STAYS) if w else i for i, w in zip(items, whole, strict=True))
     # A path that is cut in two could not be copied, so words stay whole.
     parts = textwrap.wrap(
         words, width, initial_indent=indent, subsequent_indent=indent + "  ",
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
+    parts = [part.replace(STAYS, " ") for part in parts]
     return [*parts[:-1], parts[-1] + " " * (len(line) - len(line.rstrip()))]
 
 

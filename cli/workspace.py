@@ -33,6 +33,7 @@ class Workspace:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.set_apart: list[tuple[Chunk, str]] = []  # records of files, and where they are now
 
     @cached_property
     def archive(self) -> Archive:
@@ -100,6 +101,11 @@ class Workspace:
     def partial(self) -> list[Chunk]:
         """The records that show much less than the catalogue promised."""
         return self.holdings.partial if self.holdings else []
+
+    @property
+    def of_files(self) -> dict[Chunk, float]:
+        """The records that are made of files, and what share of its tile each shows."""
+        return self.holdings.of_files if self.holdings else {}
 
     @property
     def last_back_end(self) -> str | None:

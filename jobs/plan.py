@@ -11,7 +11,7 @@ from jobs.catalogue import Cover, Covers
 from jobs.estimate import Estimate, estimate
 from jobs.journal import ENDS, Journal, Row, State
 from jobs.recipe import Recipe, digests
-from jobs.settings import Settings
+from jobs.settings import Settings, is_partial
 from shared.areas import iter_tiles
 from shared.collection import Collection
 
@@ -33,6 +33,7 @@ class Demand:
     retry_empty: bool = False  # order what was found to have no data
     retry: frozenset[Chunk] = frozenset()  # order these, although there is a record of them
     max_credits: float | None = None
+    of_files: Mapping[Chunk, float] = field(default_factory=dict)  # records, and what each shows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class Plan(Demand):
     archived: list[Chunk]
     empty: list[Chunk]  # known to have no data
     renewed: list[Chunk]  # missing, with images that came after they were found empty
+    shown: list[Chunk]  # missing, though a record of files shows a part
     begun: list[Chunk]  # of other requests: `run` brings them to their end, too
     estimate: Estimate
     made: float  # seconds since 1970-01-01 UTC
@@ -50,7 +52,8 @@ class Plan(Demand):
     @property
     def again(self) -> frozenset[Chunk]:
         """Missing, though there is a record of them."""
-        return self.retry.intersection(self.missing)
+        there = self.retry.union(set(self.shown).intersection(self.of_files))
+        return there.intersection(self.missing)
 
     @property
     def aside(self) -> tuple[str, ...]:
@@ -71,6 +74,7 @@ class _Sorted:
     archived: list[Chunk] = field(default_factory=list)
     empty: list[Chunk] = field(default_factory=list)
     renewed: list[Chunk] = field(default_factory=list)
+    shown: list[Chunk] = field(default_factory=list)
 
 
 def make(
@@ -83,7 +87,7 @@ def make(
     latest = latest_rows(journal, demand.backend, made.recipe)
     found = _Sorted()
     for chunk in _wanted(demand, collection):
-        _sort(chunk, demand, archive_has, latest, made.recipe, found)
+        _sort(chunk, demand, archive_has, latest, made, found)
     missing = found.missing
     under_way = {row.chunk for row in latest.values() if is_under_way(row, made.recipe)}
     begun = sorted(under_way.difference(missing))
@@ -94,6 +98,7 @@ def make(
         archived=list(dict.fromkeys(found.archived)),
         empty=found.empty,
         renewed=[] if demand.retry_empty else found.renewed,
+        shown=found.shown,
         begun=begun,
         estimate=estimate(missing, history, demand.backend, demand.covers or {}, made),
         made=journal.now(),
@@ -105,22 +110,51 @@ def _sort(
     demand: Demand,
     archive_has: Callable[[Chunk], bool],
     latest: Mapping[Chunk, Row],
-    recipe: Recipe,
+    made: Settings,
     found: _Sorted,
 ) -> None:
     """Find out what is to be done about a chunk; nothing, if its whole day is under way."""
-    of_each = demand.orbit is None
-    instead = _instead(chunk, archive_has) if of_each else None
+    of_each, in_part = demand.orbit is None, list[Chunk]()
+
+    def has(record: Chunk) -> bool:
+        if not archive_has(record):
+            return False
+        in_part.extend([record] * _is_part(record, chunk, demand, latest, made))
+        return record not in in_part
+
+    instead = _instead(chunk, has) if of_each else None
+    is_there = has(chunk)
     rows = _rows(chunk, latest, of_each)
     nothing = [row for row in rows if row.state is State.EMPTY]
     again = bool(demand.retry) and chunk in demand.retry
-    if instead or (archive_has(chunk) and not again):
+    if instead or (is_there and not again):
         found.archived.append(instead or chunk)
     elif nothing and not (again or demand.retry_empty or _is_new(chunk, nothing, demand.covers)):
         found.empty.append(chunk)
-    elif not any(is_under_way(row, recipe) and row.chunk != chunk for row in rows):
+    elif not any(is_under_way(row, made.recipe) and row.chunk != chunk for row in rows):
         found.missing.append(chunk)
         found.renewed += [chunk] * bool(nothing)
+        found.shown += [chunk] * bool(in_part)
+
+
+def _is_part(
+    record: Chunk,
+    chunk: Chunk,
+    demand: Demand,
+    latest: Mapping[Chunk, Row],
+    made: Settings,
+) -> bool:
+    """Whether a record of files shows much less than the images of a chunk do.
+
+    Without the catalogue these are taken to show all.  Once the back end has given them, the
+    record that there is shows no less.
+    """
+    if record not in demand.of_files:
+        return False
+    if (row := latest.get(chunk)) and row.state is State.ARCHIVED:
+        return False
+    covered = demand.covers[chunk].share if demand.covers is not None else 1.0
+    return is_partial(covered, demand.of_files[record], made)
 
 
 def _without_orbit(orbit: str | None, collection: Collection) -> str:

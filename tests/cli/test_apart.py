@@ -126,6 +126,19 @@ def test_beside_a_record_of_a_back_end_as_well(one, folder, capsys):
     assert tree(folder / main.ZARR_PATH) == before
 
 
+def test_a_file_of_no_known_passes_does_not_hide_those_that_a_back_end_gave(one, folder, capsys):
+    """A picture shows the record of all passes, where there is one."""
+    ascending = replace(CHUNK, orbit="ascending")
+    cells = convert.raster_to_cells(one, TILE)
+    archive().write(ascending, cells, Provenance("cdse", "SENTINEL1_GRD", "j-1", "", False))
+    west, _ = halves(one, folder)
+    assert add(west, "--day", DAY, "--orbit", "any") == DONE
+    assert "left as they are: 1 record that a back end gave" in capsys.readouterr().err
+    assert archive().chunks() == [ascending]
+    assert add(west, "--day", DAY, "--orbit", "descending") == DONE
+    assert [chunk.orbit for chunk in archive().chunks()] == ["ascending", "descending"]
+
+
 def test_ctrl_c_and_a_rerun_end_as_one_clean_run(one, four, folder, monkeypatch, capsys):
     west, _ = halves(one, folder)
     write_tiff(folder / "four.tif", four)
