@@ -53,7 +53,7 @@ class About:
     decibels: tuple[str, ...]  # those that are, by their unit or name
     steps: tuple[Step, ...]  # of its time, by their index; none where it has no time
     day: dt.date | None  # of a raster without steps, by its attributes or its name
-    day_by: str  # what says the day: "its attributes", "its name", or ""
+    day_by: str  # what says the day: "its attributes", "its name"; or why none is known, or ""
     orbit: str | None  # "ascending" or "descending", where it says so
     source: str  # as the file words it
     synthetic: bool  # made up, by that
@@ -128,7 +128,9 @@ def _day(said: Mapping[str, Any], stem: str) -> tuple[dt.date | None, str]:
             return day, "its attributes"
     dates = re.findall(r"(?<!\d)(20\d\d-\d\d-\d\d|20\d{6})(?!\d)", stem)
     days = {day for date in dates if (day := day_of(date)) and day >= FIRST_DAY}
-    return (days.pop(), "its name") if len(days) == 1 else (None, "")
+    if len(days) > 1:
+        return None, f"its name has the days {' and '.join(map(str, sorted(days)))}"
+    return (days.pop(), "its name") if days else (None, "")
 
 
 def _orbit(said: Mapping[str, Any], stem: str) -> str | None:

@@ -74,7 +74,9 @@ def raster_to_cells(
         for source in sources:
             if choice.decibels:
                 _require_decibels(source)
-            elif choice.product.is_power and 2 * np.count_nonzero(count) < count.size:
+            elif choice.product.is_power and (
+                len(sources) > 1 or 2 * np.count_nonzero(count) < count.size
+            ):
                 _require_linear(source)
         if count.size and not count.any() and not any(map(_overlaps, works)):
             raise RasterError(

@@ -97,7 +97,7 @@ class Raster:
             except Exception as error:  # isal's errors have no class of their own in its stubs
                 raise RasterError(
                     f"{self.name}: {band} cannot be read between the rows {first} and {stop}; "
-                    f"the file is damaged ({brief(error)}). Download it again."
+                    f"the file is damaged ({brief(error.__cause__ or error)}). Download it again."
                 ) from error
         return values
 

@@ -32,6 +32,7 @@ from shared.errors import RasterError
 if TYPE_CHECKING:
     import xarray as xr
 
+    import convert
     from store import Archive
 
 SECONDS = 3.0  # to convert and store a chunk, until some of them are done
@@ -87,7 +88,8 @@ def run_add(workspace: Workspace, flags: AddFlags) -> int:
         tell("Nothing was started.")
         return DONE
     with cluster(flags.scheduler):
-        outcome = carry_out(plan, made, bands, flags.decibels, collection.product)
+        how = Reading(made.convert, bands, flags.decibels, collection.product)
+        outcome = carry_out(plan, how)
     outcome.failed = [*found.refused, *outcome.failed]
     workspace.look_again()
     workspace.remember(files=questions.as_text(names))
@@ -99,6 +101,8 @@ def run_add(workspace: Workspace, flags: AddFlags) -> int:
 
 def ask_files(workspace: Workspace, flags: AddFlags) -> list[Path]:
     """The files and folders that were named, or the answer to a question."""
+    if "" in flags.files:
+        raise ValueError("The name of a file is empty.  Nothing was done.")
     if flags.files:
         return [Path(name) for name in flags.files]
     usual = workspace.remembered().get("files", "")
@@ -278,9 +282,17 @@ def named(chunk: Chunk) -> dict[str, str]:
 # --- doing it ----------------------------------------------------------------------------
 
 
-def carry_out(
-    plan: AddPlan, made: Settings, bands: Sequence[str], decibels: bool, product: Product
-) -> Outcome:
+@dataclass(frozen=True)
+class Reading:
+    """How files are read."""
+
+    cells: convert.Settings
+    bands: tuple[str, ...]  # of the archive
+    decibels: bool
+    product: Product
+
+
+def carry_out(plan: AddPlan, how: Reading) -> Outcome:
     """Convert and store chunk by chunk; each is there wholly, or not at all."""
     import download
     from cli.progress import DownloadProgress
@@ -292,7 +304,7 @@ def carry_out(
         for addition in plan.additions:
             chunk = addition.chunk
             try:
-                kind = convert_and_store(addition, made, bands, decibels, product, progress.step)
+                kind = convert_and_store(addition, how, progress.step, outcome.failed)
                 why = ""
             except RasterError as error:
                 kind, why = "failed", str(error)
@@ -307,40 +319,64 @@ def carry_out(
 
 def convert_and_store(
     addition: Addition,
-    made: Settings,
-    bands: Sequence[str],
-    decibels: bool,
-    product: Product,
+    how: Reading,
     step: Callable[[Chunk, str], None],
+    failed: list[tuple[str, str]],
 ) -> str:
     """Have a chunk's files in its record: "archived", or "empty" where nothing is seen.
 
-    Files that differ in bands or step are averaged one by one, and merged by their counts.
+    Those that cannot be used join the ``failed``, and the others are taken without them.
+    """
+    step(addition.chunk, "converting")
+    try:
+        cells = cells_of(addition.sources, addition.chunk, how)
+    except RasterError:
+        bad = list(unusable(addition, how)) if len(addition.sources) > 1 else []
+        names = [name for name, _ in bad]
+        if len(bad) in (0, len(addition.sources)):
+            raise
+        failed += [each for each in bad if each not in failed]
+        addition.sources = [each for each in addition.sources if each.name not in names]
+        cells = cells_of(addition.sources, addition.chunk, how)
+    if not cells["count"].values.any():
+        return "empty"
+    step(addition.chunk, "writing")
+
+    def write(archive: Archive, *record: Any, **options: Any) -> bool:
+        return store_whole(archive, step, *record, **options)
+
+    adding.add(addition, cells, write)
+    return "archived"
+
+
+def unusable(addition: Addition, how: Reading) -> Iterator[tuple[str, str]]:
+    """The files of a chunk that cannot be used, each with the reason."""
+    for source in addition.sources:
+        try:
+            cells_of([source], addition.chunk, how)
+        except RasterError as error:
+            yield source.name, str(error)
+
+
+def cells_of(given: Sequence[Source], chunk: Chunk, how: Reading) -> xr.Dataset:
+    """The cells of a chunk from its files.
+
+    Those that differ in bands or step are averaged one by one, and merged by their counts.
     """
     import convert
     from images.merge import merge
     from shared import compute
 
-    chunk, parts = addition.chunk, []
-    step(chunk, "converting")
-    for (order, of_time), alike in alike_in_turn(addition.sources, tuple(bands)):
+    parts = []
+    for (order, of_time), alike in alike_in_turn(given, how.bands):
         parts.append(
             compute.call(
                 convert.raster_to_cells, [source.raster for source in alike], chunk.tile,
-                nside=made.convert.nside, ellipsoid=made.convert.ellipsoid, bands=order,
-                step=of_time, decibels=decibels, product=product,
+                nside=how.cells.nside, ellipsoid=how.cells.ellipsoid, bands=order,
+                step=of_time, decibels=how.decibels, product=how.product,
             )
         )  # fmt: skip
-    cells = merge([in_order(part, bands) for part in parts])
-    if not cells["count"].values.any():
-        return "empty"
-    step(chunk, "writing")
-
-    def write(archive: Archive, *record: Any, **how: Any) -> bool:
-        return store_whole(archive, step, *record, **how)
-
-    adding.add(addition, cells, write)
-    return "archived"
+    return merge([in_order(part, how.bands) for part in parts])
 
 
 def in_order(cells: xr.Dataset, bands: Sequence[str]) -> xr.Dataset:

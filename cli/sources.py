@@ -83,13 +83,23 @@ def rasters_in(paths: Sequence[Path]) -> list[Named]:
         below = sorted(each for each in path.iterdir() if each.suffix.lower() in SUFFIXES)
         below = [each for each in below if not each.is_dir() and not each.name.startswith(".")]
         if not below:
-            raise ValueError(
-                f"{path} is a folder without a netCDF or GeoTIFF file ({', '.join(SUFFIXES)}).  "
-                "Nothing was done."
-            )
+            raise ValueError(f"{path} {_nothing_in(path)}  Nothing was done.")
         for each in below:
             found.setdefault(each, Named(each, by_name=False))
     return list(found.values())
+
+
+def _nothing_in(folder: Path) -> str:
+    """Why there is nothing to add in a folder."""
+    if (folder / "manifest.safe").exists():
+        return (
+            "is a product as it is delivered, in the geometry of the radar: calibrate and geocode "
+            "it first, for example with SNAP or pyroSAR."
+        )
+    what = f"is a folder without a netCDF or GeoTIFF file ({', '.join(SUFFIXES)})"
+    if any(each.is_dir() for each in folder.iterdir()):
+        return f'{what}, and folders in it are not looked into; "{folder / "**" / "*.tif"}" is.'
+    return f"{what}."
 
 
 def find(
@@ -168,8 +178,12 @@ def _bands_of(path: Path, about: About, bands: tuple[str, ...], flags: AddFlags)
 def _of_other_bands(about: About, bands: Sequence[str], collection: Collection) -> str:
     """Why a file is of no use, and which collection it may be of."""
     has = ", ".join(filter(None, about.bands)) or f"{len(about.bands)} without a name"
-    others = [name for name, other in KNOWN.items() if any(about.which(other.bands))]
-    looks = f"  Its bands are those of {others[0]}: add it to an archive of that." if others else ""
+    known = (name for name, other in KNOWN.items() if any(about.which(other.bands)))
+    looks = ""
+    if of := next(known, ""):
+        looks = f"  Its bands are those of {of}: add it to an archive of that."
+    if of == collection.name:
+        looks = "  --bands names others, and --archive another archive, for these."
     return (
         f"{about.name}: there is no band {' or '.join(bands)}, only {has}, and this archive is of "
         f"{collection.name}.{looks}"
@@ -257,9 +271,10 @@ def _which_day(
         day, day_by = flags.day, "--day"
     if day is None:
         if flags.yes or flags.dry_run:
-            raise RasterError(f"{path}: nothing in it says of which day it is; name it with --day.")
+            why = about.day_by or "nothing in it says of which day it is"
+            raise RasterError(f"{path}: {why}; name it with --day.")
         if answered is None:
-            tell(f"  {path.name} does not say of which day it is.")
+            tell(f"  {path.name}: {about.day_by or 'it does not say of which day it is'}.")
             answered = ask("Day", partial(questions.image_day, since=since))
         day, day_by = answered, ANSWER
     try:

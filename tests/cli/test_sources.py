@@ -20,7 +20,7 @@ from cli.exits import DONE, FAILED, USAGE
 from jobs.transfer import fingerprint
 from store import Archive
 from tests.cells.test_average import dress
-from tests.cells.test_kinds import BANDS, write_tiff
+from tests.cells.test_kinds import BANDS, in_decibels, write_tiff
 from tests.cli.test_add_command import (  # noqa: F401
     CHUNK,
     DAY,
@@ -274,6 +274,72 @@ def test_a_folder_of_nothing_but_others_is_told_so(one, folder, capsys):
     write_band(folder / "files" / "dem.tif", one["VV"])
     assert add("files", "--day", DAY) == USAGE
     assert "none of dem.tif has a band VV or VH.  Nothing was done." in capsys.readouterr().err
+
+
+def cut(path, raster):
+    write_tiff(path, raster)
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+@pytest.mark.parametrize("kind", ["damaged", "decibels"])
+def test_a_file_of_no_use_takes_no_other_one_of_its_tile_along(one, folder, kind, capsys):
+    """What is found out when its pixels are read: it is named, and the others are added."""
+    halves(one, folder)
+    make = {"damaged": cut, "decibels": lambda path, raster: write_tiff(path, in_decibels(raster))}
+    make[kind](folder / "middle.tif", one)
+    assert add("west.tif", "middle.tif", "east.tif", "--day", DAY) == FAILED
+    out = capsys.readouterr().out
+    assert "failed" in out
+    assert "middle.tif" in out
+    assert "added" in out
+    assert files_of(CHUNK) == ["west.tif", "east.tif"]
+    same_cells(archive().read(CHUNK), convert.raster_to_cells(one, TILE))
+
+
+def test_files_of_no_use_alone_are_each_named(one, folder, capsys):
+    for name in ("a.tif", "b.tif"):
+        cut(folder / name, one.isel(x=slice(None if name == "a.tif" else 100)))
+    assert add("a.tif", "b.tif", "--day", DAY) == FAILED
+    assert "a.tif: VV cannot be read" in capsys.readouterr().out
+    assert not (folder / main.ZARR_PATH).exists()
+
+
+def in_folders(folder, one):
+    (folder / "files" / "deep").mkdir(parents=True)
+    return ["files"]
+
+
+def safe(folder, one):
+    (folder / "S1A.SAFE").mkdir()
+    (folder / "S1A.SAFE" / "manifest.safe").write_text("<xml/>")
+    return ["S1A.SAFE"]
+
+
+def two_days(folder, one):
+    write_tiff(folder / "s1_20260120_20260201.tif", one)
+    return ["s1_20260120_20260201.tif"]
+
+
+WRONG = {
+    "no name": (lambda folder, one: [""], "The name of a file is empty."),
+    "folders in a folder": (in_folders, "folders in it are not looked into"),
+    "a product of the radar": (
+        safe,
+        "in the geometry of the radar: calibrate and geocode it first",
+    ),
+    "two days in a name": (
+        two_days,
+        "its name has the days 2026-01-20 and 2026-02-01; name it with",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_with_a_name_is_told_in_a_line(case, one, folder, capsys):
+    make, words = WRONG[case]
+    assert add(*make(folder, one)) == USAGE
+    assert words in " ".join(capsys.readouterr().err.split())
+    assert not (folder / main.ZARR_PATH).exists()
 
 
 def test_a_pattern_that_the_shell_has_left_is_a_pattern(one, folder, capsys):
