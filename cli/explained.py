@@ -45,15 +45,27 @@ QUESTIONS = {
         " costs as well."
     ),
     "Day": (
-        "One of the days that are listed, or several: a month, or A/B from one to "
-        "another.  The share is how much of the area was seen."
+        "A day, as 2026-01-20 or 20.01.2026; where several are offered, also a month, or A/B "
+        "from one to another.  A share is how much of the area was seen."
+    ),
+    "Each day by itself": (
+        "1 keeps the days apart; with the others each cell shows the mean, the median, the "
+        "newest and so on of its values on all of the days."
+    ),
+    "Clouds": "Images with more of their area under clouds, in percent, are not ordered.",
+    "Merge by the counts": (
+        "y makes one record of both, weighted by how many pixels each has in a cell; n keeps "
+        "what is added apart."
     ),
     "Passes of which orbit": (
         "Ascending passes look east, descending ones west, so hills and houses look "
         "different; any mixes them."
     ),
     "Bands": "Those that are wanted, with commas between them.",
-    "Files": "Names with commas or blanks between them; how a name ends says what is written.",
+    "Files": (
+        "Names with commas or blanks between them; how a name ends says what kind of file it "
+        "is.  Files that are added may be in a folder that is named."
+    ),
     "Replace it": "y writes over the file, n asks for other names.",
     "Step": "A number of the list: which of the time steps of the file is meant.",
     "Remove": "y takes out what is damaged, so that `download` orders it again; n leaves it.",

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 EXAMPLE_AREA = BBox(3.6, 51.1, 4.4, 51.4)  # the Scheldt estuary: two tiles, coast, towns, fields
 EXAMPLE_DAY = dt.date(2026, 1, 20)
+ABOUT = 0.01  # of a box: shares that differ by less are as good as each other
+MORE = "more"  # the answer of who wants to be asked for the rest
 DAYS_SHOWN = 10  # days of an archive that are offered
 SUFFIXES = ("png", "nc", "tif", "gif")
 LINE_SUFFIXES = (".png", ".csv")
@@ -275,7 +277,16 @@ def ask_days(found: Sequence[Coverage], box: str, of: str = "box") -> Period:
             raise ValueError(f"The archive has nothing of {box} {when}.")
         return first, last
 
-    return ask("Day", parse, found[0].day.isoformat(), " or days A/B" if len(there) > 1 else "")
+    usual = newest_complete(found).isoformat()
+    return ask("Day", parse, usual, " or days A/B" if len(there) > 1 else "")
+
+
+def newest_complete(found: Sequence[Coverage]) -> dt.date:
+    """The newest day that shows all of a box, or about as much of it as any day does."""
+    best = max((cover.share for cover in found if cover.share is not None), default=None)
+    if best is None:
+        return found[0].day
+    return next(c.day for c in found if c.share is not None and c.share >= best - ABOUT)
 
 
 def ask_rasters(default: str) -> list[Path]:
@@ -329,10 +340,11 @@ def ask_step(name: str, labels: Sequence[str]) -> int:
     return ask("Step", parse, "0")
 
 
-def ask_orbit(orbits: Sequence[str]) -> str:
+def ask_orbit(orbits: Sequence[str], usual: str | None = None) -> str:
     """Ask which of the orbits that an archive has apart."""
     options = {str(number): orbit for number, orbit in enumerate((*orbits, "any"), 1)}
-    return options[choose("Passes of which orbit?", options, "1")]
+    default = next((key for key, orbit in options.items() if orbit == usual), "1")
+    return options[choose("Passes of which orbit?", options, default)]
 
 
 def ask_composite() -> str | None:
@@ -371,10 +383,23 @@ def require_bands(bands: Sequence[str], there: Sequence[str]) -> tuple[str, ...]
     return found
 
 
-def ask_files(default: str, overwrite: bool) -> dict[str, bool]:
-    """Ask for the files to write until none is in the way: their names, and whether to replace."""
+def ask_files(default: str, overwrite: bool, several: bool, more: bool) -> dict[str, bool] | None:
+    """Ask for the files to write until none is in the way: their names, and whether to replace.
+
+    ``several`` days may be a .gif, too.  With ``more`` that is an answer as well: None.
+    """
+
+    def parse(text: str) -> tuple[str, ...]:
+        if more and text.strip().lower() == MORE:
+            return (MORE,)
+        return _writable(text, several)
+
+    suffixes = "(.png, .gif, .nc, .tif)" if several else "(.png, .nc, .tif)"
+    hint = f" to write {suffixes}, none, or more" if more else f" to write {suffixes}, or none"
     while True:
-        names = ask("Files", _writable, default, " to write (.png, .nc, .tif), or none")
+        names = ask("Files", parse, default, hint)
+        if names == (MORE,):
+            return None
         agreed = may_replace(names, overwrite, interactive=True)
         if agreed is not None:
             return agreed
@@ -396,8 +421,11 @@ def may_replace(names: Iterable[str], overwrite: bool, interactive: bool) -> dic
     return there
 
 
-def _writable(text: str) -> tuple[str, ...]:
+def _writable(text: str, several: bool) -> tuple[str, ...]:
     names = file_names(text)
+    for name in names:
+        if name.lower().endswith(".gif") and not several:
+            raise ValueError(f"{name} needs several days, each by itself.")
     try:
         require_targets(names)
     except OSError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import places, questions
+from cli import places, questions, retrieve_questions
 from cli.conversation import held
 from cli.exits import DONE
 from cli.questions import EXAMPLE_AREA, Period
@@ -101,19 +101,15 @@ def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
     if flags.no_show and not interactive and not flags.outputs and not flags.lines:
         raise ValueError("Nothing to do: with --no-show, name a file with --output.")
     wish = ask_what(workspace, flags, days, interactive)
-    layout = workspace.existing.layout
-    assert layout is not None
-    files = ask_files(wish, flags, interactive, layout.product.name)
-    if files is None:
+    asked = ask_files(workspace.archive, wish, flags, interactive)
+    if asked is None:
         tell("Nothing was written.")
         return DONE
     with cluster(flags.scheduler):
-        read_and_show(
-            workspace.archive,
-            dataclasses.replace(wish, targets=files[0], lines=files[1]),
-            not flags.no_show,
-        )
+        read_and_show(workspace.archive, asked, not flags.no_show)
     places.remember(workspace, wish.bbox)
+    if interactive and (asked.targets or asked.lines):
+        retrieve_questions.tell_command(asked, workspace.path, not flags.no_show)
     return DONE
 
 
@@ -153,20 +149,27 @@ def ask_what(
     return wish
 
 
-def ask_files(
-    wish: Wish, flags: RetrieveFlags, interactive: bool, collection: str
-) -> tuple[dict[str, bool], dict[str, bool]] | None:
-    """The files to write, and those of lines, each with whether to replace it; None: none."""
+def ask_files(archive: Archive, wish: Wish, flags: RetrieveFlags, interactive: bool) -> Wish | None:
+    """The wish with the files to write, and what else somebody wants to be asked; None: nothing."""
     asks = interactive or somebody_is_there()
-    targets: dict[str, bool] | None
-    if interactive and not flags.outputs:
-        targets = questions.ask_files(usual_name(wish, collection), flags.overwrite)
-    else:
-        targets = questions.may_replace(flags.outputs, flags.overwrite, asks)
-    if targets is None:
-        return None
     lines = questions.may_replace(flags.lines, flags.overwrite, asks)
-    return None if lines is None else (targets, lines)
+    if lines is None:
+        return None
+    wish = dataclasses.replace(wish, lines=lines)
+    if not interactive or flags.outputs:
+        targets = questions.may_replace(flags.outputs, flags.overwrite, asks)
+        return None if targets is None else dataclasses.replace(wish, targets=targets)
+    layout = archive.layout
+    assert layout is not None
+    name, several = usual_name(wish, layout.product.name), wish.is_series
+    targets = questions.ask_files(name, flags.overwrite, several, more=True)
+    if targets is None:
+        import retrieve
+
+        found = retrieve.days(archive, wish.bbox)
+        wish = retrieve_questions.ask_more(wish, found, layout.product, layout.nside)
+        targets = questions.ask_files(name, flags.overwrite, several, more=False)
+    return dataclasses.replace(wish, targets=targets or {})
 
 
 def judge_constants() -> None:
@@ -427,7 +430,8 @@ def ask_days_and_orbit(
     chosen = [cover for cover in found if days[0] <= cover.day <= days[1]]
     orbits = sorted({cover.orbit for cover in chosen})
     if orbit is None and len(orbits) > 1 and "any" not in orbits:
-        orbit = questions.ask_orbit(orbits)
+        usual = max(chosen, key=lambda cover: cover.share or 0).orbit
+        orbit = questions.ask_orbit(orbits, usual)
         chosen = [cover for cover in chosen if orbit in ("any", cover.orbit)]
     return days, orbit, len({cover.day for cover in chosen}) > 1
 

@@ -118,6 +118,11 @@ def tell(text: str = "", begun: str = "") -> None:
     _write("\n".join(_folded(begun + text))[shown:] + "\n")
 
 
+def tell_whole(text: str) -> None:
+    """A line on stderr that is to be copied: never folded."""
+    _write(f"{text}\n")
+
+
 def begin(text: str) -> None:
     """Show the beginning of a line whose end takes a moment to find out."""
     if conversation.is_replayed():

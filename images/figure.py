@@ -27,8 +27,9 @@ import xarray as xr
 from archive.passes import ACQUIRED_BEGIN, ACQUIRED_END
 from grid import wrap
 from images import outline
-from images.grids import Box, Pixels, grid_bands, grid_edges, in_memory
-from images.scales import CLASS_COLOURS, RATIO, Scale, scale_of
+from images.coast import coast, draw_coast
+from images.grids import Box, Pixels, grid_bands, grid_edges, in_memory, metres_per_degree
+from images.scales import COLOURS, RATIO, Scale, scale_of
 from images.settings import Look
 from shared.classes import most_frequent
 
@@ -42,14 +43,14 @@ BESIDE = (3.3, 5.2)  # inch, the most that a panel's map may take when panels st
 STACKED = (6.6, 2.9)  # inch, as above, when a wide box stacks its panels
 ALONE = (5.6, 5.6)  # inch, as above, for a single panel
 SMALLEST = (1.1, 0.8)  # inch, the least room that a panel gets, however thin its box
-EARTH_RADIUS, EARTH_E2 = 6_378_137.0, 0.006_694_379_990_14  # WGS84: m, squared eccentricity
 
 _TEXT, _SMALL, _TITLE = 8.0, 7.0, 10.5  # points
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.95, 0.25, 0.85, 0.5  # inch, around the panels
 _BAR, _ROW = 0.12, 0.27  # inch, thickness of a colour bar, height of a row of the key
-_BESIDE, _BELOW, _FOOT = 1.25, 0.4, 0.4  # inch, room for bars beside and below, source line
+_BESIDE, _BELOW, _FOOT = 1.45, 0.4, 0.4  # inch, room for bars beside and below, source line
+_APART = 0.32  # inch, between a panel and what is beside it: half a label of its last tick
 _EDGE = 0.15  # inch, left free around what is written
-_LEGEND = 0.95  # inch, what "no data" takes beside the source line
+LEGEND = 0.95  # inch, what "no data" takes beside the source line
 _OVER = 0.17  # inch, a row over a panel too narrow for its title and the scale bar side by side
 _REACH = 0.005  # of an axis, how far beyond its end a tick is still taken in
 _GREY = "0.7"
@@ -79,7 +80,7 @@ def draw_image(dataset: xr.Dataset, look: Look) -> Figure:
     dataset = in_memory(dataset)  # both bands of a lazy one at a time
     composite, alone = scale.composite(bands), scale.panels(bands)
     panels, box = len(alone) + bool(composite), grid_edges(dataset)
-    layout = _Layout(panels, box, words_inches(_words(dataset)) + _LEGEND, bool(composite))
+    layout = _Layout(panels, box, words_inches(_words(dataset)) + LEGEND, bool(composite))
     figure = Figure(figsize=layout.size, dpi=100)
     values = _on_paper(dataset, look)
     for i, name in enumerate(alone):
@@ -102,10 +103,12 @@ def draw_image(dataset: xr.Dataset, look: Look) -> Figure:
         draw_colours(axes, scale, values, ranges, box)
         draw_ramps(bars, scale, ranges)
     _scale_bar(figure.axes[0], box, layout.map_size[0], layout.is_narrow)
+    lines = coast(box)
     for axes in figure.axes:
         if axes.get_label() == MAP:
             outline.draw(axes, dataset.attrs, box)
             reach_ticks(axes)
+            draw_coast(axes, box, lines)
     drawn = alone or [name for name in composite if name in values]
     gaps = outline.has_gaps(dataset, values, drawn)
     _write_around(figure, layout, dataset, gaps)
@@ -246,14 +249,6 @@ def shrunk(scale: Scale, band: str, values: Pixels, rows: int, columns: int) -> 
     return found.reshape(height, width)
 
 
-def metres_per_degree(lat: float) -> tuple[float, float]:
-    """Length of a degree of longitude and of latitude on WGS84 (radii of curvature)."""
-    w2 = 1 - EARTH_E2 * math.sin(math.radians(lat)) ** 2
-    east = EARTH_RADIUS / math.sqrt(w2) * math.cos(math.radians(lat))
-    north = EARTH_RADIUS * (1 - EARTH_E2) / w2**1.5
-    return math.radians(max(east, 1.0)), math.radians(north)
-
-
 def _map_size(panels: int, box: Box) -> tuple[tuple[float, float], bool]:
     """Width and height of the map of a panel, in inches, and whether the panels are stacked."""
     west, east, south, north = box
@@ -339,9 +334,9 @@ class _Layout:
         left, top = self.corner(i)
         width, height = self.room
         if self.stacked and rows == 1:
-            return [self.add(figure, left + width + 0.12, top, _BAR, height)]
+            return [self.add(figure, left + width + _APART, top, _BAR, height)]
         if self.stacked:
-            left, width, top = left + width + 0.12, _BESIDE - 0.12, top + 0.02
+            left, width, top = left + width + _APART, _BESIDE - _APART, top + 0.02
         else:
             top += height + _BOTTOM
         thick = _BAR if rows == 1 else 0.6 * _BAR
@@ -437,12 +432,10 @@ def colour_map(scale: Scale, band: str, limits: Range) -> Any:
     """Grey or a range of colours; of classes a colour for each."""
     if not scale.is_class(band):
         return scale.colours
-    from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
-    many = colormaps["tab20"]
     first, number = round(limits[0] + 0.5), round(limits[1] - limits[0])
-    return ListedColormap([many((first + i) % CLASS_COLOURS) for i in range(number)])
+    return ListedColormap([COLOURS[(first + i) % len(COLOURS)] for i in range(number)])
 
 
 def draw_colours(
@@ -518,8 +511,6 @@ def round_length(most: float) -> float:
 
 def _write_around(figure: Figure, layout: _Layout, dataset: xr.Dataset, gaps: bool) -> None:
     """Title above; source line, and what the hatching means, below."""
-    from matplotlib.patches import Patch
-
     width, height = layout.size
     left = layout.words / width
     (title, *_), (when, *_), (source, *_) = _words(dataset)
@@ -528,11 +519,19 @@ def _write_around(figure: Figure, layout: _Layout, dataset: xr.Dataset, gaps: bo
     figure.text(left, 0.12 / height, source, fontsize=_SMALL, color="0.25", va="bottom")
     figure.set_label(f"{title}, {when}: {source}")
     if gaps:
-        patch = Patch(facecolor="white", edgecolor=_GREY, hatch="//////", linewidth=0.5)
-        figure.legend(
-            [patch], ["no data"], loc="lower right", fontsize=_SMALL, frameon=False,
-            bbox_to_anchor=(layout.right / width, 0.06 / height), handlelength=1.4, borderaxespad=0,
-        )  # fmt: skip
+        say_no_data(figure, layout.right)
+
+
+def say_no_data(figure: Figure, right: float) -> None:
+    """What the hatching means, beside the source line; ``right``: inches, where it ends."""
+    from matplotlib.patches import Patch
+
+    width, height = (float(side) for side in figure.get_size_inches())
+    patch = Patch(facecolor="white", edgecolor=_GREY, hatch="//////", linewidth=0.5)
+    figure.legend(
+        [patch], ["no data"], loc="lower right", fontsize=_SMALL, frameon=False,
+        bbox_to_anchor=(right / width, 0.06 / height), handlelength=1.4, borderaxespad=0,
+    )  # fmt: skip
 
 
 def _words(dataset: xr.Dataset) -> list[Words]:

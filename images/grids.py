@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -42,8 +43,18 @@ GRID_MAPPING: dict[str, str | float] = {  # what PROJ makes of it; a test compar
 DAY = "day"  # a layer that is no band: of which day the value of a pixel is
 DAY_ATTRS = {"long_name": "day of the newest value", "units": "days since 1970-01-01"}
 
+EARTH_RADIUS, EARTH_E2 = 6_378_137.0, 0.006_694_379_990_14  # WGS84: m, squared eccentricity
+
 Box = tuple[float, float, float, float]  # west, east, south, north: degrees, as matplotlib has it
 Pixels = NDArray[np.float32]
+
+
+def metres_per_degree(lat: float) -> tuple[float, float]:
+    """Length of a degree of longitude and of latitude on WGS84 (radii of curvature)."""
+    w2 = 1 - EARTH_E2 * math.sin(math.radians(lat)) ** 2
+    east = EARTH_RADIUS / math.sqrt(w2) * math.cos(math.radians(lat))
+    north = EARTH_RADIUS * (1 - EARTH_E2) / w2**1.5
+    return math.radians(max(east, 1.0)), math.radians(north)
 
 
 def grid_bands(dataset: xr.Dataset) -> list[str]:

@@ -9,7 +9,6 @@ not seen, or just in part, is marked and not joined.
 from __future__ import annotations
 
 import csv
-import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ import xarray as xr
 from images import figure as drawing
 from images import mask
 from images.grids import grid_bands, is_lazy
-from images.scales import scale_of
+from images.scales import COLOURS, scale_of
 from images.series import caption, days_of
 
 if TYPE_CHECKING:
@@ -31,10 +30,9 @@ if TYPE_CHECKING:
 LINE = (7.2, 3.6)  # inch, the least width, and the height of the figure
 SPREAD = (10.0, 90.0)  # percentiles of the pixels that a shade reaches to
 WHOLE = 0.9  # share of the box, below which a day is marked as seen in part
-DAYS = 8  # so many have a tick each
-# Told apart by everybody: Okabe and Ito, Color Universal Design (2008).
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES = {"descending": ("--", "s"), "mixed": (":", "D")}  # of passes; of others the usual one
+DATE = 0.95  # inch between ticks, so that a date fits below each
+STYLES = {"descending": "--", "mixed": ":"}  # of passes; of others a plain line
+MARKERS = "os^Dv<>pPX*hd8"  # of the bands, one after the other
 
 Statistics = list[dict[str, Any]]
 
@@ -106,15 +104,16 @@ def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
     keys = [key for key in rows[0] if key.partition("_")[0] in ("mean", "low", "high")]
     bands = list(dict.fromkeys(row["band"] for row in rows))
     orbits = list(dict.fromkeys(row["orbit"] for row in rows))
-    for band, colour in zip(bands, COLOURS * len(bands), strict=False):
+    for number, band in enumerate(bands):
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         for orbit in orbits:
             mine = [row for row in rows if (row["band"], row["orbit"]) == (band, orbit)]
             if mine:
                 name = f"{band} {orbit}" if len(orbits) > 1 else band
-                _draw(axes, mine, keys, colour, STYLES.get(orbit, ("-", "o")), name)
+                _draw(axes, mine, keys, colour, marker, STYLES.get(orbit, "-"), name)
     if not any(math.isfinite(row[keys[0]]) for row in rows):
         axes.set_yticks([])  # those of an empty plot are numbers that no pixel gave
-    _put_days(axes, sorted({row["day"] for row in rows}))
+    _day_axis(axes, sorted({row["day"] for row in rows}), width - 1.1)
     axes.set_ylabel(scale_of(attrs).quantity(bands))
     axes.grid(alpha=0.3, linewidth=0.5)
     columns = min(4, len(bands) * len(orbits))
@@ -141,7 +140,8 @@ def _draw(
     rows: Statistics,
     keys: Sequence[str],
     colour: str,
-    style: tuple[str, str],
+    marker: str,
+    style: str,
     name: str,
 ) -> None:
     """One line, its shade, and the days that are not on it."""
@@ -149,14 +149,13 @@ def _draw(
     mean, low, high = (np.array([row[key] for row in rows], float) for key in keys)
     seen = np.array([row["seen"] for row in rows], float)
     there, whole = np.isfinite(mean), seen >= WHOLE
-    line, marker = style
     joined = whole | ~there  # what has no value breaks the line
     axes.fill_between(
         when[joined], low[joined], high[joined], color=colour, alpha=0.15, linewidth=0
     )
     label = name if there.any() else f"{name} (no value)"
     axes.plot(
-        when[joined], mean[joined], color=colour, linestyle=line, marker=marker, markersize=3.5,
+        when[joined], mean[joined], color=colour, linestyle=style, marker=marker, markersize=3.5,
         linewidth=1, label=label,
     )  # fmt: skip
     part = there & ~whole
@@ -169,26 +168,20 @@ def _draw(
             axes.plot(when[which], at[which], color=colour, linestyle="none", clip_on=False, **how)
 
 
-def _put_days(axes: Axes, days: Sequence[str]) -> None:
-    """Ticks at the days, if they are few; else at round dates, and never within a day."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter
+def _day_axis(axes: Any, days: Sequence[str], inches: float) -> None:
+    """Ticks at the days, where a date fits below each; else at round days, months or years."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     numbers = np.array(days, "datetime64[D]").astype(float).tolist()  # as matplotlib counts
-    if len(days) <= DAYS and _apart(numbers):
-        axes.set_xticks(numbers)
-        axes.xaxis.set_major_formatter(DateFormatter("%Y-%m-%d"))  # type: ignore[no-untyped-call]
-        axes.tick_params(axis="x", labelsize=7)
+    span = max(numbers[-1] - numbers[0], 1.0)
+    axes.set_xlim(numbers[0] - 0.04 * span, numbers[-1] + 0.04 * span)
+    least = min(np.diff(numbers), default=span)
+    if least * inches / (1.08 * span) >= DATE:
+        axes.set_xticks(numbers, days)
         return
-    locator = AutoDateLocator(minticks=3, maxticks=DAYS)  # type: ignore[no-untyped-call]
-    locator.intervald[4] = [24]  # hours
+    locator = AutoDateLocator(minticks=3, maxticks=int(inches / DATE))  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
-
-
-def _apart(numbers: Sequence[float]) -> bool:
-    """Whether labels at these places do not touch."""
-    span = numbers[-1] - numbers[0]
-    return all(b - a > 0.11 * span for a, b in itertools.pairwise(numbers))
 
 
 def _whole(dataset: xr.Dataset, weights: Any) -> float:

@@ -18,7 +18,13 @@ RATIO = "VV/VH"
 NARROWEST_DB = 1.0  # dB
 NARROWEST_REFLECTANCE = 0.01
 NARROWEST = 1e-3  # of the values, of anything else
-CLASS_COLOURS = 20  # as many as the map of colours has that can be told apart
+# Those of Okabe and Ito (2008), and twelve more as far from all others as there are: at least 13.9
+# apart in CAM02-UCS, also as somebody without red or green cones sees them (Machado et al. 2009).
+COLOURS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#000000",
+    "#b6ffe7", "#3d3d25", "#3d0d55", "#863d6e", "#6ecf9e", "#86e7ff", "#0d25b6", "#0d2525",
+    "#6e86ff", "#9e3d0d", "#55ff9e", "#3d6e55",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ import xarray as xr
 
 from images import figure as drawing
 from images import outline
+from images.coast import coast, draw_coast
 from images.figure import Ranges
-from images.grids import Box, Pixels, grid_bands, grid_edges, is_lazy
+from images.grids import Box, Pixels, grid_bands, grid_edges, is_lazy, metres_per_degree
 from images.pieces import computed
 from images.scales import Scale, scale_of
 from images.settings import Look
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANELS = 24  # images in a figure, at most; of more, some at equal steps
-PANEL = 1.9  # inch, the longer side of an image in such a figure
+PANEL = ((2, 3.2), (6, 2.5), (PANELS, 1.9))  # up to so many images: inch, the longer side of each
 CELL = 0.7  # inch, the least room across that an image gets there: its date has to fit over it
 BAR = 1.75  # inch, from one colour bar of the key to the next
 FRAME = 6.0  # inch, the longer side of an image of the animation
@@ -50,7 +51,8 @@ def ranges(dataset: xr.Dataset, look: Look) -> dict[str, tuple[float, float]]:
     """What `draw` would draw darkest and brightest, by channel, without drawing."""
     if dataset.sizes.get("time", 1) == 1:
         return drawing.ranges(dataset.isel(time=0) if "time" in dataset.dims else dataset, look)
-    images = _images(dataset, _shown(dataset), PANEL * look.dpi)
+    shown = _shown(dataset)
+    images = _images(dataset, shown, _panel(len(shown)) * look.dpi)
     found = _ranges(scale_of(dataset.attrs), images, look)
     return {name: limits for name, limits in found.items() if limits is not None}
 
@@ -76,17 +78,21 @@ def frames_of(dataset: xr.Dataset, look: Look) -> Iterator[Figure]:
     """The figures of an animation, one for each image."""
     images = _images(dataset, range(dataset.sizes["time"]), FRAME * FRAME_DPI)
     scale, box = scale_of(dataset.attrs), grid_edges(dataset)
-    ranges = _ranges(scale, images, look)
+    ranges, coasts, gaps = _ranges(scale, images, look), coast(box), _have_gaps(images)
     for image, time in zip(images, days_of(dataset), strict=True):
         lines = _lines(dataset, drawing.listed(image), dataset.sizes["time"])
         lines[1] = time, 9.0, "normal"
-        figure, rectangle = _canvas(box, FRAME, drawing.words_inches(lines))
+        room = drawing.words_inches(lines) + drawing.LEGEND * gaps
+        figure, rectangle = _canvas(box, FRAME, room)
         axes = figure.add_axes(rectangle)
         _draw(axes, scale, image, ranges, box)
         outline.draw(axes, dataset.attrs, box)
         drawing.degree_axes(axes, *_inches(box, FRAME))
         drawing.reach_ticks(axes)
+        draw_coast(axes, box, coasts)
         caption(figure, lines)
+        if gaps:
+            drawing.say_no_data(figure, figure.get_figwidth() - 0.12)
         yield figure
 
 
@@ -100,11 +106,20 @@ def _shown(dataset: xr.Dataset) -> list[int]:
     return [int(step) for step in np.unique(steps.round())]
 
 
+def _panel(number: int) -> float:
+    """Inches that the longer side of each of so many images has."""
+    return next(inches for most, inches in PANEL if number <= most)
+
+
+def _have_gaps(images: Sequence[dict[str, Pixels]]) -> bool:
+    return any(not np.isfinite(each).all() for image in images for each in image.values())
+
+
 class _Sheet:
     """Where the images and the key of a figure of several days go, in inches."""
 
     def __init__(self, box: Box, panels: int, bars: int, words: float) -> None:
-        self.image = width, height = _inches(box, PANEL)
+        self.image = width, height = _inches(box, _panel(panels))
         self.cell = max(width, CELL) + 0.45, height + 0.32  # with the labels, and the date above
         shape = self.cell[1] / self.cell[0]
         self.across = min(panels, max(2, round(math.sqrt(panels * shape * 1.6))))
@@ -145,10 +160,12 @@ def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figu
     from matplotlib.figure import Figure
 
     box, days = grid_edges(dataset), days_of(dataset)
-    images, scale = _images(dataset, shown, PANEL * look.dpi), scale_of(dataset.attrs)
-    ranges = _ranges(scale, images, look)
+    images = _images(dataset, shown, _panel(len(shown)) * look.dpi)
+    scale = scale_of(dataset.attrs)
+    ranges, coasts, gaps = _ranges(scale, images, look), coast(box), _have_gaps(images)
     lines = _lines(dataset, drawing.listed(images[0]), len(shown))
-    sheet = _Sheet(box, len(shown), len(ranges), drawing.words_inches(lines))
+    room = drawing.words_inches(lines) + drawing.LEGEND * gaps
+    sheet = _Sheet(box, len(shown), len(ranges), room)
     figure = Figure(figsize=sheet.size, dpi=100)
     for number, (index, image) in enumerate(zip(shown, images, strict=True)):
         axes = sheet.panel(figure, number)
@@ -156,6 +173,7 @@ def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figu
         outline.draw(axes, dataset.attrs, box)
         drawing.degree_axes(axes, *sheet.image)
         drawing.reach_ticks(axes)
+        draw_coast(axes, box, coasts)
         lowest = number + sheet.across >= len(shown)
         axes.tick_params(
             labelleft=number % sheet.across == 0, labelbottom=lowest, labelsize=6.5
@@ -167,6 +185,8 @@ def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figu
     else:
         drawing.draw_ramp(bars[0], scale, *next(iter(ranges.items())))
     sheet.write(figure, lines)
+    if gaps:
+        drawing.say_no_data(figure, sheet.size[0] - 0.12)
     figure.set_label(f"{lines[0][0]}, {lines[1][0]}: {lines[2][0]}")
     return figure
 
@@ -243,7 +263,7 @@ def days_of(dataset: xr.Dataset) -> list[str]:
 
 
 def _aspect(box: Box) -> float:
-    per_lon, per_lat = drawing.metres_per_degree((box[2] + box[3]) / 2)
+    per_lon, per_lat = metres_per_degree((box[2] + box[3]) / 2)
     return per_lat / per_lon
 
 

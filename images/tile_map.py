@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grid import Tile
-from images.figure import degree_axes, metres_per_degree, words_inches
-from images.grids import Box
+from images.figure import degree_axes, words_inches
+from images.grids import Box, metres_per_degree
 from shared.land import land
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 MAP_SIZE = (7.0, 5.0)  # inch, the most that the map itself takes
 MAP_MARGIN = 0.3  # of the extent of the tiles, left free on every side
-MAP_LEAST = 4.0  # degrees, the smallest width and height of a map
+MAP_LEAST = 0.5  # degrees, the smallest width and height of a map
+MAP_SHAPE = 3.0  # times its height, or width, that a map is wide, or high, at most
 LAND_PIXELS = 1000  # the most along a side of the background
 NUMBER_ROOM = 0.2  # inch, a tile at least this wide gets its number of records written in
 LAND, SEA, COAST = "#e9e6dd", "#d3e0e8", "#51606b"
@@ -29,6 +30,7 @@ TILE_COLOURS = "OrRd"
 DARKEST = 5  # records, at least, that a tile of the darkest colour has
 
 _LEFT, _RIGHT, _BOTTOM, _TOP = 0.8, 1.0, 0.6, 0.6  # inch, around the map
+_EDGE = 0.35  # inch, right of a map without a bar
 _TEXT = 8.0  # points
 
 
@@ -46,16 +48,19 @@ def coverage_map(archive: Contents) -> Figure:
     lefts = unwrapped([tile.west for tile in tiles])
     box = _map_box(tiles, lefts)
     width, height = _map_size(box)
+    inches = width / (box[1] - box[0])  # of a degree of longitude
+    has_numbers = min(tile.size[0] for tile in tiles) * inches >= NUMBER_ROOM
+    right = _EDGE if has_numbers else _RIGHT
     title = f"{Path(archive.name).name}: records by tile, {sum(counts)} in all"
     words = words_inches([(title, _TEXT + 2, "bold")])
-    size = _LEFT + max(width + _RIGHT, words + 0.1), height + _BOTTOM + _TOP
+    size = _LEFT + max(width + right, words + 0.1), height + _BOTTOM + _TOP
     figure = Figure(figsize=size, dpi=100)
     axes = figure.add_axes((_LEFT / size[0], _BOTTOM / size[1], width / size[0], height / size[1]))
     degree_axes(axes, width, height)
     axes.set_xlabel("Longitude", fontsize=_TEXT)
     axes.set_ylabel("Latitude", fontsize=_TEXT)
     _draw_land(axes, box)
-    _draw_tiles(figure, tiles, lefts, counts, width / (box[1] - box[0]))
+    _draw_tiles(figure, tiles, lefts, counts, inches, has_numbers)
     axes.set_title(title, fontsize=_TEXT + 2, fontweight="bold", loc="left")
     return figure
 
@@ -72,8 +77,10 @@ def _map_box(tiles: Sequence[Tile], lefts: Sequence[float]) -> Box:
     sizes = [tile.size[0] for tile in tiles]
     west, east = min(lefts), max(a + b for a, b in zip(lefts, sizes, strict=True))
     south, north = min(tile.south for tile in tiles), max(tile.north for tile in tiles)
-    west, east = _widened(west, east, 360.0)
-    south, north = _widened(south, north, 180.0)
+    per_lon, per_lat = _per_degree((south + north) / 2)
+    least = max((east - west) * per_lon, (north - south) * per_lat) / MAP_SHAPE
+    west, east = _widened(west, east, least / per_lon, 360.0)
+    south, north = _widened(south, north, least / per_lat, 180.0)
     if south < -90:
         south, north = -90.0, min(90.0, north - south - 90)
     if north > 90:
@@ -81,19 +88,23 @@ def _map_box(tiles: Sequence[Tile], lefts: Sequence[float]) -> Box:
     return west, east, south, north
 
 
-def _widened(low: float, high: float, most: float) -> tuple[float, float]:
-    half = min(most, max(MAP_LEAST, (high - low) * (1 + 2 * MAP_MARGIN))) / 2
+def _widened(low: float, high: float, least: float, most: float) -> tuple[float, float]:
+    wanted = max(MAP_LEAST, least, high - low) + 2 * MAP_MARGIN * max(high - low, least)
+    half = min(most, wanted) / 2
     return (low + high) / 2 - half, (low + high) / 2 + half
 
 
 def _map_size(box: Box) -> tuple[float, float]:
-    """Inches; degrees of longitude as long as at the middle of the map, or at 75 degrees."""
     west, east, south, north = box
-    middle = min(75.0, abs(south + north) / 2)
-    per_lon, per_lat = metres_per_degree(middle)
+    per_lon, per_lat = _per_degree((south + north) / 2)
     shape = (east - west) * per_lon / ((north - south) * per_lat)
     width = min(MAP_SIZE[0], MAP_SIZE[1] * shape)
     return width, width / shape
+
+
+def _per_degree(middle: float) -> tuple[float, float]:
+    """Metres of a degree at the middle latitude of a map, or at 75 degrees."""
+    return metres_per_degree(min(75.0, abs(middle)))
 
 
 def _draw_land(axes: Axes, box: Box) -> None:
@@ -115,9 +126,12 @@ def _draw_land(axes: Axes, box: Box) -> None:
 
 def _draw_tiles(
     figure: Figure, tiles: Sequence[Tile], lefts: Sequence[float], counts: Sequence[int],
-    inches: float,
+    inches: float, has_numbers: bool,
 ) -> None:  # fmt: skip
-    """``inches``: the length of a degree of longitude on the map."""
+    """``inches``: the length of a degree of longitude on the map.
+
+    ``has_numbers``: each tile has room for its number, so that no bar has to say it.
+    """
     from matplotlib.collections import PatchCollection
     from matplotlib.colors import Normalize
     from matplotlib.patches import Rectangle
@@ -134,15 +148,16 @@ def _draw_tiles(
     )  # fmt: skip
     colours.set_array(np.array(counts))
     axes.add_collection(colours, autolim=False)
-    place = axes.get_position()
-    bar = figure.add_axes((place.x1 + 0.02, place.y0, 0.12 / figure.get_figwidth(), place.height))
-    figure.colorbar(colours, cax=bar, ticks=MaxNLocator(6, integer=True))
-    bar.set_ylabel("records", fontsize=_TEXT)
-    bar.tick_params(labelsize=_TEXT)
-    for tile, left, count in zip(tiles, lefts, counts, strict=True):
-        if tile.size[0] * inches >= NUMBER_ROOM:
+    if has_numbers:
+        for tile, left, count in zip(tiles, lefts, counts, strict=True):
             axes.text(
                 left + tile.size[0] / 2, (tile.south + tile.north) / 2, str(count),
                 ha="center", va="center", fontsize=min(_TEXT, 30 * tile.size[0] * inches),
                 color="white" if count > 0.6 * most else "black",
             )  # fmt: skip
+        return
+    place = axes.get_position()
+    bar = figure.add_axes((place.x1 + 0.02, place.y0, 0.12 / figure.get_figwidth(), place.height))
+    figure.colorbar(colours, cax=bar, ticks=MaxNLocator(6, integer=True))
+    bar.set_ylabel("records", fontsize=_TEXT)
+    bar.tick_params(labelsize=_TEXT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 
 import pytest
@@ -11,6 +12,7 @@ from cli import conversation, explained
 from cli.conversation import held
 from cli.terminal import InputEnded, ask, confirm, tell
 from tests.cli.test_terminal import QUESTIONS, archives, folder, piped  # noqa: F401
+from tests.conftest import ROOT
 
 each_question = pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q.name[:16])
 
@@ -104,3 +106,11 @@ def test_back_returns_to_the_question_before_at_each_question(piped, question): 
         return
     _, before, _ = piped(question.arguments, *question.way[:-1])
     assert ended == before.rsplit("input ended at '", 1)[1].partition("'")[0]
+
+
+def test_every_question_of_the_program_has_an_explanation():
+    sources = [path.read_text("utf-8") for path in (ROOT / "cli").glob("*.py")]
+    asked = [re.findall(r'\b(?:ask|choose|confirm)\(\s*f?"([^"]+)"', text) for text in sources]
+    names = sorted({name for found in asked for name in found})
+    assert len(names) > 15
+    assert [n for n in names if not n.startswith(tuple(explained.QUESTIONS))] == []

@@ -52,7 +52,9 @@ def test_every_tile_is_drawn_at_its_place_with_its_number_of_records(tmp_path):
     assert sorted(tiles.get_array()) == [1, 2, 3, 4]
     assert {text.get_text() for text in axes.texts} == set("1234")
     assert "some.zarr: records by tile, 10 in all" in axes.get_title(loc="left")
-    assert figure.axes[1].get_ylabel() == "records"
+    assert len(figure.axes) == 1, "a bar of what the numbers say"
+    low, high = axes.get_xlim()
+    assert (low, high) == pytest.approx((4.4, 7.6)), "a frame much larger than the tiles"
 
 
 @pytest.mark.parametrize("name", ["a.zarr", f"{'an archive with a long name ' * 3}.zarr"])
@@ -85,7 +87,7 @@ def test_tiles_on_both_sides_of_180_degrees_are_neighbours_on_the_map(tmp_path):
 
 
 def test_the_map_ends_at_a_pole(tmp_path):
-    axes = coverage_map(archive(tmp_path, BBox(10, 88, 11, 89))).axes[0]
+    axes = coverage_map(archive(tmp_path, BBox(10, 88, 11, 90))).axes[0]
     south, north = axes.get_ylim()
     assert north == 90
     assert 80 < south < 88

@@ -255,7 +255,7 @@ def test_the_last_good_answers_are_the_defaults_of_the_next_run(
     assert main.main([]) == DONE
     said = capsys.readouterr().err
     assert f"[{BOX}]" in said, "the area"
-    assert f"First day [{DAY}]" in said
+    assert f"or days A/B [{DAY}]" in said
     assert "Back end" not in said, "an archive stays with its back end"
     assert "already archived 2" in said
     answer("2", "", "", "", "", "none")

@@ -1,0 +1,187 @@
+"""What `retrieve` asks of those who want more than a picture, and how to say it all in one line.
+
+The plain way is area, day, bands and a file.  Whoever answers "more" at the file is asked for the
+rest that the flags do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli import questions
+from cli.terminal import ask, choose, tell, tell_whole
+from shared.areas import Area, clipping, wkt
+from shared.collection import Product
+
+if TYPE_CHECKING:
+    from cli.retrieve_command import Wish
+    from grid import BBox
+    from retrieve import Coverage
+
+METRES_PER_DEGREE = 111_195.0  # of latitude, on the sphere of HEALPix
+CELL_DEGREES = 58.6323  # over NSIDE: the side of a square as large as a cell
+DIGITS = 6  # of the size of a pixel in degrees that was named in metres
+
+
+def ask_more(wish: Wish, found: Sequence[Coverage], product: Product, nside: int) -> Wish:
+    """All else that the flags do, asked one after the other; Enter leaves each as it is.
+
+    ``found``: what the archive has of the box.
+    """
+    orbits = sorted({c.orbit for c in found if wish.days[0] <= c.day <= wish.days[1]})
+    orbit = wish.orbit
+    if orbit is None and len(orbits) > 1:
+        orbit = questions.ask_orbit([name for name in orbits if name != "any"])
+    dlat, dlon = ask_pixel(wish.bbox)
+    finer = (dlat or CELL_DEGREES) < CELL_DEGREES / nside
+    method = ask_method() if finer else wish.method
+    one = wish.days[0] == wish.days[1]
+    return dataclasses.replace(
+        wish,
+        orbit=orbit,
+        dlat=dlat,
+        dlon=dlon,
+        method=method,
+        as_of=ask_older() if one else wish.as_of,
+        colours=wish.colours or ask_colours(wish, product),
+        stretch=ask_stretch(),
+        lines=ask_lines() if wish.is_series else wish.lines,
+    )
+
+
+def ask_pixel(bbox: BBox) -> tuple[float, float] | tuple[None, None]:
+    """Height and width of a pixel, in degrees; none: as the cells."""
+
+    def parse(text: str) -> tuple[float, float] | tuple[None, None]:
+        return (None, None) if text.strip() in ("", "cells") else pixel(text, bbox)
+
+    return ask("Pixel size", parse, "cells", ", degrees, or metres like 100 m")
+
+
+def pixel(text: str, bbox: BBox) -> tuple[float, float]:
+    """Height and width of a pixel of a box, degrees: of degrees or of metres on the ground."""
+    metres = re.fullmatch(r"\s*(\S+?)\s*(k?)m\s*", text)
+    if not metres:
+        parts = [questions.spacing(part) for part in re.findall(r"[^,;x\s]+", text)] or [math.nan]
+        if not 1 <= len(parts) <= 2 or not parts[0] > 0:
+            raise ValueError(f"{text.strip()!r} is no size of a pixel; write 0.001, or 100 m.")
+        return parts[0], parts[-1]
+    length = questions.spacing(metres[1]) * (1000 if metres[2] else 1)
+    middle = math.radians((bbox.south + bbox.north) / 2)
+    dlat = length / METRES_PER_DEGREE
+    sizes = (dlat, dlat / max(math.cos(middle), 1e-6))
+    return float(f"{sizes[0]:.{DIGITS}g}"), float(f"{sizes[1]:.{DIGITS}g}")
+
+
+def ask_method() -> str:
+    """What a pixel that is smaller than a cell shows."""
+    options = {"1": "nearest", "2": "bilinear"}
+    return options[choose("Pixels smaller than cells?", options, "1")]
+
+
+def ask_older() -> int | None:
+    """How many days older the values may be that fill gaps; None: not at all."""
+
+    def parse(text: str) -> int | None:
+        if not text.strip().isdecimal():
+            raise ValueError(f"{text.strip()!r} is no number of days.")
+        return int(text) or None
+
+    return ask("Older days", parse, "0", ", so many at most, to fill the gaps")
+
+
+def ask_colours(wish: Wish, product: Product) -> tuple[str, ...] | None:
+    """The bands for red, green and blue, of what is no radar; None: the usual ones."""
+    there = wish.bands or [band.name for band in product.bands]
+    if product.is_power or len(there) < 3:
+        return None
+
+    def parse(text: str) -> tuple[str, ...] | None:
+        if text.strip() == "usual":
+            return None
+        return questions.require_bands(questions.three_bands(text), there)
+
+    return ask("Red, green, blue", parse, "usual", ", three bands")
+
+
+def ask_stretch() -> tuple[float, float] | None:
+    """What is darkest and brightest; None: percentiles."""
+
+    def parse(text: str) -> tuple[float, float] | None:
+        return None if text.strip() == "usual" else questions.stretch(text)
+
+    return ask("Darkest and brightest", parse, "usual", ", like -20,0")
+
+
+def ask_lines() -> dict[str, bool]:
+    """The files of the mean over the days, and whether to replace them; until nobody minds."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        if text.strip().lower() in ("", "-", "none"):
+            return ()
+        try:
+            questions.require_targets([text.strip()], questions.LINE_SUFFIXES)
+        except OSError as error:
+            raise ValueError(str(error)) from None
+        return (text.strip(),)
+
+    while True:
+        names = ask("Line", parse, "none", " of means over the days, a .png or .csv")
+        agreed = questions.may_replace(names, False, interactive=True)
+        if agreed is not None:
+            return agreed
+
+
+# --- the same in one line ----------------------------------------------------------------
+
+
+def tell_command(wish: Wish, archive: str, shows: bool) -> None:
+    """Say the command line that does what was answered."""
+    tell("The same without questions:")
+    tell_whole(f"  {quoted(['python', 'main.py', *arguments(wish, archive, shows)])}")
+
+
+def quoted(words: Sequence[str]) -> str:
+    """A command line as the shell of this system takes it."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+
+
+def arguments(wish: Wish, archive: str, shows: bool) -> list[str]:
+    """The command and its flags that ask for this; files that exist by then are replaced."""
+    first, last = map(str, wish.days)
+    days = [("--day", first)] if first == last else [("--start", first), ("--end", last)]
+    named: list[tuple[str, object]] = [
+        ("--archive", archive), ("--bbox", exactly(wish.bbox)), *days, ("--as-of", wish.as_of),
+        ("--bands", wish.bands and ",".join(wish.bands)), ("--orbit", wish.orbit),
+        ("--dlat", wish.dlat), ("--dlon", wish.dlon),
+        ("--method", None if wish.method == "nearest" else wish.method), ("--composite", wish.how),
+        ("--composite", wish.colours and ",".join(wish.colours)),
+        ("--stretch", wish.stretch and "{!r},{!r}".format(*wish.stretch)),
+        *(("--output", name) for name in wish.targets), *(("--line", name) for name in wish.lines),
+    ]  # fmt: skip
+    words = [part for flag, value in named if value is not None for part in flagged(flag, value)]
+    is_whole = isinstance(wish.bbox, Area) and clipping(wish.bbox) is None
+    return [
+        "retrieve", *words, *["--no-clip"] * is_whole, "--overwrite", *["--no-show"] * (not shows)
+    ]  # fmt: skip
+
+
+def exactly(bbox: BBox) -> str:
+    """A box with every digit that it has; of polygons the file, or all their corners."""
+    if isinstance(bbox, Area):
+        return bbox.name if Path(bbox.name).exists() else wkt(bbox.polygon)
+    sides = bbox.west, bbox.south, bbox.east, bbox.north
+    return ",".join(repr(side).removesuffix(".0") for side in sides)
+
+
+def flagged(flag: str, value: object) -> list[str]:
+    """A flag and its value, which may begin with a minus."""
+    return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
