@@ -177,6 +177,7 @@ def test_any_wish_is_read_from_its_command_line_as_it_was(wish):
     flags = RetrieveFlags(**context.params)
     days = named_days(flags)
     assert days is not None
+    assert flags.bbox is not None
     assert flags.overwrite and flags.no_show  # noqa: PT018
     back = Wish(
         flags.bbox, days, flags.as_of, flags.bands, flags.orbit, flags.dlat, flags.dlon,
