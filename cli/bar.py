@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.progress import Progress
 
+FRAMES = 5  # drawings a second
 SHOWN_AFTER = 1.0  # s of work before anything is drawn about it
 
 
@@ -44,6 +46,7 @@ class _Bar:
     def __init__(self, what: str) -> None:
         self._what, self._steps = what, (0, 0)
         self._drawn: Progress | None = None
+        self._live: Live | None = None
         self._lock = threading.Lock()
 
     def step(self, done: int, total: int) -> None:
@@ -57,6 +60,7 @@ class _Bar:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         from cli.progress import Quiet
+        from cli.redrawn import redrawn
 
         console = Quiet(sys.stderr)
         if not console.draws:
@@ -66,15 +70,16 @@ class _Bar:
             TimeElapsedColumn(),
         )  # fmt: skip
         with self._lock:
-            self._drawn = Progress(*columns, console=console, transient=True, refresh_per_second=5)
+            self._drawn = Progress(*columns, console=console)
             self._drawn.add_task(self._what, total=None)
             self._update()
-        self._drawn.start()
+            self._live = redrawn(console, self._drawn.get_renderable, FRAMES)
+        self._live.start()
 
     def stop(self) -> None:
         """Leave nothing of it."""
-        if self._drawn is not None:
-            self._drawn.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def _update(self) -> None:
         done, total = self._steps

@@ -1,9 +1,9 @@
 """What a person sees while a download takes its time.
 
 On a terminal one line for each place at the back end, one for the results on
-their way, and one for the whole, redrawn in place.  Elsewhere, and above these lines: one
-line for each chunk that came to its end.  Nothing is drawn where there is no terminal or a
-dumb one.
+their way, and a bar for the whole with bytes and time left, redrawn in place.  Elsewhere,
+and above these lines: one line for each chunk that came to its end.  Nothing is drawn where
+there is no terminal or a dumb one.
 """
 
 from __future__ import annotations
@@ -16,17 +16,23 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
-from rich.live import Live
 from rich.text import Text
 
+from cli.redrawn import redrawn
 from cli.terminal import USUAL_WIDTH, duration, hush, size
 
 if TYPE_CHECKING:
+    from rich.live import Live
+
     from download import Estimate, Event
     from grid import Chunk
 
 FRAMES = 2  # drawings a second
 USUAL_HEIGHT = 25  # rows of a window where the environment says 0
+BAR = 30  # columns of the bar, where they are there
+DONE_BAR, LEFT_BAR = "━╸", "─"
+PLAIN_BAR = "##", "-"  # where the stream has no other signs
+FETCHED = 0.9  # of a chunk is done once its result is here
 NARROW = 60  # columns; in a window below that the lines of a download are cut short
 
 WORDS = {
@@ -80,15 +86,14 @@ class DownloadProgress:
         self._waiting = ""
         self._jobs: dict[Chunk, tuple[int, str, float]] = {}  # place, status, since when
         self._results: dict[Chunk, str] = {}  # what is being done with it
+        self._bytes: dict[Chunk, tuple[int, int]] = {}  # of its result: those here, and of all
+        self._ended: set[Chunk] = set()
         self._lock = threading.Lock()  # the drawing has a thread of its own
         self._live: Live | None = None
 
     def __enter__(self) -> DownloadProgress:
         if self._console.draws:
-            self._live = Live(
-                get_renderable=self.lines, console=self._console, refresh_per_second=FRAMES,
-                transient=True,
-            )  # fmt: skip
+            self._live = redrawn(self._console, self.lines, FRAMES)
             self._live.start()
         return self
 
@@ -131,11 +136,47 @@ class DownloadProgress:
         at_work = [_result(chunk, doing, here, narrow) for chunk, doing in results]
         head = "" if narrow or not self._slots else "results "
         rows += _rows(at_work, head, self._console.width)
-        left = self._left(now)
-        rows.append(f"{self._number()} {left.removeprefix('about ') if narrow else left}")
+        rows += self._whole(self._left(now), narrow)
         if self._waiting:
             rows.append(f"waiting: {self._waiting}")
         return Text("\n".join(rows), overflow="ellipsis", no_wrap=True)
+
+    def _whole(self, left: str, narrow: bool) -> list[str]:
+        """The bar of the whole, with bytes and time left: one row, or three in a narrow window."""
+        here, of_all = self._traffic()
+        traffic = f"{size(here)} of {size(of_all)}" if of_all else ""
+        window = self._console.width
+        if narrow:
+            time_left = f"{self._number()} {left.removeprefix('about ')}"
+            return [row for row in (self._bar(window), time_left, traffic) if row]
+        words = ", ".join(part for part in (traffic, left) if part)
+        room = window - len(self._number()) - len(words) - 2
+        return [f"{self._number()} {self._bar(min(BAR, room))} {words}"]
+
+    def _bar(self, width: int) -> str:
+        """So many columns of which those that are done are strong."""
+        done, left = PLAIN_BAR if self._console.options.ascii_only else (DONE_BAR, LEFT_BAR)
+        halves = round(2 * width * self._share())
+        bar = done[0] * (halves // 2) + done[1] * (halves % 2)
+        return bar + left * (width - len(bar))
+
+    def _share(self) -> float:
+        """What of the whole is done, from 0 to 1."""
+        with self._lock:
+            under_way = [n / of for chunk, (n, of) in self._bytes.items()
+                         if of and chunk not in self._ended]  # fmt: skip
+        return min(1.0, (self._done + FETCHED * sum(under_way)) / max(1, self._total))
+
+    def _traffic(self) -> tuple[float, float]:
+        """Bytes of results that are here, and of all; those to come as the others, or planned."""
+        with self._lock:
+            known = [of or n for n, of in self._bytes.values()]
+            here = sum(n for n, _ in self._bytes.values())
+            to_come = self._total - len(self._ended | set(self._bytes))
+        each = self._estimate.bytes / max(1, self._total)
+        if known:
+            each = (each * self._places + sum(known)) / (self._places + len(known))
+        return here, sum(known) + max(0, to_come) * each
 
     def _note(self, event: Event, chunk: Chunk) -> None:
         if event.kind in ("started", "status"):
@@ -146,16 +187,20 @@ class DownloadProgress:
         if event.kind == "finished":
             self._results[chunk] = "finished"
         elif event.kind == "bytes":
+            self._bytes[chunk] = event.bytes, event.total or 0
             share = f"{100 * event.bytes / event.total:.0f} %" if event.total else ""
             self._results[chunk] = f"downloading {share or size(event.bytes)}"
         elif event.kind == "downloaded":
+            self._bytes[chunk] = event.bytes, event.total or event.bytes
             self._results[chunk] = "downloaded"
         elif event.kind in ENDS:
             self._results.pop(chunk, None)
+            self._ended.add(chunk)
             self._done += 1
             self._last_end = self._clock()
         elif event.kind == "retry":
             self._results.pop(chunk, None)
+            self._bytes.pop(chunk, None)
 
     def _put(self, chunk: Chunk, place: int | None, words: str) -> None:
         """A job of an earlier run comes without a place: it gets one that is free."""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import io
+import os
+import re
+import shutil
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,11 +17,13 @@ from rich.console import Console
 
 from cli import bar
 from cli.bar import working
-from cli.progress import DownloadProgress, Quiet
+from cli.progress import BAR, DONE_BAR, LEFT_BAR, DownloadProgress, Quiet
+from cli.redrawn import Rows, folds
 from cli.table import print_table
 from download import Estimate, Event
 from grid import Chunk
 from tests.cli.test_terminal import check_screen
+from tests.conftest import ROOT
 from tests.sphere import tile_at
 
 DAY = dt.date(2026, 1, 20)
@@ -42,13 +50,13 @@ class Watch:
         return self.now
 
 
-def drawing(columns=80, total=8, seconds=2400.0, places=2, terminal=True):
+def drawing(columns=80, total=8, seconds=2400.0, places=2, terminal=True, size=0):
     """A DownloadProgress, its clock, and functions for what is drawn now and what was said."""
     stream = Stream(terminal)
     console = Quiet(stream)
     console.width = columns
     clock = Watch()
-    shown = DownloadProgress(total, Estimate(0, seconds, None, 20), places, console, clock)
+    shown = DownloadProgress(total, Estimate(size, seconds, None, 20), places, console, clock)
 
     def lines():
         plain = io.StringIO()
@@ -81,13 +89,13 @@ def halfway(shown, clock):
     shown.step(CHUNKS[3], "reading back")
 
 
-@pytest.mark.parametrize("columns", [80, 20])
+@pytest.mark.parametrize("columns", [200, 80, 40, 20])
 def test_a_running_download_looks_as_it_was_looked_at(columns):
-    shown, clock, lines, said = drawing(columns)
+    shown, clock, lines, said = drawing(columns, size=1_200_000_000)
     halfway(shown, clock)
     happen(shown, "waiting", 6, reason="the account runs as many jobs as it may")
     drawn = lines()
-    assert len(drawn) == (5 if columns == 80 else 6), drawn
+    assert len(drawn) == (5 if columns >= 80 else 8), drawn
     assert all(len(line) <= columns for line in drawn)
     check_screen(f"progress-{columns}", "\n".join([*said(), "", *drawn]))
 
@@ -106,7 +114,8 @@ def test_chunks_of_one_tile_can_be_told_apart_at_any_width(kind, columns):
             shown(Event("started", chunk, slot, "job"))
         else:
             shown.step(chunk, "reading back")
-    drawn = lines()[:4] if kind == "place" else "\n".join(lines()[4:-1]).replace(", ", "\n")
+    whole = -1 if columns >= 60 else -2  # where what is said of the whole begins
+    drawn = lines()[:4] if kind == "place" else "\n".join(lines()[4:whole]).replace(", ", "\n")
     rows = list(drawn) if kind == "place" else drawn.split("\n")
     assert len(rows) == 4, rows
     for chunk, row in zip(chunks[:3], rows, strict=False):
@@ -125,7 +134,11 @@ def test_a_result_alone_of_its_tile_is_named_by_the_tile():
 
 
 def test_the_time_left_begins_with_the_history_and_follows_the_run():
-    shown, clock, lines, _ = drawing(total=8, seconds=2400.0, places=2)
+    shown, clock, drawn, _ = drawing(total=8, seconds=2400.0, places=2)
+
+    def lines():
+        return [re.sub(f"[{DONE_BAR}{LEFT_BAR}]+ ", "", line) for line in drawn()]
+
     assert lines()[-1] == "[0/8] about 40 min left"
     clock.now += 600
     assert lines()[-1] == "[0/8] about 30 min left"
@@ -138,6 +151,170 @@ def test_the_time_left_begins_with_the_history_and_follows_the_run():
     assert lines()[-1] == f"[7/8] about {round(expected / 60)} min left"
     clock.now += 700
     assert lines()[-1] == "[7/8] later than usual"
+
+
+def bar_of(line):
+    return "".join(re.findall(f"[{DONE_BAR}{LEFT_BAR}]", line))
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 200])
+def test_there_is_one_bar_and_it_grows_with_bytes_and_chunks(columns):
+    shown, _, lines, _ = drawing(columns, total=2, size=2000)
+    shares, seen = [], []
+
+    def look():
+        (bar,) = filter(None, map(bar_of, lines()))
+        assert all(len(line) <= columns for line in lines())
+        assert len(bar) <= (BAR if columns >= 60 else columns)
+        shares.append((2 * bar.count(DONE_BAR[0]) + bar.count(DONE_BAR[1])) / (2 * len(bar)))
+        seen.append(next(re.findall(r"(\S+ k?B) of (\S+ k?B)", line)[0] for line in lines()
+                         if " of " in line))  # fmt: skip
+
+    look()
+    for done in (250, 500, 1000):
+        happen(shown, "bytes", 0, 1, bytes=done, total=1000)
+        look()
+    happen(shown, "downloaded", 0, 1, bytes=1000, total=1000)
+    look()
+    happen(shown, "archived", 0)
+    look()
+    happen(shown, "retry", 1, reason="a reason")
+    happen(shown, "empty", 1)
+    look()
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.0, 1.0)
+    assert shares[-2] == pytest.approx(0.5, abs=0.06)
+    assert seen[0] == ("0 B", "2.0 kB")
+    assert seen[-1] == ("1.0 kB", "1.0 kB"), "what has no data brings no bytes"
+
+
+def test_where_no_other_signs_can_be_written_the_bar_is_plain():
+    class Ascii(Stream):
+        encoding = "ascii"
+
+    console = Quiet(Ascii())
+    console.width = 80
+    shown = DownloadProgress(4, Estimate(0, 60.0, None, 0), 2, console)
+    happen(shown, "archived", 0)
+    assert str(shown.lines()).splitlines()[-1].startswith("[1/4] ########--")
+    assert str(shown.lines()).isascii()
+
+
+# --- a window that changes ---
+
+DRAW = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = [sys.argv[1]]
+from cli.progress import DownloadProgress
+from download import Estimate
+from tests.cli.test_progress import halfway, Watch
+print(*["before"] * 24, sep=chr(10), flush=True)
+with DownloadProgress(8, Estimate(1_200_000_000, 2400.0, None, 20), 2) as shown:
+    halfway(shown, Watch())
+    while not Path(sys.argv[2]).exists():
+        time.sleep(0.05)
+print("after", flush=True)
+"""
+SAID = ["before", *[f"[{i}/8] E0{i + 6:02}.0_N50.0" for i in range(1, 5)], "after"]
+# What has left a window at its top cannot be taken back, so there is something above.
+SIZES = (100, 33, 20, 64, 120)  # columns, one after the other
+
+
+def wait_until(true, seconds=30):
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "it did not come"
+        time.sleep(0.05)
+
+
+def beginnings(screen):
+    """The lines of a screen, up to the place of a chunk; nothing else may be on it."""
+    return [line[: len("[1/8] E007.0_N50.0")] for line in screen.splitlines() if line.strip()]
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux, which folds lines")
+def test_a_window_that_folds_its_lines_has_no_rubbish_when_it_changes(tmp_path):
+    script, end = tmp_path / "draw.py", tmp_path / "end"
+    script.write_text(DRAW, encoding="utf-8")
+    tmux = ["tmux", "-L", f"test{os.getpid()}", "-f", "/dev/null"]
+
+    def call(*words):
+        return subprocess.run([*tmux, *words], capture_output=True, text=True, check=True).stdout
+
+    def screen():
+        return call("capture-pane", "-p")
+
+    shell = f"'{sys.executable}' '{script}' '{ROOT}' '{end}'; sleep 60"
+    call("new-session", "-d", "-x", str(SIZES[0]), "-y", "30", f"COLUMNS= {shell}")
+    try:
+        for columns in SIZES:
+            call("resize-window", "-x", str(columns), "-y", "30")
+            wait_until(lambda: "slot 2" in screen() or "\n2 queued" in screen())
+            time.sleep(1.2)  # two drawings
+            shown = screen()
+            assert shown.count("queued") == shown.count("8.0_N50.0 reading") + 1 == 1, shown
+            assert len(re.findall(f"[{DONE_BAR}{LEFT_BAR}]+", shown)) == 1, shown
+        end.touch()
+        wait_until(lambda: "after" in screen())
+        assert beginnings(screen())[-len(SAID) - 1 :] == ["before", *SAID]
+    finally:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            call("kill-server")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
+def test_a_window_that_cuts_its_lines_has_no_rubbish_when_it_changes(tmp_path):
+    """xterm does; pyte, too."""
+    pexpect, pyte = pytest.importorskip("pexpect"), pytest.importorskip("pyte")
+    script, end = tmp_path / "draw.py", tmp_path / "end"
+    script.write_text(DRAW, encoding="utf-8")
+    environ = {**os.environ, "TERM": "xterm", "XTERM_VERSION": "XTerm(390)", "COLUMNS": ""}
+    running = pexpect.spawn(
+        sys.executable, [str(script), str(ROOT), str(end)], dimensions=(30, SIZES[0]),
+        env=environ, encoding="utf-8",
+    )  # fmt: skip
+    screen = pyte.Screen(SIZES[0], 30)
+    stream = pyte.Stream(screen)
+
+    def read(seconds):
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            with contextlib.suppress(pexpect.TIMEOUT):
+                stream.feed(running.read_nonblocking(10_000, timeout=0.1))
+        return "\n".join(line.rstrip() for line in screen.display)
+
+    wait_until(lambda: "slot 2" in read(0.2))
+    for columns in SIZES:
+        screen.resize(30, columns)
+        running.setwinsize(30, columns)
+        assert read(1.2).count("queued") == 1
+    end.touch()
+    with contextlib.suppress(pexpect.EOF):
+        read(10)
+    lines = [line.strip()[:6] for line in screen.display if line.strip()]
+    assert lines[-len(SAID) - 1 :] == ["before", *[line[:6] for line in SAID]]
+
+
+@pytest.mark.parametrize(
+    ("environ", "folded"),
+    [
+        ({"TERM": "xterm-256color"}, True), ({"TERM": "linux"}, False),
+        ({"TERM": "xterm", "XTERM_VERSION": "XTerm(390)"}, False), ({"STY": "1.pts"}, False),
+    ],
+)  # fmt: skip
+def test_most_terminals_fold_their_lines(environ, folded):
+    assert folds(environ) is folded
+
+
+@pytest.mark.parametrize(("window", "rows"), [(80, 3), (40, 4), (39, 6), (10, 13), (1, 30)])
+def test_the_rows_of_what_was_drawn_are_counted_in_the_window_as_it_is(window, rows, monkeypatch):
+    monkeypatch.delenv("XTERM_VERSION", raising=False)
+    console = Console(file=io.StringIO(), width=80, height=30, force_terminal=True)
+    drawn = Rows(console, "a" * 79 + "\n" + "b" * 40 + "\n")
+    console.print(drawn)
+    console.width = window
+    assert drawn.position_cursor().segment.text.count("\x1b[1A") == rows - 1
 
 
 def test_a_job_of_an_earlier_run_gets_a_free_line():
