@@ -69,6 +69,25 @@ QUESTIONS = {
     "Replace it": "y writes over the file, n asks for other names.",
     "Step": "A number of the list: which of the time steps of the file is meant.",
     "Remove": "y takes out what is damaged, so that `download` orders it again; n leaves it.",
+    "Pixel size": (
+        "Degrees, as 0.001, or metres, as 100 m; one number, or height and width.  Pixels larger "
+        "than cells are their means."
+    ),
+    "Pixels smaller than cells": (
+        "1 shows the cell around each pixel, 2 what lies between its four neighbours."
+    ),
+    "Older days": (
+        "Where the day has a gap, the newest value of so many days before it is shown; 0: none."
+    ),
+    "Red, green, blue": "Three bands, as B08,B04,B03, that are shown in these colours.",
+    "Darkest and brightest": (
+        "Two numbers, in dB or in the units of the bands; without them nearly all values are "
+        "between black and white."
+    ),
+    "Line": (
+        "A file for the mean of the area day by day: .png is a plot, .csv are numbers; none "
+        "writes none."
+    ),
     "Name at": "The name of your account there; the password is asked for next.",
 }
 
