@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
@@ -35,6 +33,8 @@ def band_names(cells: xr.Dataset) -> list[str]:
 
 def weights_of(cells: xr.Dataset, band: str) -> NDArray[Any]:
     """Of each cell that has a value in a band the pixels that this is the mean of, (cell)."""
+    import numpy as np  # a list needs the names alone
+
     return np.asarray(cells.get(count_of(band), cells["count"]).values)
 
 
@@ -43,6 +43,8 @@ def counts(cells: xr.Dataset, band: str) -> NDArray[Any]:
 
     Records of before counts of bands were kept have `count` wherever there is a value.
     """
+    import numpy as np
+
     found = weights_of(cells, band)
     if count_of(band) in cells or not (none := np.isnan(cells[band].values)).any():
         return found
