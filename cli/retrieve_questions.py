@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from cli import questions
 from cli.terminal import ask, choose, tell, tell_whole
+from grid import DEGREE
 from shared.areas import Area, clipping, wkt
 from shared.collection import Product
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from grid import BBox
     from retrieve import Coverage
 
-METRES_PER_DEGREE = 111_195.0  # of latitude, on the sphere of HEALPix
-CELL_DEGREES = 58.6323  # over NSIDE: the side of a square as large as a cell
 DIGITS = 6  # of the size of a pixel in degrees that was named in metres
 
 
@@ -36,13 +35,15 @@ def ask_more(wish: Wish, found: Sequence[Coverage], product: Product, nside: int
 
     ``found``: what the archive has of the box.
     """
+    from healpix.ids import cell_width
+
     orbits = sorted({c.orbit for c in found if wish.days[0] <= c.day <= wish.days[1]})
     orbit = wish.orbit
     if orbit is None and len(orbits) > 1:
         orbit = questions.ask_orbit([name for name in orbits if name != "any"])
     dlat, dlon = ask_pixel(wish.bbox)
-    finer = (dlat or CELL_DEGREES) < CELL_DEGREES / nside
-    method = ask_method() if finer else wish.method
+    is_finer = dlat is not None and dlat < cell_width(nside)
+    method = ask_method() if is_finer else wish.method
     one = wish.days[0] == wish.days[1]
     return dataclasses.replace(
         wish,
@@ -76,7 +77,7 @@ def pixel(text: str, bbox: BBox) -> tuple[float, float]:
         return parts[0], parts[-1]
     length = questions.spacing(metres[1]) * (1000 if metres[2] else 1)
     middle = math.radians((bbox.south + bbox.north) / 2)
-    dlat = length / METRES_PER_DEGREE
+    dlat = length / DEGREE
     sizes = (dlat, dlat / max(math.cos(middle), 1e-6))
     return float(f"{sizes[0]:.{DIGITS}g}"), float(f"{sizes[1]:.{DIGITS}g}")
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from grid import Chunk
 from healpix import folds
 from images.grids import DAY
-from shared.classes import most_frequent
+from shared.classes import most_frequent_by_counts
 from shared.collection import FINITE, PLAIN, Product, with_bands
 from shared.counts import count_of, weights_of
 from shared.variables import variable
@@ -199,20 +199,16 @@ class _Median(_Maker):
 class _MostFrequent(_Maker):
     def __init__(self, size: int, number: int) -> None:
         super().__init__(size, number)
-        self._parts: list[tuple[Values, Values]] = []
+        self._parts: list[tuple[slice, Values, Values]] = []
 
     def add(self, values: Values, counts: Values) -> None:
         there = (counts > 0) & ~np.isnan(values)
-        self._parts.append((np.where(there, values, np.nan), np.where(there, counts, 0)))
-        self.weights += self._parts[-1][1]
+        part = slice(None), np.where(there, values, np.nan), np.where(there, counts, 0)
+        self._parts.append(part)
+        self.weights += part[2]
 
     def finish(self) -> None:
-        def shares(some: Sequence[float]) -> list[Values]:
-            parts = [[(v == one) * c for v, c in self._parts] for one in some]
-            return [np.sum(part, axis=0) for part in parts]
-
-        every = np.unique(np.concatenate([values for values, _ in self._parts]))
-        self.values = most_frequent(every[~np.isnan(every)].tolist(), shares, self.size)
+        self.values = most_frequent_by_counts(self._parts, self.size)
 
 
 def _maker(how: str, is_class: bool) -> type[_Maker]:

@@ -19,7 +19,7 @@ from healpix.copies import copy_runs
 from healpix.ids import runs_to_ids
 from healpix.indexes import index_runs
 from healpix.places import find_places
-from shared.classes import most_frequent
+from shared.classes import most_frequent_by_counts
 from shared.collection import product_of
 from shared.counts import band_names, count_of, counts
 from shared.variables import variable
@@ -148,7 +148,11 @@ def _average_shared(
     for name in names:
         out = merged[name].values
         if name in classes:
-            out[here] = _most_frequent(parts, places, name, out[here].size)
+            held = [
+                (has, _of(part, name).values[at], _of(part, count_of(name)).values[at])
+                for part, (has, at) in zip(parts, places, strict=True)
+            ]
+            out[here] = most_frequent_by_counts(held, out[here].size)
             continue
         sums, weights = np.zeros((2, out[here].size))
         is_band = name in band_names(merged)
@@ -165,22 +169,3 @@ def _average_shared(
                 out[here] = sums / weights
         else:
             out[here] = np.minimum(sums, np.iinfo(out.dtype).max)
-
-
-def _most_frequent(
-    parts: Sequence[xr.Dataset], places: Sequence[tuple[Any, Any]], name: str, size: int
-) -> NDArray[np.float32]:
-    """The classes of cells that several parts hold, by their counts."""
-
-    def shares(some: Sequence[float]) -> list[NDArray[Any]]:
-        found = []
-        for value in some:
-            share = np.zeros(size)
-            for part, (has, at) in zip(parts, places, strict=True):
-                is_class = _of(part, name).values[at] == value
-                share[has] += np.where(is_class, _of(part, count_of(name)).values[at], 0)
-            found.append(share)
-        return found
-
-    every = np.concatenate([part[name].values for part in parts])
-    return most_frequent(np.unique(every[np.isfinite(every)]).tolist(), shares, size)

@@ -124,9 +124,8 @@ def cf_dataset(dataset: xr.Dataset) -> xr.Dataset:
     """A copy with all that CF-1.11 asks for: dB beside linear, bounds, box, history."""
     bands = grid_bands(dataset)
     west, east, south, north = grid_edges(dataset)
-    out = georeferenced(dataset[grid_layers(dataset)]).reset_coords(
-        "crs"
-    )  # a variable, not a coordinate
+    out = georeferenced(dataset[grid_layers(dataset)])
+    out = out.reset_coords("crs")  # a variable, not a coordinate
     for name in bands if scale_of(dataset.attrs).is_decibel else ():
         attrs = {**out[name].attrs, "long_name": f"sigma0 backscatter in {name}, in dB"}
         attrs |= {"units": DB_UNITS, "comment": "dB; no value where the linear power is 0"}

@@ -7,6 +7,7 @@ of 1 where a part has the class and 0 where it has another one is the share of t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,3 +33,24 @@ def most_frequent(classes: Iterable[float], shares: Shares, size: int) -> NDArra
             found[more] = value
             best[more] = share[more]
     return found
+
+
+def most_frequent_by_counts(
+    parts: Sequence[tuple[Any, NDArray[Any], NDArray[Any]]], size: int
+) -> NDArray[np.float32]:
+    """As `most_frequent`, of parts that each hold some of the places.
+
+    A part is which places it holds, the class of each of these, NaN for none, and its count.
+    """
+
+    def shares(some: Sequence[float]) -> Sequence[NDArray[np.floating]]:
+        found = []
+        for value in some:
+            share = np.zeros(size)
+            for has, classes, counts in parts:
+                share[has] += np.where(classes == value, counts, 0)
+            found.append(share)
+        return found
+
+    every = np.unique(np.concatenate([classes for _, classes, _ in parts]))
+    return most_frequent(every[np.isfinite(every)].tolist(), shares, size)

@@ -73,6 +73,20 @@ def files_of(chunk):
     return [entry["name"] for entry in row["files"]]
 
 
+def interrupt_third(monkeypatch):
+    """Have Ctrl-C come when the third chunk is converted; the list of all conversions."""
+    real, calls = convert.raster_to_cells, []
+
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(convert, "raster_to_cells", interrupted)
+    return calls
+
+
 def same_cells(cells, expected):
     """By the counts exactly, by the means to the last bits."""
     np.testing.assert_array_equal(cells["count"], expected["count"])
@@ -362,15 +376,7 @@ def test_ctrl_c_says_what_is_there_and_the_same_command_goes_on(
 ):
     write_tiff(folder / "a.tif", four)
     assert add("a.tif", "--day", DAY, "--archive", "clean.zarr") == DONE
-    real, calls = convert.raster_to_cells, []
-
-    def interrupted(*arguments, **options):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(convert, "raster_to_cells", interrupted)
+    calls = interrupt_third(monkeypatch)
     assert add("a.tif", "--day", DAY) == INTERRUPTED
     assert "Interrupted with 2 of 4 chunks added; they are whole." in capsys.readouterr().err
     assert add("a.tif", "--day", DAY) == DONE

@@ -29,6 +29,7 @@ from tests.cli.test_add_command import (  # noqa: F401
     files_of,
     four,
     halves,
+    interrupt_third,
     one,
     same_cells,
 )
@@ -143,15 +144,7 @@ def test_ctrl_c_and_a_rerun_end_as_one_clean_run(one, four, folder, monkeypatch,
     west, _ = halves(one, folder)
     write_tiff(folder / "four.tif", four)
     assert add(west, "four.tif", "--day", DAY, "--apart", "--archive", "clean/a.zarr") == DONE
-    real, calls = convert.raster_to_cells, []
-
-    def interrupted(*arguments, **options):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(convert, "raster_to_cells", interrupted)
+    interrupt_third(monkeypatch)
     goes = ("--day", DAY, "--apart", "--archive", "killed/a.zarr")
     assert add(west, "four.tif", *goes) == INTERRUPTED
     assert "Interrupted with 2 of 5 chunks added" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from cli.flags import METHODS
 from cli.retrieve_command import RetrieveFlags, Wish, named_days
 from cli.retrieve_questions import arguments, pixel
 from grid import ORBITS, BBox
+from healpix.ids import cell_width
 from retrieve import Coverage
 from shared.areas import Area, as_area
 from tests.cli.test_retrieve_command import DAY, archive
@@ -139,7 +140,7 @@ def test_what_is_no_size_of_a_pixel_gets_a_reason(text):
 @pytest.mark.parametrize("nside", [4096, 262144])
 def test_a_cell_is_as_large_as_healpy_says(nside):
     expected = math.degrees(healpy.nside2resol(nside))
-    assert retrieve_questions.CELL_DEGREES / nside == pytest.approx(expected, rel=1e-5)
+    assert cell_width(nside) == pytest.approx(expected, rel=1e-5)
 
 
 # --- any command line ---
