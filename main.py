@@ -6,7 +6,6 @@ from a script.  Here are the commands; their flags, and what they do, are in the
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -16,12 +15,10 @@ import click
 from cli import archive_commands, flags, menu
 from cli.add_command import AddFlags, run_add
 from cli.download_command import DownloadFlags, run_download
-from cli.exits import DONE, INTERRUPTED, explain, explain_usage
 from cli.flags import as_text
 from cli.login_command import run_login
 from cli.retrieve_command import RetrieveFlags, run_retrieve
-from cli.running import look_seldom, mend_streams, remarks, terminable
-from cli.terminal import hush, tell
+from cli.running import end, look_seldom, run
 from cli.workspace import Workspace
 from shared import judge
 
@@ -219,32 +216,9 @@ def demo() -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; turn every error into one line and an exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    mend_streams()
-    try:
-        with terminable(), remarks(), cli.make_context("main.py", [*arguments]) as context:
-            code = cli.invoke(context)
-            sys.stdout.flush()
-            return int(code or DONE)
-    except click.exceptions.Exit as exit_:
-        return exit_.exit_code
-    except click.ClickException as error:
-        return explain_usage(error)
-    except KeyboardInterrupt as error:
-        tell(f"\n{error}" if str(error) else "\nInterrupted; nothing half done was kept.")
-        return INTERRUPTED
-    except BrokenPipeError:
-        hush(sys.stdout)  # Python would complain once more when it closes it
-        return DONE
-    except Exception as error:
-        return explain(error, debug="--debug" in arguments)
+    return run(cli, list(sys.argv[1:] if arguments is None else arguments))
 
 
 if __name__ == "__main__":
     look_seldom()
-    code = main()
-    if code == INTERRUPTED:
-        # Threads are not waited for: what they leave, kill -9 would, and the next run sweeps it up.
-        sys.stdout.flush()
-        os._exit(code)
-    sys.exit(code)
+    end(main())

@@ -1,4 +1,4 @@
-"""What surrounds each command: signals, streams, a cluster, remarks of the rooms."""
+"""What surrounds each command: signals, streams, a cluster, remarks of the rooms, how it ends."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from typing import NoReturn
 
-from cli.terminal import tell
+import click
+
+from cli.exits import DONE, INTERRUPTED, explain, explain_usage
+from cli.terminal import hush, tell
 
 ALIVE = 10_000  # objects made since the last look for unreachable ones; Python's own number is 700
 
@@ -89,3 +93,34 @@ def mend_streams() -> None:
     for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
+
+
+def run(command: click.Command, arguments: list[str]) -> int:
+    """Run the command that the arguments name; every error becomes one line and an exit code."""
+    mend_streams()
+    try:
+        with terminable(), remarks(), command.make_context("main.py", [*arguments]) as context:
+            code = command.invoke(context)
+            sys.stdout.flush()
+            return int(code or DONE)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        return explain_usage(error)
+    except KeyboardInterrupt as error:
+        tell(f"\n{error}" if str(error) else "\nInterrupted; nothing half done was kept.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        hush(sys.stdout)  # Python would complain once more when it closes it
+        return DONE
+    except Exception as error:
+        return explain(error, debug="--debug" in arguments)
+
+
+def end(code: int) -> NoReturn:
+    """End the process with this exit code."""
+    if code == INTERRUPTED:
+        # Threads are not waited for: what they leave, kill -9 would, and the next run sweeps it up.
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
