@@ -2,7 +2,7 @@
 
 To list an archive, three small files of each tile are read; of a continent that takes half a
 minute.  So what was found is kept in a file of the user's cache: the rows of each tile's
-records, with the state of the files that every change of the tile replaces (`_stamp`).
+records, with the state of the files that every change of the tile replaces (`stamp_of`).
 
 That file is derived, and never trusted over the archive.  A tile whose files are in another
 state is read again, one that is gone is forgotten.  Where it is missing, damaged, of another
@@ -278,11 +278,11 @@ def _tiles(path: Path, layout: Layout) -> dict[Tile, str]:
     for name in os.listdir(path):  # noqa: PTH208 (a Path for each takes as long as all the rest)
         with contextlib.suppress(ValueError, FileNotFoundError, NotADirectoryError):
             tile = Tile.from_name(name, layout.chunk_size)
-            found[tile] = _stamp(f"{path}/{name}")
+            found[tile] = stamp_of(f"{path}/{name}")
     return found
 
 
-def _stamp(folder: str) -> str:
+def stamp_of(folder: str) -> str:
     """The state of the files that changes replace: a write the metadata, a removal the times.
 
     Each replacement is a new file, so its inode differs, whatever the clock says.

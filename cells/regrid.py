@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from grid import BBox
 from healpix import folds, places, quads
-from healpix.arrays import Floats
+from healpix.arrays import Floats, Ints
 from healpix.ids import level_of
 from healpix.indexes import index_runs
 from healpix.latitudes import to_authalic
@@ -70,6 +70,18 @@ class Frame:
     def lon(self) -> Floats:
         """Pixel centres, ascending; beyond 180 where the box crosses it."""
         return pixel_centres(self.bbox.west, self.bbox.width, self.dlon, "dlon")
+
+    def edge(self, row: int) -> float:
+        """The southern edge of a row, or the northern one of the row before."""
+        return self.bbox.south + row * self.dlat
+
+    def thinnest(self, rows: slice) -> float:  # noqa: ARG002
+        """The height of the lowest of some rows."""
+        return self.dlat
+
+    def rings(self, rows: slice, nside: int, ellipsoid: str) -> tuple[int, Ints]:
+        """The first ring of cells of some rows, and from it on the row of each ring, or -1."""
+        return ring_rows(self.bbox.south, self.dlat, rows, nside, ellipsoid)
 
 
 def grid_values(
@@ -177,9 +189,7 @@ class Means:
         """Take a part into account."""
         nside, frame = cells.attrs["nside"], self.frame
         values, weights = self._values(cells)
-        top, row_of = ring_rows(
-            frame.bbox.south, frame.dlat, self.rows, nside, cells.attrs["ellipsoid"]
-        )
+        top, row_of = frame.rings(self.rows, nside, cells.attrs["ellipsoid"])
         add_to_pixels(
             cells["start_ipix"].values.astype(np.int64), cells["run_len"].values.astype(np.int64),
             level_of(nside), top, row_of,
@@ -202,11 +212,11 @@ class Means:
 
     def _values(self, cells: xr.Dataset) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Values (band, cell) and weights (band, cell), or (1, cell) where all are the same."""
-        values = np.stack([cells[band].values for band in self.bands])
+        values = _stacked([cells[band].values for band in self.bands])
         weights = [cells["count"].values]
         if any(count_of(band) in cells for band in self.bands):
             weights = [weights_of(cells, band) for band in self.bands]
-        return values.astype(np.float32, copy=False), np.stack(weights)
+        return values.astype(np.float32, copy=False), _stacked(weights)
 
     def _nearest(self, cells: xr.Dataset) -> tuple[Floats, Floats]:
         """Value and weight, (row, column, band), of the cells around the pixel centres."""
@@ -216,6 +226,11 @@ class Means:
         value, weight = np.split(np.moveaxis(found.astype(float), 0, -1), 2, axis=-1)
         seen = np.isfinite(value) & (weight > 0)
         return np.where(seen, value, 0), np.where(seen, weight, 0)
+
+
+def _stacked(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """The rows as one array; of one no copy is made."""
+    return rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows)
 
 
 def class_values(

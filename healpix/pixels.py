@@ -24,14 +24,26 @@ def ring_rows(
 
     Row ``rows.start`` is 0; row i of the grid is at ``[south + i dlat, south + (i + 1) dlat)``.
     """
-    lat = np.array([min(90.0, south + rows.stop * dlat), max(-90.0, south + rows.start * dlat)])
-    if is_geodetic(ellipsoid):
-        lat = to_authalic(lat)
-    north, bottom = rings_at(lat, nside)
-    top, last = max(1, int(north) - 1), min(4 * nside - 1, int(bottom) + 2)
-    lats = _ring_lats(top, last, nside, is_geodetic(ellipsoid))
+    top, lats = _rings_between(south + rows.start * dlat, south + rows.stop * dlat, nside, ellipsoid)
     found = np.floor((lats - south) / dlat).astype(np.int64)
     return top, np.where((found >= rows.start) & (found < rows.stop), found - rows.start, -1)
+
+
+def ring_rows_between(edges: Floats, nside: int, ellipsoid: str) -> tuple[int, Ints]:
+    """As `ring_rows`, where row i is at ``[edges[i], edges[i + 1])``, degrees, ascending."""
+    top, lats = _rings_between(float(edges[0]), float(edges[-1]), nside, ellipsoid)
+    found = np.searchsorted(edges, lats, "right") - 1
+    return top, np.where(found < edges.size - 1, found, -1)
+
+
+def _rings_between(south: float, north: float, nside: int, ellipsoid: str) -> tuple[int, Floats]:
+    """The first of the rings that may lie between two latitudes, and the latitude of each."""
+    lat = np.array([min(90.0, north), max(-90.0, south)])
+    if is_geodetic(ellipsoid):
+        lat = to_authalic(lat)
+    upper, lower = rings_at(lat, nside)
+    top, last = max(1, int(upper) - 1), min(4 * nside - 1, int(lower) + 2)
+    return top, _ring_lats(top, last, nside, is_geodetic(ellipsoid))
 
 
 @loop

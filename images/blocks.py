@@ -110,9 +110,9 @@ class Cube:
 
     def level(self, rows: slice) -> int:
         """The HEALPix level that rows of an averaged grid want: cells of half a pixel or less."""
-        box, dlat = self.frame.bbox, self.frame.dlat
-        south, north = box.south + rows.start * dlat, box.south + rows.stop * dlat
-        spacing = min(dlat, self.frame.dlon * _narrowing(south, north, widest=False))
+        south, north = self.frame.edge(rows.start), self.frame.edge(rows.stop)
+        across = self.frame.dlon * _narrowing(south, north, widest=False)
+        spacing = min(self.frame.thinnest(rows), across)
         level = math.ceil(math.log2(cell_width(1) / (spacing / 2))) if spacing > 0 else 99
         return min(max(level, 0), level_of(self.nside))
 
@@ -201,8 +201,8 @@ class Cube:
 
     def _box(self, rows: slice, columns: slice) -> BBox:
         """The pixels of a block."""
-        box, dlat, dlon = self.frame.bbox, self.frame.dlat, self.frame.dlon
-        south, north = box.south + rows.start * dlat, box.south + rows.stop * dlat
+        box, dlon = self.frame.bbox, self.frame.dlon
+        south, north = self.frame.edge(rows.start), self.frame.edge(rows.stop)
         west, width = box.west + columns.start * dlon, (columns.stop - columns.start) * dlon
         return _box(west, max(-90.0, south), width, min(90.0, north))
 

@@ -1,0 +1,285 @@
+"""Images as the tiles of a map in a browser: 256 x 256 pixels in Web Mercator.
+
+A tile z/x/y is column x, from 180 W, and row y, from the north, of 2**z by 2**z that cut the
+Mercator square (EPSG:3857).  Its columns are as regular on longitude as those of any grid; its
+rows are not on latitude, so each is a row of a grid of its own:
+
+    southern edge of row r from the north:  atan(sinh(pi (1 - 2 (256 y + r + 1) / (256 * 2**z))))
+
+and has the values that `retrieve.retrieve` gives for that row.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cells.regrid import Frame
+from grid import BBox, Tile
+from healpix.arrays import Floats, Ints
+from healpix.ids import cell_width, level_of
+from healpix.pixels import ring_rows_between
+from images.blocks import Block, Cube, padded
+from images.records import Image
+from images.scales import COLOURS, Scale
+from shared.land import land
+
+if TYPE_CHECKING:
+    from archive.snapshot import View
+
+SIDE = 256  # pixels
+ZOOM_MAX = 19  # of a tile; beyond, a browser enlarges pixels
+HALVED = 500_000  # cells, from which on a tile is made by several threads
+THREADS = 2
+GREYS = 254  # of a picture of one band; 0 is a gap
+FASTEST = 1  # how much zlib tries: what stays on one computer need not be small
+PLAIN = 0
+WATER, GROUND = ((211, 224, 232), (24, 34, 42)), ((233, 230, 221), (52, 55, 52))  # bright, dark
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class MercatorFrame(Frame):
+    """The pixels of a tile, row 0 in the south; ``dlat`` is the height of the lowest row."""
+
+    edges: Floats = None  # type: ignore[assignment]
+
+    @cached_property
+    def lat(self) -> Floats:
+        """Pixel centres, ascending: the middle of each row's edges."""
+        return np.asarray(self.edges[:-1] + 0.5 * np.diff(self.edges))
+
+    @cached_property
+    def lon(self) -> Floats:
+        """Pixel centres, ascending."""
+        return np.asarray(self.bbox.west + (np.arange(SIDE) + 0.5) * self.dlon)
+
+    def part(self, rows: slice) -> MercatorFrame:
+        """Some of the rows."""
+        edges = self.edges[rows.start : rows.stop + 1]
+        box = BBox(self.bbox.west, float(edges[0]), self.bbox.east, float(edges[-1]))
+        return MercatorFrame(box, float(np.diff(edges).min()), self.dlon, edges)
+
+    def edge(self, row: int) -> float:
+        """The southern edge of a row."""
+        return float(self.edges[row])
+
+    def thinnest(self, rows: slice) -> float:
+        """The height of the lowest of some rows."""
+        return float(np.diff(self.edges[rows.start : rows.stop + 1]).min())
+
+    def rings(self, rows: slice, nside: int, ellipsoid: str) -> tuple[int, Ints]:
+        """The first ring of cells of some rows, and from it on the row of each ring, or -1."""
+        return ring_rows_between(self.edges[rows.start : rows.stop + 1], nside, ellipsoid)
+
+
+def frame_of(z: int, x: int, y: int) -> MercatorFrame:
+    """The pixels of a tile.  Raises ValueError where there is no such tile."""
+    if not (0 <= z <= ZOOM_MAX and 0 <= x < 2**z and 0 <= y < 2**z):
+        raise ValueError(f"There is no tile {z}/{x}/{y}.")
+    dlon = 360.0 / (SIDE << z)
+    north = np.arange(SIDE * (y + 1), SIDE * y - 1, -1) / (SIDE << z)  # of the whole map, 0 to 1
+    edges = np.degrees(np.arctan(np.sinh(np.pi * (1 - 2 * north))))
+    west = x * SIDE * dlon - 180.0
+    box = BBox(west, float(edges[0]), west + SIDE * dlon, float(edges[-1]))
+    return MercatorFrame(box, float(np.diff(edges).min()), dlon, edges)
+
+
+@dataclass(frozen=True)
+class _Rows(Cube):
+    """Rows of a tile, all of which are read as one of them would be by itself."""
+
+    like: Cube = None  # type: ignore[assignment]
+
+    @cached_property
+    def averages(self) -> bool:
+        """Whether pixels are larger than cells."""
+        return self.like.averages
+
+    def level(self, rows: slice) -> int:  # noqa: ARG002
+        """The level that is read."""
+        return self.like.level(slice(0, 1))
+
+
+def values_of(
+    frame: MercatorFrame,
+    views: Sequence[View],
+    image: Image,
+    bands: tuple[str, ...],
+    nside: int,
+    classes: tuple[str, ...] = (),
+) -> Block:
+    """The bands of an image in a tile: float32[band, row, column], row 0 in the south.
+
+    ``views`` are the tiles of the archive that have records of the image.
+    """
+    out = np.full((len(bands), SIDE, SIDE), np.nan, np.float32)
+    rows, columns = _covered(frame, [view.tile for view in views], nside)
+    work: list[tuple[Cube, int, slice, slice]] = []
+    for some in _groups(frame, rows, nside):
+        like = frame.part(slice(some.start, some.start + 1))
+        of_all = tuple(views), (image,), bands
+        alone = Cube(*of_all, like, nside, "nearest", classes)
+        cube = _Rows(*of_all, frame.part(some), nside, "nearest", classes, like=alone)
+        height = some.stop - some.start
+        work += [(cube, some.start, *block) for block in _blocks(cube, height, columns)]
+
+    def read(cube: Cube, first: int, some: slice, columns: slice) -> None:
+        found = cube.read(0, some, columns)
+        out[:, first + some.start : first + some.stop, columns] = found
+
+    if len(work) == 1:
+        read(*work[0])
+        return out
+    with ThreadPoolExecutor(THREADS) as pool:
+        for done in [pool.submit(read, *each) for each in work]:
+            done.result()
+    return out
+
+
+def _covered(frame: MercatorFrame, tiles: Sequence[Tile], nside: int) -> tuple[slice, slice]:
+    """The rows and columns that tiles of the archive can have cells in."""
+    if not tiles:
+        return slice(0, 0), slice(0, 0)
+    boxes = [padded(tile.bbox, nside) for tile in tiles]
+    if any(box.crosses_antimeridian for box in boxes):
+        columns = slice(0, SIDE)
+    else:
+        west, east = min(box.west for box in boxes), max(box.east for box in boxes)
+        first = int(np.floor((west - frame.bbox.west) / frame.dlon)) - 1
+        stop = int(np.ceil((east - frame.bbox.west) / frame.dlon)) + 1
+        columns = slice(max(0, first), max(0, min(SIDE, stop)))
+    low = np.searchsorted(frame.edges, min(box.south for box in boxes)) - 2
+    high = np.searchsorted(frame.edges, max(box.north for box in boxes)) + 1
+    return slice(max(0, int(low)), min(SIDE, int(high))), columns
+
+
+def _groups(frame: MercatorFrame, rows: slice, nside: int) -> Iterator[slice]:
+    """The rows, those together that are read in the same way."""
+
+    def how(row: int) -> tuple[bool, int]:
+        cube = Cube((), (), (), frame.part(slice(row, row + 1)), nside, "nearest")
+        return cube.averages, cube.level(slice(0, 1)) if cube.averages else 0
+
+    if rows.start >= rows.stop:
+        return
+    is_one_side = frame.bbox.south >= 0 or frame.bbox.north <= 0
+    if is_one_side and how(rows.start) == how(rows.stop - 1):  # it goes with the latitude
+        yield rows
+        return
+    for _, some in itertools.groupby(range(rows.start, rows.stop), how):
+        found = list(some)
+        yield slice(found[0], found[-1] + 1)
+
+
+def _blocks(cube: Cube, height: int, columns: slice) -> Iterator[tuple[slice, slice]]:
+    """The pixels in pieces of which each takes little memory; of many cells there are several."""
+    width = columns.stop - columns.start
+    area = cube.frame.dlat * cube.frame.dlon * np.cos(np.radians(cube.frame.lat[0]))
+    level = cube.level(slice(0, 1)) if cube.averages else level_of(cube.nside)
+    is_much = height * width * area > HALVED * cell_width(1 << level) ** 2
+    tall = min(cube.side, -(-height // THREADS) if is_much else height)
+    for top in range(0, height, tall):
+        for left in range(columns.start, columns.stop, cube.side):
+            yield (
+                slice(top, min(top + tall, height)),
+                slice(left, min(left + cube.side, columns.stop)),
+            )
+
+
+# --- as pictures -------------------------------------------------------------------------
+
+
+def picture(
+    values: dict[str, NDArray[np.float32]], scale: Scale, ranges: dict[str, Range]
+) -> bytes:
+    """A PNG of a band, or of the three channels of a picture in colour; gaps are transparent.
+
+    values: float32[row, column] by band, row 0 in the south.  ranges: what is drawn darkest and
+    brightest, by what is drawn: a band, or red, green and blue.
+    """
+    if len(ranges) == 3:
+        return _in_colour(values, scale, ranges)
+    ((band, limits),) = ranges.items()
+    known = values[band]
+    if scale.is_class(band):
+        shades = np.nan_to_num(known) % len(COLOURS)
+        palette = [_rgb(colour) for colour in COLOURS]
+    else:
+        shades = _shares(scale.shown(known), limits, GREYS - 1)
+        palette = _ramp(scale.colours)
+    numbers = np.where(np.isnan(known), 0, 1 + shades).astype(np.uint8)
+    return _png(numbers, [(0, 0, 0), *palette], transparent=0)
+
+
+def empty() -> bytes:
+    """A tile with nothing in it."""
+    return _png(np.zeros((SIDE, SIDE), np.uint8), [(0, 0, 0)], transparent=0)
+
+
+def land_tile(z: int, x: int, y: int, dark: bool) -> bytes:
+    """Land and sea, as a PNG."""
+    frame = frame_of(z, x, y)
+    ground = land(frame.lat[::-1], frame.lon)
+    return _png(ground[::-1].astype(np.uint8), [WATER[dark], GROUND[dark]], None)
+
+
+def _in_colour(
+    values: dict[str, NDArray[np.float32]], scale: Scale, ranges: dict[str, Range]
+) -> bytes:
+    from PIL import Image as Picture
+
+    channels = scale.channels(values)
+    rgba = np.empty((SIDE, SIDE, 4), np.uint8)
+    gap = np.logical_or.reduce([np.isnan(values[name]) for name in channels if name in values])
+    for i, name in enumerate(channels):
+        rgba[..., i] = _shares(channels[name], ranges[name], 255)
+    rgba[..., 3] = np.where(gap, 0, 255)
+    file = io.BytesIO()
+    Picture.fromarray(rgba[::-1]).save(file, "PNG", compress_level=PLAIN)
+    return file.getvalue()
+
+
+def _shares(shown: NDArray[np.float32], limits: Range, most: int) -> NDArray[np.float32]:
+    """Where values lie between two limits, in whole steps from 0 to ``most``."""
+    low, high = limits
+    share = (np.nan_to_num(shown, nan=low, neginf=low, posinf=high) - low) / (high - low)
+    return np.asarray(np.rint(np.clip(share, 0, 1) * most), np.float32)
+
+
+def _ramp(name: str) -> list[tuple[int, int, int]]:
+    """The colours of one band, dark to bright."""
+    if name == "gray":
+        return [(level, level, level) for level in np.linspace(0, 255, GREYS).astype(int).tolist()]
+    from matplotlib import colormaps
+
+    shades = colormaps[name](np.linspace(0, 1, GREYS), bytes=True)[:, :3].tolist()
+    return [(red, green, blue) for red, green, blue in shades]
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return red, green, blue
+
+
+def _png(
+    shades: NDArray[np.uint8], palette: Sequence[tuple[int, int, int]], transparent: int | None
+) -> bytes:
+    """A picture of numbers of colours, row 0 in the south."""
+    from PIL import Image as Picture
+
+    image = Picture.fromarray(shades[::-1], "P")
+    image.putpalette([part for colour in palette for part in colour])
+    file = io.BytesIO()
+    more = {} if transparent is None else {"transparency": transparent}
+    image.save(file, "PNG", compress_level=FASTEST, **more)
+    return file.getvalue()
