@@ -123,6 +123,25 @@ def retrieve(archive_path: str, **answers: Any) -> int:
     return run_retrieve(Workspace(archive_path), RetrieveFlags(**answers))
 
 
+@cli.command()
+@flags.browse_flags
+@archive_option
+@flags.debug_option
+def browse(archive_path: str, **answers: Any) -> int:
+    """Look at the archive on a map in a browser, step through its days, save what is seen.
+
+    It is served on this computer alone, without a network, until Ctrl-C.
+
+    \b
+    Examples:
+      main.py browse
+      main.py browse --no-open --port 8000
+    """
+    from cli.browse_command import run_browse
+
+    return run_browse(Workspace(archive_path), **answers)
+
+
 @cli.command("list")
 @flags.list_flags
 @archive_option

@@ -272,6 +272,23 @@ retrieve_flags = _together(
     option("--no-show", is_flag=True, help="Open no window."),
     scheduler_option,
 )
+browse_flags = _together(
+    option(
+        "--host",
+        default="127.0.0.1",
+        show_default=True,
+        metavar="ADDRESS",
+        help="Where to listen; another one lets other computers in that know the address.",
+    ),
+    option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=0,
+        metavar="N",
+        help="The port; else one that is free.",
+    ),
+    option("--no-open", is_flag=True, help="Open no browser, just say the address."),
+)
 list_flags = _together(
     option("--json", "as_json", is_flag=True, help="One JSON object per record."),
     option("--jobs", is_flag=True, help="The jobs of the downloads instead of the records."),

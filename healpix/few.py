@@ -17,7 +17,7 @@ from healpix.arrays import Box, Floats, Ints
 from healpix.cells import FACE_EAST, FACE_SOUTH, HALF_PI
 from healpix.ids import join_runs, level_of
 from healpix.indexes import RunIndex
-from healpix.latitudes import DEGREE, is_geodetic
+from healpix.latitudes import DEGREE, is_geodetic, to_authalic
 from healpix.loops import plain
 from healpix.quads import MARGIN
 
@@ -132,6 +132,16 @@ def look_up(lat: Floats, lon: Floats, level: int, index: RunIndex, values: Any, 
         for band in range(out.shape[0]):
             out[band, part] = np.nan
             out[band, part][there] = values[band, places[there]]
+
+
+def ids_around(lon: Floats, lat: Floats, nside: int, ellipsoid: str) -> Ints:
+    """The cells that contain points, one for each, degrees; as of healpy."""
+    lat = to_authalic(lat) if is_geodetic(ellipsoid) else lat
+    found = np.empty(len(lon), np.int64)
+    for i, (east, north) in enumerate(zip(lon.tolist(), lat.tolist(), strict=True)):
+        z, w = (np.array([[each]]) for each in _z_and_w(north, nside))
+        found[i] = _ids_around(np.array([_quarter_turns(east)]), z, w, level_of(nside))[0, 0]
+    return found
 
 
 def _ids_around(t: Floats, z: Floats, w: Floats, level: int) -> Ints:

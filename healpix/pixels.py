@@ -24,7 +24,8 @@ def ring_rows(
 
     Row ``rows.start`` is 0; row i of the grid is at ``[south + i dlat, south + (i + 1) dlat)``.
     """
-    top, lats = _rings_between(south + rows.start * dlat, south + rows.stop * dlat, nside, ellipsoid)
+    low, high = south + rows.start * dlat, south + rows.stop * dlat
+    top, lats = _rings_between(low, high, nside, ellipsoid)
     found = np.floor((lats - south) / dlat).astype(np.int64)
     return top, np.where((found >= rows.start) & (found < rows.stop), found - rows.start, -1)
 

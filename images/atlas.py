@@ -1,0 +1,292 @@
+"""An archive as a map in a browser asks for it: tiles, ranges, places, and what there is.
+
+Nothing of a whole continent is read at once: where a tile of the map would show more than
+`TILES_MOST` tiles of the archive it stays empty, and what there is is seen by their outlines.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archive.holdings import day_of
+from archive.lookout import Lookout
+from archive.passes import passes_of
+from grid import ORBITS, BBox, Chunk, Tile, as_box
+from healpix.few import centres, ids_around
+from healpix.ids import cell_width, level_of, runs_to_ids
+from images import composites, figure, lazy, web_tiles
+from images.blocks import padded
+from images.grids import image_of
+from images.records import Image, NoData, layout_of, of_period, on_days
+from images.scales import RATIO, Scale
+from shared.counts import band_names
+
+if TYPE_CHECKING:
+    from archive.contents import Contents
+    from archive.holdings import Holdings
+    from archive.snapshot import View
+    from images.settings import Look
+
+TILES_MOST = 64  # of the archive, that a tile of the map is made of
+RANGED = 16  # tiles of the archive, at most, by which a range is found
+SAMPLES = 400  # pixels, of the longer side of a grid that a range is found by
+COLOUR = "colour"  # instead of a band: the picture in colour
+AROUND = 4.0  # mean cell widths to each side of a place, in which its cell is
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Picked:
+    """What of an archive is shown."""
+
+    first: dt.date
+    last: dt.date
+    orbit: str = "any"
+    band: str = COLOUR
+    how: str | None = None  # of one image of all days
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What the archive held when it was looked at."""
+
+    tiles: list[Tile]
+    days: list[set[tuple[int, int]]]  # of each tile
+    sides: NDArray[np.float64]  # of each tile: west, south, east, north
+    records: int
+    version: str  # another one after each change
+
+    @classmethod
+    def of(cls, holdings: Holdings) -> _Held:
+        """The same of an archive's holdings."""
+        held = holdings.tiles
+        tiles = [Tile.from_name(each.name, holdings.layout.chunk_size) for each in held]
+        sides = [(t.west, t.south, t.east, t.north) for t in tiles]
+        states = "".join(f"{each.name}{each.stamp}{each.records}" for each in held)
+        return cls(
+            tiles,
+            [each.days for each in held],
+            np.array(sides, float).reshape(-1, 4),
+            holdings.records,
+            hashlib.sha256(states.encode()).hexdigest()[:12],
+        )
+
+
+class Atlas:
+    """An archive to look at for a long time; many threads may ask at a time.
+
+    ``holdings`` says what there is now, ``look`` how pictures are drawn.
+    """
+
+    def __init__(
+        self, archive: Contents, holdings: Callable[[], Holdings], look: Callable[[], Look]
+    ) -> None:
+        self._layout = layout_of(archive)
+        self._archive, self._look = archive, look
+        self._ask, self._lookout = holdings, Lookout(archive)
+        self.scale = Scale(self._layout.product)
+        self._held = _Held.of(holdings())
+
+    # --- what there is ---
+
+    def look_again(self) -> None:
+        """See what has been written since."""
+        self._held = _Held.of(self._ask())
+
+    def about(self) -> dict[str, Any]:
+        """What the page has to know before it can ask for anything."""
+        bands, classes = self._layout.bands, self._layout.product.classes(self._layout.bands)
+        shown = [COLOUR] * bool(self.scale.composite(bands)) + list(bands)
+        held, kinds = self._held, dict[tuple[int, int], int]()
+        for days in held.days:
+            for key in days:
+                kinds[key] = kinds.get(key, 0) + 1
+        return {
+            "name": self._archive.name,
+            "title": self.scale.title,
+            "version": held.version,
+            "records": held.records,
+            "bands": [
+                {"name": name, "label": self._label(name), "isClass": name in classes}
+                for name in shown
+            ],
+            "composites": [how for how in composites.HOW if how not in ("count", "std")],
+            "images": [
+                {"day": day_of(day).isoformat(), "orbit": ORBITS[orbit], "tiles": number}
+                for (day, orbit), number in sorted(kinds.items())
+            ],
+            "extent": self.extent(),
+            "tileSize": list(self._layout.chunk_size),
+        }
+
+    def _label(self, name: str) -> str:
+        if name != COLOUR:
+            return self.scale.label(name)
+        return "colour: " + ", ".join(self.scale.composite(self._layout.bands))
+
+    def extent(self) -> list[float] | None:
+        """West, south, east, north of all tiles; east may pass 180.  None of no tile."""
+        if not self._held.tiles:
+            return None
+        west, south, _, north = self._held.sides.T
+        width = self._layout.chunk_size[0]
+        ordered = np.unique(west)
+        gaps = np.diff([*ordered, ordered[0] + 360])
+        first = ordered[(int(np.argmax(gaps)) + 1) % ordered.size]
+        turned = np.where(west < first, west + 360, west)
+        return [float(first), float(south.min()), float(turned.max() + width), float(north.max())]
+
+    def coverage(self, picked: Picked) -> list[list[float]]:
+        """West, south, number of records of each tile, and how many of them are picked."""
+        keys, held = self._keys(picked), self._held
+        return [
+            [tile.west, tile.south, len(days), sum(1 for key in days if keys(key))]
+            for tile, days in zip(held.tiles, held.days, strict=True)
+        ]
+
+    def _keys(self, picked: Picked) -> Callable[[tuple[int, int]], bool]:
+        first, last = picked.first.toordinal(), picked.last.toordinal()
+        orbit = None if picked.orbit == "any" else ORBITS.index(picked.orbit)
+        return lambda key: first <= key[0] <= last and orbit in (None, key[1])
+
+    # --- pictures ---
+
+    def tile(self, picked: Picked, ranges: dict[str, Range], z: int, x: int, y: int) -> bytes:
+        """A tile of the map as PNG.  Raises ValueError for a tile or band that there is not."""
+        frame = web_tiles.frame_of(z, x, y)
+        names = self.names(picked.band)
+        if set(ranges) != set(names):
+            raise ValueError(f"A range is needed for each of {', '.join(names)}.")
+        bands = tuple(name for name in names if name != RATIO)
+        near = self._near(padded(frame.bbox, self._layout.nside), picked)
+        if not 0 < len(near) <= TILES_MOST:
+            return web_tiles.empty()
+        views = self._lookout.views(near)
+        image = self._image(views, frame.bbox, picked)
+        if image is None:
+            return web_tiles.empty()
+        classes = self._layout.product.classes(bands)
+        values = web_tiles.values_of(frame, views, image, bands, self._layout.nside, classes)
+        ordered = {name: ranges[name] for name in names}
+        return web_tiles.picture(dict(zip(bands, values, strict=True)), self.scale, ordered)
+
+    def names(self, band: str) -> tuple[str, ...]:
+        """What is drawn: a band, or what red, green and blue stand for."""
+        if band == COLOUR and (channels := self.scale.composite(self._layout.bands)):
+            return channels
+        if band not in self._layout.bands:
+            raise ValueError(f"The archive has no {band}; it has {', '.join(self._layout.bands)}.")
+        return (band,)
+
+    def _near(self, bbox: BBox, picked: Picked) -> list[Tile]:
+        """The tiles with something picked that a box touches."""
+        keys, held, found = self._keys(picked), self._held, set[int]()
+        west, south, east, north = held.sides.T
+        for part in bbox.split():
+            inside = (east > part.west) & (west < part.east)
+            inside &= (north > part.south) & (south < part.north)
+            found |= set(np.flatnonzero(inside).tolist())
+        return [held.tiles[i] for i in sorted(found) if any(map(keys, held.days[i]))]
+
+    def _image(self, views: Sequence[View], bbox: BBox, picked: Picked) -> Image | None:
+        """The records that are seen together; None if there are none now."""
+        try:
+            if picked.how:
+                period = picked.first, picked.last
+                return of_period(self._archive, views, bbox, *period, picked.orbit, picked.how)
+            return on_days(self._archive, views, bbox, picked.first, picked.last, picked.orbit)[0]
+        except NoData:
+            return None
+
+    def ranges(self, picked: Picked, bbox: BBox) -> dict[str, Range]:
+        """What is to be drawn darkest and brightest, by what a box has; {} if it has nothing."""
+        near = self._near(bbox, picked)
+        if len(near) > RANGED:
+            middle = (bbox.west + bbox.width / 2, (bbox.south + bbox.north) / 2)
+            near = [min(near, key=lambda tile: math.dist((tile.west, tile.south), middle))]
+            bbox = near[0].bbox
+        if not near:
+            return {}
+        names = self.names(picked.band)
+        bands = [name for name in names if name != RATIO]
+        cell = cell_width(self._layout.nside)
+        sizes = lazy.spacing(bbox, cell, cell, SAMPLES)
+        on = lazy.canvas(self._archive, bbox, bands, *sizes, "nearest", picked.orbit)
+        try:
+            grid = lazy.open_grid(on, picked.first, picked.last, None, picked.how, now=True)
+        except NoData:
+            return {}
+        found = figure.ranges(image_of(grid), self._look())
+        return {name: found[name] for name in names if name in found}
+
+    # --- places ---
+
+    def place(self, picked: Picked, lon: float, lat: float) -> dict[str, Any]:
+        """The cell at a point, and its values in the records that are picked."""
+        found = self._cell(lon, lat)
+        return {**found, "records": self._rows(found["cell"], lon, lat, picked)}
+
+    def _cell(self, lon: float, lat: float) -> dict[str, Any]:
+        layout = self._layout
+        ids = ids_around(np.array([lon]), np.array([lat]), layout.nside, layout.ellipsoid)
+        east, north = centres(ids, layout.nside, layout.ellipsoid)
+        return {
+            "cell": int(ids[0]),
+            "level": level_of(layout.nside),
+            "lon": float(east[0]),
+            "lat": float(north[0]),
+        }
+
+    def _rows(self, cell: int, lon: float, lat: float, picked: Picked) -> list[dict[str, Any]]:
+        half = AROUND * cell_width(self._layout.nside)
+        wide = min(90.0, half / max(math.cos(math.radians(lat)), 1e-6))
+        box = as_box((lon - wide, max(-90.0, lat - half), lon + wide, min(90.0, lat + half)))
+        keys, rows = self._keys(picked), []
+        for view in self._lookout.views(self._near(box, picked)):
+            for chunk in view.chunks():
+                if keys((chunk.day.toordinal(), ORBITS.index(chunk.orbit))):
+                    row = self._row(view, chunk, box, cell)
+                    rows += [row] if row else []
+        return sorted(rows, key=lambda row: (row["day"], row["orbit"]))
+
+    def _row(self, view: View, chunk: Chunk, box: BBox, cell: int) -> dict[str, Any] | None:
+        """What a record has of a cell; None if the cell is another tile's."""
+        cells = view.read(chunk, box)
+        ids = runs_to_ids(cells["start_ipix"].values, cells["run_len"].values)
+        (at,) = np.flatnonzero(ids == cell) if cell in ids else (None,)
+        if at is None:
+            return None
+        about = view.about(chunk)
+        values = {name: float(cells[name].values[at]) for name in band_names(cells)}
+        passes = passes_of(about)
+        kept = ("source", "backend", "collection", "job_id", "processed")
+        return {
+            "day": chunk.day.isoformat(),
+            "orbit": chunk.orbit,
+            "tile": chunk.tile.name,
+            "count": int(cells["count"].values[at]),
+            "values": {name: _number(value) for name, value in values.items()},
+            "shown": {name: self._shown(value) for name, value in values.items()},
+            "begin": passes.texts["acquired_begin"],
+            "platform": passes.platform,
+            "relativeOrbit": max(passes.relative_orbit, 0),
+            "provenance": {name: about[name] for name in kept if about.get(name)},
+        }
+
+    def _shown(self, value: float) -> float | None:
+        """A value as pictures show it, in dB of radar."""
+        return _number(float(self.scale.shown(np.array([value], np.float32))[0]))
+
+
+def _number(value: float) -> float | None:
+    """A number for JSON, which knows neither NaN nor infinity."""
+    return value if math.isfinite(value) else None
