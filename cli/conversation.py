@@ -72,6 +72,17 @@ def note(answer: str) -> None:
     _answers.given.append(answer)
 
 
+def amend(answer: str) -> None:
+    """The last answer stood for another one, which is the answer from now on."""
+    if _answers.given:
+        _answers.given[-1] = answer
+
+
+def undo() -> None:
+    """The last answer was of no use; the question is asked again."""
+    del _answers.given[-1:]
+
+
 def can_go_back() -> bool:
     """Whether there is a question before this one."""
     return _answers.is_on and bool(_answers.given)

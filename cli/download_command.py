@@ -13,7 +13,7 @@ from cli import places, questions
 from cli.archiver import Settings, archiver
 from cli.conversation import held
 from cli.exits import DONE, NO_DATA
-from cli.plan_text import bytes_to_archive, describe_plan, show_plan
+from cli.plan_text import bytes_to_archive, describe_plan, price_of, show_plan
 from cli.preflight import require_free_disk, require_same_kind, require_writable
 from cli.questions import Period
 from cli.report import report
@@ -215,8 +215,9 @@ def ask_what(workspace: Workspace, flags: DownloadFlags, made: Settings) -> Want
         backend = default_back_end() if flags.yes else questions.ask_back_end(default_back_end())
     require_same_kind(workspace, backend)
     bbox = places.asked_of(
-        workspace, flags.bbox, made.download.chunk_size, places.sea_or_around, not flags.yes
-    )
+        workspace, flags.bbox, made.download.chunk_size, places.sea_or_around, not flags.yes,
+        draw=lambda: draw_area(workspace, flags, made, backend),
+    )  # fmt: skip
     days = questions.ask_period(
         flags.start,
         flags.end,
@@ -245,7 +246,6 @@ def make_plan(
 
     Nothing is read for every chunk.
     """
-    import download
     from cli.bar import working
 
     covers, go_on = None, True
@@ -256,7 +256,21 @@ def make_plan(
         covers, go_on = ask_catalogue(wanted, flags.catalogue, patient, made.download)
     if not go_on:
         return None
-    with working("planning"), workspace.journal() as journal:
+    with working("planning"):
+        return planned(workspace, wanted, flags, made, covers)
+
+
+def planned(
+    workspace: Workspace,
+    wanted: Wanted,
+    flags: DownloadFlags,
+    made: Settings,
+    covers: dict[Chunk, Cover] | None,
+) -> Plan:
+    """What is missing, where the catalogue has this."""
+    import download
+
+    with workspace.journal() as journal:
         return download.plan(
             wanted.bbox, *wanted.days, flags.orbit, workspace.has, journal, wanted.backend,
             chunk_size=made.download.chunk_size, retry_empty=flags.retry_empty, covers=covers,
@@ -299,18 +313,56 @@ def ask_catalogue(
 
 def look_up(wanted: Wanted, named: str | None, made: download.Settings) -> dict[Chunk, Cover]:
     """Ask the catalogue that was named, or the one of the back end."""
-    import download
     from cli.bar import working
+
+    with working("asking the catalogue"), catalogue_at(wanted, named, made) as where:
+        return images_of(wanted, where, made)
+
+
+@contextlib.contextmanager
+def catalogue_at(wanted: Wanted, named: str | None, made: download.Settings) -> Iterator[str]:
+    """The address of the catalogue that was named, or of the back end's."""
     from jobs import catalogue
 
-    address: contextlib.AbstractContextManager[str] = contextlib.nullcontext(named or "")
+    address: contextlib.AbstractContextManager[str] = contextlib.nullcontext("")
     if named is None:
         address = address_of(wanted)
-    with working("asking the catalogue"), address as url:
-        where = named or catalogue.address(url, made.selection.address)
-        return download.images(
-            wanted.bbox, *wanted.days, where, made.chunk_size, recipe=made.recipe
-        )
+    with address as url:
+        yield named or catalogue.address(url, made.selection.address)
+
+
+def images_of(wanted: Wanted, where: str, made: download.Settings) -> dict[Chunk, Cover]:
+    """What a catalogue has of an area and days."""
+    import download
+
+    return download.images(wanted.bbox, *wanted.days, where, made.chunk_size, recipe=made.recipe)
+
+
+def draw_area(workspace: Workspace, flags: DownloadFlags, made: Settings, backend: str) -> str:
+    """The area, drawn on a map that says what there is to order and what it would cost."""
+    from cli.area_page import AreaDesk, drawn
+    from cli.browse_command import atlas_of
+
+    days = flags.start and (flags.start[0], (flags.end or flags.start)[1])
+    before = workspace.remembered()
+    days = days or questions.remembered_period(before, questions.EXAMPLE_DAY)
+    is_known = made.download.recipe.collection.name in KNOWN
+    atlas = atlas_of(workspace) if workspace.archive.layout is not None else None
+    with contextlib.ExitStack() as stack:
+        found: list[str] = []  # the catalogue, once somebody asks
+
+        def price(bbox: BBox, days: Period) -> str:
+            wanted, covers = Wanted(bbox, days, backend), None
+            if not flags.no_catalogue and is_known:
+                if not found:
+                    here = catalogue_at(wanted, flags.catalogue, made.download)
+                    found.append(stack.enter_context(here))
+                covers = images_of(wanted, found[0], made.download)
+            return price_of(planned(workspace, wanted, flags, made, covers))
+
+        box = places.remembered_box(workspace) or (None if atlas else questions.EXAMPLE_AREA)
+        desk = AreaDesk(price, made.download.chunk_size, days, box)
+        return drawn(atlas, desk)
 
 
 def carry_out(

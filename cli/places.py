@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli import spelled
+from cli import conversation, spelled
 from cli.questions import EXAMPLE_AREA
 from cli.terminal import ask, confirm, count, somebody_is_there, tell
 from cli.workspace import Workspace
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 ACCEPTED = ", west,south,east,north in degrees, or a file or WKT of polygons"
 TILES_NAMED = 3  # tiles of an area that are named
 
+MAP, OR_MAP = "map", ", or map"  # the answer that opens a map, and what offers it
+Draw = Callable[[], str]  # opens it, and gives the area that was drawn, as text
 Doubt = Callable[[BBox, BBox], str]  # a box, and with latitudes first: why that is meant, or ""
 
 
@@ -41,15 +44,24 @@ def asked_of(
     doubt: Doubt,
     asks: bool = True,
     usual: str = "",
+    draw: Draw | None = None,
 ) -> BBox:
     """The area that a flag gave, or the answer to a question that offers the one of last time.
 
-    ``usual`` is offered if there is none.  ``asks``: whether a flag may be asked about.
+    ``usual`` is offered if there is none.  ``asks``: whether a flag may be asked about.  ``draw``
+    lets it be drawn on a map.
     """
     before = workspace.remembered()
     kept = areas.from_text(before.get("area", ""))
     default = (kept.name if kept else before.get("bbox")) or usual or str(EXAMPLE_AREA)
-    return area(given, default, chunk_size, doubt, kept, asks)
+    return area(given, default, chunk_size, doubt, kept, asks, draw)
+
+
+def remembered_box(workspace: Workspace) -> BBox | None:
+    """The box of the last time, if there was one."""
+    with contextlib.suppress(ValueError):
+        return BBox.parse(workspace.remembered().get("bbox", ""))
+    return None
 
 
 def remember(workspace: Workspace, bbox: BBox, **answers: object) -> None:
@@ -64,6 +76,7 @@ def area(
     doubt: Doubt,
     kept: Area | None = None,
     asks: bool = True,
+    draw: Draw | None = None,
 ) -> BBox:
     """As `asked_of`; ``kept``: the area that ``default`` names, if there is no such file now."""
     if given is not None:
@@ -71,7 +84,9 @@ def area(
         tell(f"  {echo_area(given, chunk_size)}")
         return given
 
-    def parse(text: str) -> BBox | spelled.Doubtful:
+    def parse(text: str) -> BBox | spelled.Doubtful | None:
+        if draw and text.strip().lower() == MAP and not Path(text).exists():
+            return None
         if kept and text == kept.name and not Path(text).exists():
             return kept
         try:
@@ -80,7 +95,11 @@ def area(
             return doubtful
 
     while True:
-        found = ask("Area", parse, default, ACCEPTED)
+        found = ask("Area", parse, default, ACCEPTED + OR_MAP * (draw is not None))
+        if found is None and draw:
+            found = _from_map(draw, parse)
+        if found is None:
+            continue
         bbox = (
             _agreed(found) if isinstance(found, spelled.Doubtful) else _settled(found, doubt, True)
         )
@@ -88,6 +107,23 @@ def area(
         usual = isinstance(bbox, Area) or bool(bbox and not bbox.crosses_antimeridian)
         if bbox and confirm("Right?", usual, f"  {echo_area(bbox, chunk_size)}  "):
             return bbox
+
+
+def _from_map(
+    draw: Draw, parse: Callable[[str], BBox | spelled.Doubtful | None]
+) -> BBox | spelled.Doubtful | None:
+    """What was drawn, or typed while the map was open; None to be asked again."""
+    try:
+        answer = draw()
+        found = parse(answer) if answer else None
+    except ValueError as error:
+        tell(f"  {error}")
+        found = None
+    if found is None:
+        conversation.undo()
+    else:
+        conversation.amend(answer)
+    return found
 
 
 def _settled(given: BBox, doubt: Doubt, asks: bool) -> BBox:

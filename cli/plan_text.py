@@ -52,6 +52,26 @@ def describe_plan(plan: Plan, to_archive: float, slots: int) -> None:
         tell(f"  {questions.SANDBOX}")
 
 
+def price_of(plan: Plan) -> str:
+    """A plan in a sentence or two, for who still looks for an area."""
+    words = []
+    if plan.covers is not None:
+        days = {chunk.day for chunk in plan.covers}
+        if not days:
+            return "the catalogue has no image of it on these days."
+        words.append(f"images of {count(len(days), 'day')}")
+    words.append(f"{count(len(plan.missing), 'chunk')} to order")
+    if plan.archived:
+        words.append(f"{len(plan.archived)} archived already")
+    if not plan.missing:
+        return f"{', '.join(words)}."
+    cost = plan.estimate
+    return (
+        f"{', '.join(words)}: about {size(cost.bytes)} to download, "
+        f"{duration(cost.seconds)}{credits_of(plan)}."
+    )
+
+
 def describe_images(plan: Plan) -> None:
     """A table of what share of each tile there is, by day and orbit."""
     assert plan.covers

@@ -132,8 +132,9 @@ def ask_what(
     how = flags.how
     doubt = places.not_archived(archive)
     bbox = places.asked_of(
-        workspace, flags.bbox, layout.chunk_size, doubt, usual=first_box(archive)
-    )
+        workspace, flags.bbox, layout.chunk_size, doubt, usual=first_box(archive),
+        draw=lambda: draw_area(workspace, layout.chunk_size),
+    )  # fmt: skip
     bbox = places.clipped(bbox, flags.clip, asks=flags.bbox is None)
     if days is None:
         days, orbit, several = ask_days_and_orbit(archive, bbox, orbit)
@@ -147,6 +148,27 @@ def ask_what(
     if interactive and bands is None:
         return dataclasses.replace(wish, bands=questions.ask_bands(layout.bands))
     return wish
+
+
+def draw_area(workspace: Workspace, chunk_size: Sequence[float]) -> str:
+    """The area, drawn on the archive's map."""
+    from cli.area_page import AreaDesk, drawn
+    from cli.browse_command import atlas_of
+
+    def price(bbox: BBox, days: Period) -> str:
+        import retrieve
+
+        found = [
+            c.day for c in retrieve.days(workspace.archive, bbox) if days[0] <= c.day <= days[1]
+        ]
+        if not found:
+            return "the archive has nothing of it."
+        return f"the archive has {count(len(set(found)), 'day')}, the newest {max(found)}."
+
+    atlas = atlas_of(workspace)
+    every = [dt.date.fromisoformat(image["day"]) for image in atlas.about()["images"]]
+    days = (min(every), max(every)) if every else (questions.EXAMPLE_DAY, questions.EXAMPLE_DAY)
+    return drawn(atlas, AreaDesk(price, chunk_size, days, None))
 
 
 def ask_files(archive: Archive, wish: Wish, flags: RetrieveFlags, interactive: bool) -> Wish | None:

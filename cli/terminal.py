@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import sys
 import textwrap
 from collections.abc import Callable
@@ -108,6 +109,22 @@ def choose(question: str, options: dict[str, str], default: str) -> str:
 def somebody_is_there() -> bool:
     """Whether a question that no flag has answered can be asked at all."""
     return sys.stdin.isatty()
+
+
+def typed() -> bool:
+    """Whether a line was typed, or a key pressed, that nobody has read yet."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        return bool(msvcrt.kbhit())
+    return bool(select.select([sys.stdin], [], [], 0)[0])
+
+
+def read_line(name: str) -> str:
+    """The line that was typed, which the terminal shows; raises InputEnded at the end of input."""
+    if not (line := sys.stdin.readline()):
+        raise InputEnded(name)
+    return line.rstrip("\r\n")
 
 
 def tell(text: str = "", begun: str = "") -> None:

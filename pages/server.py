@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ def serving(app: WSGIApplication, address: Address) -> Iterator[str]:
     """Serve for as long as this lasts; the address.  Raises OSError, which says the port."""
     from waitress.server import create_server
 
+    logging.getLogger("waitress").setLevel(logging.ERROR)  # not how busy it is
     try:
         server: Any = create_server(
             app, host=address.host, port=address.port, threads=THREADS, ident=None,

@@ -498,12 +498,10 @@ function spelled() {
 function showArea() {
   const isArea = isRectangle() || corners.length > 2;
   at("use").disabled = !isArea || drawing === "polygon";
-  if (isRectangle()) {
-    const sides = spelled().split(",");
-    ["west", "south", "east", "north"].forEach((side, i) => {
-      if (document.activeElement !== at(side)) at(side).value = sides[i];
-    });
-  }
+  const sides = isRectangle() ? spelled().split(",") : ["", "", "", ""];
+  ["west", "south", "east", "north"].forEach((side, i) => {
+    if (document.activeElement !== at(side)) at(side).value = sides[i];
+  });
   at("estimate").textContent = isArea ? at("estimate").textContent : "";
   if (isArea) estimateSoon();
 }
@@ -615,6 +613,12 @@ function paintGround() {
   ground.setUrl(`land/{z}/{x}/{y}.png?dark=${DARK.matches ? 1 : 0}`);
 }
 
+/** A box with what is around it. @param {number[]} box */
+function wider([west, south, east, north]) {
+  const [dx, dy] = [(east - west) / 2, (north - south) / 2];
+  return [west - dx, south - dy, east + dx, north + dy];
+}
+
 /** Show a box beside the controls. @param {number[]} box */
 function look(box) {
   const beside = window.matchMedia("(max-width: 640px)").matches ? 0 : at("controls").offsetWidth;
@@ -625,14 +629,17 @@ function look(box) {
 
 /** @param {Desk} desk */
 function start(desk) {
-  const box = desk.box || (archive && archive.extent) || [-30, 30, 40, 65];
+  const box = (desk.box && wider(desk.box)) || (archive && archive.extent) || [-30, 30, 40, 65];
   look(box);
   at("area").hidden = !desk.wantsArea;
   [at("from").value, at("to").value] = [desk.first, desk.last];
   at("view").hidden = !archive || !archive.images.length;
   if (!archive) at("title").textContent = "There is no archive yet";
   else if (!archive.images.length) say("The archive has no record yet.");
-  if (desk.wantsArea && desk.box) setBox({ lat: box[1], lng: box[0] }, { lat: box[3], lng: box[2] });
+  if (desk.wantsArea && desk.box) {
+    const [west, south, east, north] = desk.box;
+    setBox({ lat: south, lng: west }, { lat: north, lng: east });
+  }
 }
 
 async function main() {
