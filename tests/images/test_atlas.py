@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+from typing import Any
 
 import healpy
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image as Picture
 import retrieve
 from grid import BBox, Chunk, Provenance, Tile
 from images import atlas as room
+from images import web_tiles
 from images.atlas import Atlas, Picked
 from store import Archive
 from tests.images.test_blocks import cells_of
@@ -106,12 +108,12 @@ def test_a_tile_shows_the_records_that_are_picked(atlas):
 @pytest.mark.parametrize("zoom", [8, 11])
 def test_a_composite_is_that_of_a_retrieval(atlas, archive, monkeypatch, how, zoom):
     number, drawn = number_of(zoom, 7.5, 50.25), {}
-    monkeypatch.setattr(room.web_tiles, "picture", lambda values, *_: drawn.update(values) or b"")
+    monkeypatch.setattr(web_tiles, "picture", lambda values, *_: drawn.update(values) or b"")
     atlas.tile(Picked(FIRST, SECOND, "any", "VV", how), RANGE, *number)
-    frame = room.web_tiles.frame_of(*number)
+    frame = web_tiles.frame_of(*number)
     south, north = float(frame.edges[100]), float(frame.edges[101])
     box = BBox(frame.bbox.west, south, frame.bbox.east, north)
-    steps = {"dlat": box.height, "dlon": frame.dlon}
+    steps: dict[str, Any] = {"dlat": box.height, "dlon": frame.dlon}
     grid = retrieve.load(archive, box, FIRST, SECOND, ["VV"], **steps, orbit="any", composite=how)
     assert np.isfinite(drawn["VV"][100]).any()
     np.testing.assert_array_equal(drawn["VV"][100], grid["VV"].values[0, 0])
