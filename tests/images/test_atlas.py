@@ -12,6 +12,7 @@ import pytest
 from PIL import Image as Picture
 
 import retrieve
+from archive import lookout, storage
 from grid import BBox, Chunk, Provenance, Tile
 from images import atlas as room
 from images import web_tiles
@@ -19,6 +20,7 @@ from images.atlas import Atlas, Picked
 from store import Archive
 from tests.images.test_blocks import cells_of
 from tests.images.test_web_tiles import number_of
+from tests.object_store import BUCKET, ENVIRONMENT, serving
 
 FIRST, SECOND = dt.date(2026, 1, 20), dt.date(2026, 1, 26)
 LEFT, RIGHT = Tile(7.0, 50.0, 8.0, 50.5), Tile(8.0, 50.0, 9.0, 50.5)
@@ -45,7 +47,7 @@ def atlas_of(archive):
     from cli.workspace import Workspace
 
     def holdings():
-        found = Workspace(str(archive.path)).holdings
+        found = Workspace(archive.name).holdings
         assert found is not None
         return found
 
@@ -186,3 +188,23 @@ def test_what_is_written_meanwhile_is_seen_after_another_look(tmp_path):
 def test_a_band_that_is_not_there_is_named(atlas, band):
     with pytest.raises(ValueError, match="it has VV, VH"):
         atlas.tile(Picked(FIRST, FIRST, band=band), RANGE, 8, 0, 0)
+
+
+def test_an_archive_in_an_object_store_is_looked_at_as_well(monkeypatch):
+    with serving() as server:
+        for name, value in (ENVIRONMENT | {"AWS_ENDPOINT_URL": server.url}).items():
+            monkeypatch.setenv(name, value)
+        storage._object_store.cache_clear()
+        archive = filled(f"s3://{BUCKET}/map/a")
+        atlas, number = atlas_of(archive), number_of(8, 8.5, 50.25)
+        picked = Picked(SECOND, SECOND, "descending", "VV")
+        before, version = opaque(atlas.tile(picked, RANGE, *number)), atlas.about()["version"]
+        server.asked.clear()
+        assert opaque(atlas.tile(picked, RANGE, *number)) == before
+        assert not [each for each in server.asked if "zarr.json" in each.path]  # is open already
+        archive.write(Chunk(RIGHT, SECOND, "descending"), cells_of(RIGHT, seed=7))
+        atlas.look_again()
+        assert atlas.about()["version"] != version
+        monkeypatch.setattr(lookout, "FAR_SECONDS", 1e-6)  # the time passes
+        assert opaque(atlas.tile(picked, RANGE, *number)) > before
+        storage._object_store.cache_clear()
