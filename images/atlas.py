@@ -247,7 +247,8 @@ class Atlas:
     def place(self, picked: Picked, lon: float, lat: float) -> dict[str, Any]:
         """The cell at a point, and its values in the records that are picked."""
         found = self._cell(lon, lat)
-        return {**found, "records": self._rows(found["cell"], lon, lat, picked)}
+        units = {name: self.scale.unit(name) for name in self._layout.bands}
+        return {**found, "units": units, "records": self._rows(found["cell"], lon, lat, picked)}
 
     def _cell(self, lon: float, lat: float) -> dict[str, Any]:
         layout = self._layout

@@ -289,7 +289,10 @@ async function tellPlace(where) {
   drawPlace(found);
 }
 
-/** @param {{cell: number, level: number, lon: number, lat: number, records: Row[]}} found */
+/**
+ * @param {{cell: number, level: number, lon: number, lat: number, units: Object<string, string>,
+ *   records: Row[]}} found
+ */
 function drawPlace(found) {
   const panel = at("place");
   panel.hidden = false;
@@ -302,9 +305,9 @@ function drawPlace(found) {
   const query = picked();
   const now = found.records.filter((row) => query.first <= row.day && row.day <= query.last
     && ["any", row.orbit].includes(query.orbit));
+  if (found.records.length > 1) panel.append(plot(found.records, found.units));
   if (!now.length) panel.append(paragraph("Nothing of the days that are shown."));
-  for (const row of now.slice(-3)) panel.append(table(told(row)));
-  if (found.records.length > 1) panel.append(plot(found.records));
+  for (const row of now.slice(-3).reverse()) panel.append(table(told(row)));
   panel.append(close);
 }
 
@@ -345,8 +348,11 @@ function paragraph(words) {
   return found;
 }
 
-/** The values of a cell over time; passes of each direction apart. @param {Row[]} rows */
-function plot(rows) {
+/**
+ * The values of a cell over time; passes of each direction apart.
+ * @param {Row[]} rows @param {Object<string, string>} units
+ */
+function plot(rows, units) {
   const [wide, high, left, low] = [300, 150, 34, 128];
   const bands = Object.keys(rows[0].shown);
   const times = rows.map((row) => Date.parse(row.day));
@@ -368,7 +374,8 @@ function plot(rows) {
   );
   bands.forEach((band, i) => {
     const colour = COLOURS[i % COLOURS.length];
-    svg.append(text(left + 6 + 46 * i, 11, band, colour));
+    const unit = units[band] ? ` (${units[band]})` : "";
+    svg.append(text(left + 6 + (unit ? 66 : 46) * i, 11, band + unit, colour));
     for (const orbit of new Set(rows.map((row) => row.orbit))) {
       const some = rows.filter((row) => row.orbit === orbit);
       const path = some.map((row, k) => {
