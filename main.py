@@ -34,12 +34,7 @@ def named_archive() -> str:
     return str(named or judge.text("ZARR_PATH in main.py", as_text(ZARR_PATH)))
 
 
-def usual_archive() -> object:
-    """The constant, as it is now."""
-    return ZARR_PATH
-
-
-archive_option = flags.archive_flag(named_archive, usual_archive)
+archive_option = flags.archive_flag(named_archive, lambda: ZARR_PATH)
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -131,11 +126,6 @@ def browse(archive_path: str, **answers: Any) -> int:
     """Look at the archive on a map in a browser, step through its days, save what is seen.
 
     It is served on this computer alone, without a network, until Ctrl-C.
-
-    \b
-    Examples:
-      main.py browse
-      main.py browse --no-open --port 8000
     """
     from cli.browse_command import run_browse
 
@@ -159,14 +149,32 @@ def list_(archive_path: str, **answers: Any) -> int:
 
 
 @cli.command()
+@flags.remove_flags
+@archive_option
+@flags.debug_option
+def remove(archive_path: str, dry_run: bool, yes: bool, **answers: Any) -> int:
+    """Take records out of the archive, by area, days and orbit.
+
+    Says what would go, and asks.  Records are of whole tiles.  `download` orders them again.
+
+    \b
+    Examples:
+      main.py remove --bbox 7,50,8,50.5 --start 2026-01 --dry-run
+    """
+    from cli.chosen import Chosen
+    from cli.remove_command import run_remove
+
+    return run_remove(Workspace(archive_path), Chosen(**answers), dry_run, yes)
+
+
+@cli.command()
 @flags.verify_flags
 @archive_option
 @flags.debug_option
 def verify(archive_path: str, remove: bool) -> int:
     """Read every record again and name the damaged ones.
 
-    A damaged record that is removed is ordered again by the next `download` of its area
-    and day.
+    One that is removed is ordered again by the next `download` of its area and day.
     """
     return archive_commands.run_verify(Workspace(archive_path), remove)
 
@@ -197,8 +205,7 @@ def login(archive_path: str, **answers: Any) -> int:
 def claims(archive_path: str, release: str | None) -> int:
     """List which machine orders which chunk of an archive in an object store.
 
-    A machine that downloads claims its chunks, so that no other one pays for them, too.  The
-    claims of one that is gone end by themselves after some hours, or by --release.
+    So no other one pays for it, too.  The claims of one that is gone end after some hours.
 
     \b
     Examples:

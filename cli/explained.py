@@ -68,7 +68,7 @@ QUESTIONS = {
     ),
     "Replace it": "y writes over the file, n asks for other names.",
     "Step": "A number of the list: which of the time steps of the file is meant.",
-    "Remove": "y takes out what is damaged, so that `download` orders it again; n leaves it.",
+    "Remove": "y takes the records out, so that `download` orders them again; n leaves them.",
     "Pixel size": (
         "Degrees, as 0.001, or metres, as 100 m; one number, or height and width.  Pixels larger "
         "than cells are their means."
