@@ -34,7 +34,12 @@ def named_archive() -> str:
     return str(named or judge.text("ZARR_PATH in main.py", as_text(ZARR_PATH)))
 
 
-archive_option = flags.archive_flag(named_archive, lambda: ZARR_PATH)
+def usual_archive() -> object:
+    """The constant, as it is now."""
+    return ZARR_PATH
+
+
+archive_option = flags.archive_flag(named_archive, usual_archive)
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,8 +50,7 @@ archive_option = flags.archive_flag(named_archive, lambda: ZARR_PATH)
 def cli(context: click.Context, archive_path: str) -> None:
     """Sentinel-1 images of a place, as a HEALPix archive of your own.
 
-    Without a command it asks what to do.  Every question can be answered ahead by a flag,
-    and answers may be piped, one per line.
+    Without a command it asks what to do.  Answers may be piped, one per line.
 
     Results go to stdout; questions, progress and errors to stderr.  Exit codes: 0 done (or
     nothing to do), 1 some chunks failed, 2 bad input, 3 no data, 4 login needed, 5 disk
@@ -106,7 +110,7 @@ def retrieve(archive_path: str, **answers: Any) -> int:
     The files may be pictures (.png), netCDF (.nc), GeoTIFF (.tif) and, of several days,
     animations (.gif).
 
-    Opens a window where there is a display, unless --no-show is given.
+    A window opens where there is a display.
 
     \b
     Examples:
@@ -141,7 +145,6 @@ def list_(archive_path: str, **answers: Any) -> int:
 
     \b
     Examples:
-      main.py list
       main.py list --json | jq -r .tile
       main.py list --map tiles.png
     """
@@ -209,7 +212,6 @@ def claims(archive_path: str, release: str | None) -> int:
 
     \b
     Examples:
-      main.py claims --archive s3://bucket/sentinel1.zarr
       main.py claims --archive s3://bucket/sentinel1.zarr --release laptop
     """
     return archive_commands.run_claims(Workspace(archive_path), release)
@@ -222,9 +224,7 @@ def claims(archive_path: str, release: str | None) -> int:
 def clean(archive_path: str, dry_run: bool) -> int:
     """Remove what downloads have left beside the archive and nothing needs any more.
 
-    These are results at the built-in back end and raw files, of chunks that are archived or
-    were given up for a new order.  What the next download goes on with is kept, and said, and
-    so are the journal and its log.
+    Results at the built-in back end and raw files go.  What the next download goes on with stays.
     """
     return archive_commands.run_clean(Workspace(archive_path), dry_run)
 

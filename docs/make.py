@@ -1,7 +1,7 @@
-"""Makes what the README shows, from the built-in back end: `make docs`.
+"""Makes what the README and its pages show, from the built-in back end: `make docs`.
 
 Runs the demo, draws its picture and the map of its archive, types a session into a
-terminal and puts what was on the screen into the README, and lists the constants.
+terminal and puts what was on the screen into its page, and lists the constants.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def make() -> int:
         return code
     with tempfile.TemporaryDirectory() as folder:
         screens = [session(Path(folder), answers) for answers in (DOWNLOAD, RETRIEVE)]
-    put_into_readme("\n".join(f"$ python main.py\n{screen}\n" for screen in screens))
+    put_into_page("\n".join(f"$ python main.py\n{screen}\n" for screen in screens))
     constants.PAGE.write_text(constants.page(), encoding="utf-8")
     return DONE
 
@@ -117,15 +117,15 @@ def session(folder: Path, answers: list[tuple[str, str]]) -> str:
     return terminal.screen
 
 
-def put_into_readme(text: str) -> None:
-    """Replace the session in the README."""
-    readme = ROOT / "README.md"
-    old = readme.read_text(encoding="utf-8")
+def put_into_page(text: str) -> None:
+    """Replace the session in its page."""
+    page = ROOT / "docs" / "session.md"
+    old = page.read_text(encoding="utf-8")
     pattern = r"(<!-- session -->\n```\n).*?(```\n<!-- end -->)"
     new, found = re.subn(pattern, lambda m: m[1] + text + m[2], old, flags=re.DOTALL)
     if found != 1:
-        raise RuntimeError(f"{readme} has {found} places for a session, not one.")
-    readme.write_text(new, encoding="utf-8")
+        raise RuntimeError(f"{page} has {found} places for a session, not one.")
+    page.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":
