@@ -74,6 +74,7 @@ def open(  # the name that the house gives it
     orbit: str | None = None,
     as_of: int | None = None,
     composite: str | None = None,
+    despeckle: bool = False,
 ) -> xr.Dataset:
     """The images of a box from start to end, both included, on a regular grid; lazy.
 
@@ -91,10 +92,11 @@ def open(  # the name that the house gives it
 
     ``composite`` "mean" (by the counts), "median", "newest", "min", "max", "std" or "count": one
     image, by each cell's values on all days.  ``as_of`` N: one image for ``start`` of the newest
-    values of the N days before, too; with them is their ``day``.  Raises NoData, and ValueError.
+    values of the N days before, too; with them is their ``day``.  ``despeckle``: each image without
+    its speckle, by the others on its relative orbit (`images.speckle`).  Raises NoData, ValueError.
     """
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
-    return lazy.open_grid(on, start, end, as_of, composite)
+    return lazy.open_grid(on, start, end, as_of, composite, despeckle=despeckle)
 
 
 def load(
@@ -109,10 +111,11 @@ def load(
     orbit: str | None = None,
     as_of: int | None = None,
     composite: str | None = None,
+    despeckle: bool = False,
 ) -> xr.Dataset:
     """As `open`, in memory: what is small is there before dask is imported."""
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
-    return lazy.open_grid(on, start, end, as_of, composite, now=True)
+    return lazy.open_grid(on, start, end, as_of, composite, now=True, despeckle=despeckle)
 
 
 def retrieve(
@@ -127,15 +130,14 @@ def retrieve(
 ) -> xr.Dataset:
     """The image of a day in memory, ``<band>(lat, lon)`` float32; all else as of `open`.
 
-    Raises as `open`, NoData where no pixel has a value, and ValueError for a grid larger than
-    `MEMORY_MAX`.
+    Raises as `open`, NoData without a value, and ValueError for more than `MEMORY_MAX`.
     """
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
     return lazy.image_of_day(on, day, settings().memory_max)
 
 
 def days(archive: Archive, bbox: AreaLike) -> list[Coverage]:
-    """The days with something of the box, newest first, and what share of its cells was seen."""
+    """The days with something of the box, newest first, and what share was seen."""
     return coverage.days(archive, bbox)
 
 
@@ -149,8 +151,8 @@ def spacing(
 def plot(dataset: xr.Dataset) -> Figure:
     """Draw a grid of `retrieve` or `open`: a panel for each band, or the days side by side.
 
-    dataset: float variables (lat, lon) or (time, lat, lon), NaN where nothing was seen, on
-    regular ``lat`` and ``lon`` in degrees.  Raises ValueError for one without.
+    dataset: float variables (lat, lon) or (time, lat, lon), NaN for gaps, on regular ``lat`` and
+    ``lon`` in degrees.  Raises ValueError for one without.
     """
     from images import series
 
@@ -224,10 +226,8 @@ def export(
 ) -> Path:
     """Write a grid of `retrieve` or `open` to .nc, .tif, .png or .gif; the path.
 
-    ``progress`` is called with the number of blocks written and of all.  Raises ValueError
-    for another suffix or a dataset without bands, FileExistsError where something is and
-    ``overwrite`` is False, IsADirectoryError, FileNotFoundError for a missing parent folder,
-    OSError (ENOSPC) for a full disk.
+    ``progress`` is called with the blocks written and all.  Raises ValueError for another suffix or
+    no band, FileExistsError, IsADirectoryError, FileNotFoundError, OSError (ENOSPC: disk full).
     """
     from images import export as files
 

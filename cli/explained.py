@@ -52,6 +52,10 @@ QUESTIONS = {
         "1 keeps the days apart; with the others each cell shows the mean, the median, the "
         "newest and so on of its values on all of the days."
     ),
+    "Filter the speckle": (
+        "y takes most of the grain from each day, by what the other days on its orbit show of each "
+        "cell; its brightness stays."
+    ),
     "Clouds": "Images with more of their area under clouds, in percent, are not ordered.",
     "Merge by the counts": (
         "y makes one record of both, weighted by how many pixels each has in a cell; n keeps "

@@ -264,6 +264,11 @@ retrieve_flags = _together(
         "cell.  Or bands like B08,B04,B03, shown as red, green and blue, of what is no radar.",
     ),
     option(
+        "--despeckle",
+        is_flag=True,
+        help="Of several days: filter the speckle of each by the others on its orbit.",
+    ),
+    option(
         "--stretch",
         type=Parsed("LOW,HIGH", questions.stretch),
         help="What is drawn darkest and brightest, in dB or in the units of the bands.",
