@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from grid import ORBITS, BBox, Chunk
+from grid import ORBITS, BBox, Chunk, count
 from shared.areas import touched
 
 if TYPE_CHECKING:
@@ -123,7 +123,9 @@ def newest(
     has the passes of the direction of its newest record.
     """
     if days_back < 0:
-        raise ValueError(f"{days_back} days back: a record cannot be newer than the day asked for.")
+        raise ValueError(
+            f"{count(days_back, 'day')} back: a record cannot be newer than the day asked for."
+        )
     first = day - dt.timedelta(days=days_back)
     found: list[Chunk] = []
     for view in views:
