@@ -24,9 +24,11 @@ from images.records import NoData
 from images.settings import Settings, judged
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from shared.areas import AreaLike
+    from shared.features import FeaturesLike
     from store import Archive
 
 MEMORY_MAX = 2_000_000_000  # bytes that the bands of a grid in memory may take
@@ -74,6 +76,7 @@ def open(  # the name that the house gives it
     orbit: str | None = None,
     as_of: int | None = None,
     composite: str | None = None,
+    by: str | None = None,
 ) -> xr.Dataset:
     """The images of a box from start to end, both included, on a regular grid; lazy.
 
@@ -94,7 +97,7 @@ def open(  # the name that the house gives it
     values of the N days before, too; with them is their ``day``.  Raises NoData, and ValueError.
     """
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
-    return lazy.open_grid(on, start, end, as_of, composite)
+    return lazy.open_grid(on, start, end, as_of, composite, by)
 
 
 def load(
@@ -109,10 +112,11 @@ def load(
     orbit: str | None = None,
     as_of: int | None = None,
     composite: str | None = None,
+    by: str | None = None,
 ) -> xr.Dataset:
     """As `open`, in memory: what is small is there before dask is imported."""
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
-    return lazy.open_grid(on, start, end, as_of, composite, now=True)
+    return lazy.open_grid(on, start, end, as_of, composite, by, now=True)
 
 
 def retrieve(
@@ -188,6 +192,27 @@ def show(figure: Figure) -> bool:
     return drawing.show(figure)
 
 
+def features(
+    archive: Archive,
+    features: FeaturesLike,
+    start: Day,
+    end: Day | None = None,
+    bands: Sequence[str] | None = None,
+    orbit: str | None = None,
+    by: str = "direction",
+    id: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Of each polygon or point, day and passes: mean, spread, cells, share of them seen.
+
+    ``features``: a file, GeoDataFrame, geometries, or these by name; ``id``: the column of names.
+    ``by`` "direction" or "relative-orbit" is what has a row of its own; the rest is as of `open`.
+    """
+    from images import features as room
+
+    return room.statistics(archive, features, start, end, bands, orbit, by, id, progress)
+
+
 def statistics(dataset: xr.Dataset) -> list[dict[str, Any]]:
     """Of each image and band of a grid (time, lat, lon): mean and spread, share seen."""
     from images import line
@@ -200,6 +225,13 @@ def plot_line(rows: list[dict[str, Any]], attrs: dict[str, Any]) -> Figure:
     from images import line
 
     return line.plot_line(rows, attrs)
+
+
+def plot_features(rows: pd.DataFrame) -> Figure:
+    """Draw the rows of `features`: a panel for each of them, of more than 24 the first."""
+    from images import multiples
+
+    return multiples.draw(rows)
 
 
 def animate(dataset: xr.Dataset, path: Path) -> None:
@@ -248,3 +280,10 @@ def save_line(
     from images import export as files
 
     return files.save_line(rows, attrs, path, settings().look, overwrite)
+
+
+def save_features(rows: pd.DataFrame, path: str | Path, overwrite: bool = False) -> Path:
+    """Write the rows of `features` as .csv, .parquet or a plot (.png); errors as of `export`."""
+    from images import export as files
+
+    return files.save_features(rows, path, settings().look, overwrite)

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from archive.passes import RELATIVE_ORBIT, relative_name
 from images import figure as drawing
 from images import mask
-from images.grids import grid_bands, is_lazy
-from images.scales import COLOURS, scale_of
+from images.grids import APART_BY, grid_bands, is_lazy
+from images.records import RELATIVE
+from images.scales import COLOURS, Scale, scale_of
 from images.series import caption, days_of
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ Statistics = list[dict[str, Any]]
 def statistics(dataset: xr.Dataset) -> Statistics:
     """Of each image and band: its mean and spread, and the share seen of the box, or area.
 
-    A row has ``day``, ``orbit`` ("any", ..., where it is known), ``band``, ``mean_dB``,
+    A row has ``day``, ``orbit`` ("any", ..., where it is known), ``relative_orbit`` if passes are
+    kept apart by that, ``band``, ``mean_dB``,
     ``low_dB`` and ``high_dB`` (the `SPREAD` of the pixels) and ``seen`` (0 to 1); of what is no
     backscatter ``mean``, ``low`` and ``high``, in the units of the band.  Classes have no mean:
     ValueError if there is nothing else.  The images are computed one after the other, a few at a
@@ -51,9 +54,7 @@ def statistics(dataset: xr.Dataset) -> Statistics:
     from shared import compute
 
     scale = scale_of(dataset.attrs)
-    bands = [name for name in grid_bands(dataset) if not scale.is_class(name)]
-    if not bands:
-        raise ValueError("Classes have no mean, and there is no other band.  Nothing was written.")
+    bands = with_a_mean(grid_bands(dataset), scale)
     weights = np.cos(np.radians(dataset["lat"].values))[:, np.newaxis]
     whole, numbers = _whole(dataset, weights), dask.delayed(_numbers)
     pieces = [
@@ -65,19 +66,37 @@ def statistics(dataset: xr.Dataset) -> Statistics:
     meanings = dataset["orbit"].attrs["flag_meanings"].split() if "orbit" in dataset else []
     rows: Statistics = []
     for i, found in enumerate(compute.each(pieces, not is_lazy(dataset))):
-        orbit = meanings[int(dataset["orbit"].values[i])] if meanings else ""
+        orbit = {"orbit": meanings[int(dataset["orbit"].values[i])] if meanings else ""}
+        if dataset.attrs.get(APART_BY) == RELATIVE:
+            orbit[RELATIVE_ORBIT] = relative_name(int(dataset[RELATIVE_ORBIT].values[i]))
         for band, values in zip(bands, found, strict=True):
-            rows.append({"day": days_of(dataset)[i], "orbit": orbit, "band": band} | values)
+            rows.append({"day": days_of(dataset)[i]} | orbit | {"band": band} | values)
     return rows
 
 
+def with_a_mean(bands: Sequence[str], scale: Scale) -> list[str]:
+    """The bands without classes; ValueError if there is nothing else."""
+    found = [name for name in bands if not scale.is_class(name)]
+    if not found:
+        raise ValueError("Classes have no mean, and there is no other band.  Nothing was written.")
+    return found
+
+
 def write_numbers(rows: Statistics, path: Path) -> None:
-    """The rows of `statistics` as CSV; dB with three digits, nothing where nothing was seen."""
+    """The rows of `statistics` as CSV; nothing where nothing was seen."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         for row in rows:
-            writer.writerow({key: _as_text(value) for key, value in row.items()})
+            writer.writerow({key: as_text(key, value) for key, value in row.items()})
+
+
+def as_text(name: str, value: Any) -> Any:
+    """A value as it is written: dB and shares with three digits behind the point, others six."""
+    if not isinstance(value, float):
+        return value
+    form = ".3f" if name.endswith("_dB") or name == "seen" else ".6g"
+    return format(value, form) if math.isfinite(value) else ""
 
 
 def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
@@ -210,9 +229,3 @@ def _numbers(
         names = [f"{name}_dB" if decibel else name for name in ("mean", "low", "high")]
         found.append(dict(zip(names, three.tolist(), strict=True)) | {"seen": share})
     return found
-
-
-def _as_text(value: Any) -> Any:
-    if not isinstance(value, float):
-        return value
-    return f"{value:.3f}" if math.isfinite(value) else ""
