@@ -167,6 +167,7 @@ def arguments(wish: Wish, archive: str, shows: bool) -> list[str]:
         ("--composite", wish.colours and ",".join(wish.colours)),
         ("--stretch", wish.stretch and "{!r},{!r}".format(*wish.stretch)),
         *(("--output", name) for name in wish.targets), *(("--line", name) for name in wish.lines),
+        ("--by", wish.by),
     ]  # fmt: skip
     words = [part for flag, value in named if value is not None for part in flagged(flag, value)]
     is_whole = isinstance(wish.bbox, Area) and clipping(wish.bbox) is None

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from images import line, series
+from images import line, multiples, series, tables
 from images.geotiff import write_geotiff
 from images.grids import grid_bands, is_lazy
 from images.netcdf import write_netcdf
@@ -30,9 +30,11 @@ from images.settings import Look
 from shared.files import is_disk_full, reason, replacing, require_space
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 SUFFIXES = (".nc", ".tif", ".png", ".gif")
+TABLES = (".csv", ".parquet", ".png")  # of many features
 DISK_FULL = 1_000_000  # bytes; with less free space a failed write is taken for a full disk
 SPACE_FACTOR = 1.1  # free disk asked for before writing, per uncompressed byte
 PNG_LEVEL = 1  # deflate; twice as fast as the usual 6, for a file that is an eighth larger
@@ -96,6 +98,24 @@ def save_line(
             line.write_numbers(rows, temporary)
         else:
             _save_png(line.plot_line(rows, attrs), temporary, look)
+    return path
+
+
+def save_features(
+    table: pd.DataFrame, path: str | Path, look: Look, overwrite: bool = False
+) -> Path:  # fmt: skip
+    """Write the rows of `features.statistics` as numbers (.csv, .parquet) or as a plot (.png)."""
+    path = checked_target(path, overwrite, suffixes=TABLES)
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        tables.require_parquet()
+    with _replacing(path) as temporary:
+        if suffix == ".csv":
+            tables.write_csv(table, temporary)
+        elif suffix == ".parquet":
+            tables.write_parquet(table, temporary)
+        else:
+            _save_png(multiples.draw(table), temporary, look)
     return path
 
 

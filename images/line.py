@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,12 @@ DATE = 0.95  # inch between ticks, so that a date fits below each
 STYLES = {"descending": "--", "mixed": ":"}  # of passes; of others a plain line
 MARKERS = "os^Dv<>pPX*hd8"  # of the bands, one after the other
 
+NO_VALUE = " (no value)"
+LEGEND = 0.18  # inch, a row of the key
+KEY: dict[str, Any] = {"frameon": False, "fontsize": 8, "columnspacing": 1.2, "handlelength": 2.2}
+
 Statistics = list[dict[str, Any]]
+Line = tuple[str, str, str]  # band, direction, relative orbit
 
 
 def statistics(dataset: xr.Dataset) -> Statistics:
@@ -107,44 +112,83 @@ def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    spread = f"shade: {SPREAD[0]:g}th to {SPREAD[1]:g}th percentile of its pixels"
+    spread = spread_words("pixels")
     lines = [
         (
             drawing.title_of(attrs, f"mean of the {'area' if attrs.get('clipped') else 'box'}"),
             10.5,
             "bold",
         ),
-        (f"{attrs.get('bbox', '')}  ({spread}{_marks(rows)})", 8.0, "normal"),
+        (f"{attrs.get('bbox', '')}  ({spread}{marks(rows)})", 8.0, "normal"),
         (str(attrs.get("source", "")), 7.0, "normal"),
     ]
+    names = names_of(rows)
     width = max(LINE[0], drawing.words_inches(lines) + 0.24)
-    figure = Figure(figsize=(width, LINE[1]), dpi=100)
-    axes = figure.add_axes((0.85 / width, 0.19, 1 - 1.1 / width, 0.53))
-    keys = [key for key in rows[0] if key.partition("_")[0] in ("mean", "low", "high")]
-    bands = list(dict.fromkeys(row["band"] for row in rows))
-    orbits = list(dict.fromkeys(row["orbit"] for row in rows))
-    for number, band in enumerate(bands):
-        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-        for orbit in orbits:
-            mine = [row for row in rows if (row["band"], row["orbit"]) == (band, orbit)]
-            if mine:
-                name = f"{band} {orbit}" if len(orbits) > 1 else band
-                _draw(axes, mine, keys, colour, marker, STYLES.get(orbit, "-"), name)
-    if not any(math.isfinite(row[keys[0]]) for row in rows):
+    columns = legend_columns(names.values(), width - 1.1)
+    height = LINE[1] + LEGEND * max(0, math.ceil(len(names) / columns) - 2)
+    figure = Figure(figsize=(width, height), dpi=100)
+    left, bottom = 0.85 / width, 0.19 * LINE[1] / height
+    axes = figure.add_axes((left, bottom, 1 - 1.1 / width, 0.53 * LINE[1] / height))
+    draw_lines(axes, rows, names)
+    if not any(math.isfinite(row[keys_of(rows)[0]]) for row in rows):
         axes.set_yticks([])  # those of an empty plot are numbers that no pixel gave
-    _day_axis(axes, sorted({row["day"] for row in rows}), width - 1.1)
-    axes.set_ylabel(scale_of(attrs).quantity(bands))
+    day_axis(axes, sorted({row["day"] for row in rows}), width - 1.1)
+    axes.set_ylabel(scale_of(attrs).quantity(list(dict.fromkeys(row["band"] for row in rows))))
     axes.grid(alpha=0.3, linewidth=0.5)
-    columns = min(4, len(bands) * len(orbits))
-    axes.legend(
-        frameon=False, ncols=columns, loc="lower right", bbox_to_anchor=(1, 1), fontsize=8,
-        columnspacing=1.2, handlelength=2.2,
-    )  # fmt: skip
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=columns, **KEY)
     caption(figure, lines)
     return figure
 
 
-def _marks(rows: Statistics) -> str:
+def spread_words(of: str) -> str:
+    """What the shade is."""
+    return f"shade: {SPREAD[0]:g}th to {SPREAD[1]:g}th percentile of its {of}"
+
+
+def names_of(rows: Statistics) -> dict[Line, str]:
+    """The lines that rows make, and what each is called: its direction only where there are two."""
+    orbits = {row["orbit"] for row in rows}
+    every = {(row["band"], row["orbit"], row.get(RELATIVE_ORBIT, "")): None for row in rows}
+    bands = {band: None for band, _, _ in every}
+    return {
+        line: " ".join(filter(None, (line[0], line[1] * (len(orbits) > 1), line[2])))
+        for band in bands
+        for line in every
+        if line[0] == band
+    }
+
+
+def draw_lines(axes: Axes, rows: Statistics, names: dict[Line, str]) -> None:
+    """Draw those of some lines that rows have: a colour for each band, or for each line where
+    relative orbits are kept apart.
+    """
+    bands = list(dict.fromkeys(band for band, _, _ in names))
+    for number, (line, name) in enumerate(names.items()):
+        band, orbit, relative = line
+        mine = [
+            row for row in rows
+            if (row["band"], row["orbit"], row.get(RELATIVE_ORBIT, "")) == line
+        ]  # fmt: skip
+        if mine:
+            at = bands.index(band)
+            colour = COLOURS[(number if relative else at) % len(COLOURS)]
+            marker = MARKERS[at % len(MARKERS)]
+            _draw(axes, mine, keys_of(rows), colour, marker, STYLES.get(orbit, "-"), name)
+
+
+def legend_columns(names: Iterable[str], inches: float) -> int:
+    """How many names stand side by side, of four at most."""
+    every = list(names)
+    widest = drawing.words_inches([(name, KEY["fontsize"], "normal") for name in every])
+    return min(4, len(every), max(1, int(inches / (widest + 0.5))))
+
+
+def keys_of(rows: Statistics) -> list[str]:
+    """The columns of the mean, and of the ends of the shade."""
+    return [key for key in rows[0] if key.partition("_")[0] in ("mean", "low", "high")]
+
+
+def marks(rows: Statistics) -> str:
     """What the markers mean that are there."""
     some = any(0 < row["seen"] < WHOLE for row in rows)
     none = any(not row["seen"] for row in rows)
@@ -172,7 +216,7 @@ def _draw(
     axes.fill_between(
         when[joined], low[joined], high[joined], color=colour, alpha=0.15, linewidth=0
     )
-    label = name if there.any() else f"{name} (no value)"
+    label = name if there.any() else name + NO_VALUE
     axes.plot(
         when[joined], mean[joined], color=colour, linestyle=style, marker=marker, markersize=3.5,
         linewidth=1, label=label,
@@ -187,7 +231,7 @@ def _draw(
             axes.plot(when[which], at[which], color=colour, linestyle="none", clip_on=False, **how)
 
 
-def _day_axis(axes: Any, days: Sequence[str], inches: float) -> None:
+def day_axis(axes: Any, days: Sequence[str], inches: float) -> None:
     """Ticks at the days, where a date fits below each; else at round days, months or years."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
@@ -198,7 +242,8 @@ def _day_axis(axes: Any, days: Sequence[str], inches: float) -> None:
     if least * inches / (1.08 * span) >= DATE:
         axes.set_xticks(numbers, days)
         return
-    locator = AutoDateLocator(minticks=3, maxticks=int(inches / DATE))  # type: ignore[no-untyped-call]
+    most = max(2, int(inches / DATE))
+    locator = AutoDateLocator(minticks=min(3, most), maxticks=most)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
