@@ -81,12 +81,15 @@ def tell_table(table: pd.DataFrame) -> None:
     """Say what the numbers are of, what has none, and where the data came from."""
     said = table.attrs
     there = table["feature"].nunique()
-    tell(f"  {count(there, 'feature')} of {said['features']:,}, named by {said['names']}")
+    tell(f"  {there:,} of {count(said['features'], 'feature')}, named by {said['names']}")
     for number, what in (
-        (said["features_joined"], "have the name of another one, and are one with it"),
-        (said["features_left_out"], "are neither polygon nor point, and are left out"),
-        (said["features_without_a_cell"], "are so small that no cell has its centre in them"),
-        (said["features_outside"], "lie outside of the archive's tiles"),
+        (said["features_joined"], "of the names are of several features, and these are one"),
+        (said["features_left_out"], "with neither a polygon nor a point are left out"),
+        (
+            said["features_without_a_cell"],
+            "without the centre of a cell inside have no numbers",
+        ),
+        (said["features_outside"], "outside of the archive's tiles have none"),
     ):
         if number:
             tell(f"  {number:,} {what}")

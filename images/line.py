@@ -159,11 +159,12 @@ def names_of(rows: Statistics) -> dict[Line, str]:
 
 
 def draw_lines(axes: Axes, rows: Statistics, names: dict[Line, str]) -> None:
-    """Draw those of some lines that rows have: a colour for each band, or for each line where
-    relative orbits are kept apart.
+    """Draw those of some lines that rows have: a marker for each band, and a colour for each band,
+    or for each pass where relative orbits are kept apart.
     """
     bands = list(dict.fromkeys(band for band, _, _ in names))
-    for number, (line, name) in enumerate(names.items()):
+    passes = list(dict.fromkeys(line[1:] for line in names))
+    for line, name in names.items():
         band, orbit, relative = line
         mine = [
             row for row in rows
@@ -171,7 +172,7 @@ def draw_lines(axes: Axes, rows: Statistics, names: dict[Line, str]) -> None:
         ]  # fmt: skip
         if mine:
             at = bands.index(band)
-            colour = COLOURS[(number if relative else at) % len(COLOURS)]
+            colour = COLOURS[(passes.index(line[1:]) if relative else at) % len(COLOURS)]
             marker = MARKERS[at % len(MARKERS)]
             _draw(axes, mine, keys_of(rows), colour, marker, STYLES.get(orbit, "-"), name)
 
