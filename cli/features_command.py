@@ -107,5 +107,5 @@ def write(table: pd.DataFrame, targets: dict[str, bool]) -> None:
 
     for name, replace in targets.items():
         with working(f"writing {Path(name).name}"):
-            retrieve.save_features(table, name, replace)
+            retrieve.save_line(table, None, name, replace)
         click.echo(name)
