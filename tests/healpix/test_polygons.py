@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import healpy
-import healpix_geo
 import numpy as np
 import pytest
 import shapely
@@ -13,23 +12,14 @@ from hypothesis import strategies as st
 from grid import BBox
 from healpix.boxes import box_runs
 from healpix.groups import describe
-from healpix.ids import level_of, runs_to_ids
+from healpix.ids import runs_to_ids
 from healpix.polygons import polygon_ids
 from images.features import edges_of
 from shared.polygons import valid_pieces
+from tests.sphere import centres_of
 
 NSIDE = 1024
 MANY = 10**9
-
-
-def centres_of(ids, nside, ellipsoid):
-    """By healpy, and by healpix-geo on the ellipsoid."""
-    if ellipsoid == "sphere":
-        return healpy.pix2ang(nside, ids, nest=True, lonlat=True)
-    found = healpix_geo.nested.healpix_to_lonlat(
-        ids.astype(np.uint64), level_of(nside), ellipsoid=ellipsoid
-    )
-    return found[0] % 360, found[1]
 
 
 def by_shapely(polygon, nside, ellipsoid):
@@ -39,7 +29,7 @@ def by_shapely(polygon, nside, ellipsoid):
     ids = healpy.ring2nest(nside, healpy.query_strip(nside, low, high, inclusive=True))
     lon, lat = centres_of(ids, nside, ellipsoid)
     inside = np.zeros(len(ids), bool)
-    for turn in (-720, -360, 0, 360):
+    for turn in (-360, 0, 360):
         near = (lon + turn >= west) & (lon + turn <= east)
         inside[near] |= shapely.contains_xy(polygon, lon[near] + turn, lat[near])
     return np.sort(ids[inside])
