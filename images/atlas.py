@@ -24,7 +24,7 @@ from healpix.few import centres, ids_around
 from healpix.ids import cell_width, level_of, runs_to_ids
 from images import composites, figure, lazy, web_tiles
 from images.blocks import padded
-from images.grids import image_of
+from images.grids import DAY, image_of
 from images.records import Image, NoData, layout_of, of_period, on_days
 from images.scales import RATIO, Scale
 from shared.counts import band_names
@@ -174,10 +174,12 @@ class Atlas:
         image = self._image(views, frame.bbox, picked)
         if image is None:
             return web_tiles.empty()
-        classes = self._layout.product.classes(bands)
-        values = web_tiles.values_of(frame, views, image, bands, self._layout.nside, classes)
+        days = (DAY,) * (picked.how == "newest")  # a layer that comes with it
+        classes = (*self._layout.product.classes(bands), *days)
+        layers, nside = (*bands, *days), self._layout.nside
+        values = web_tiles.values_of(frame, views, image, layers, nside, classes)
         ordered = {name: ranges[name] for name in names}
-        return web_tiles.picture(dict(zip(bands, values, strict=True)), self.scale, ordered)
+        return web_tiles.picture(dict(zip(layers, values, strict=True)), self.scale, ordered)
 
     def names(self, band: str) -> tuple[str, ...]:
         """What is drawn: a band, or what red, green and blue stand for."""

@@ -170,17 +170,18 @@ function listRanges() {
     const words = document.createElement("span");
     words.textContent = name;
     label.append(words);
-    limits.forEach((value, i) => {
+    limits.forEach((_, i) => {
       const input = document.createElement("input");
       input.type = "number";
       input.step = "any";
-      input.value = String(Math.round(value * 1000) / 1000);
+      const shown = () => String(Math.round(limits[i] * 1000) / 1000);
+      input.value = shown();
       input.setAttribute("aria-label", `${name}, ${i ? "brightest" : "darkest"}`);
       input.addEventListener("change", () => {
         const next = Number(input.value);
         if (input.value === "" || (i ? next <= limits[0] : next >= limits[1])) {
           say("The darkest must be below the brightest.");
-          input.value = String(limits[i]);
+          input.value = shown();
           return;
         }
         limits[i] = next;
@@ -217,7 +218,7 @@ function fillControls() {
   options(at("orbit"), [...new Set([...orbits, ...together])]);
   options(at("band"), archive.bands.map((band) => band.name), archive.bands.map((b) => b.label));
   options(at("how"), ["", ...archive.composites], ["one day", ...archive.composites]);
-  listDays();
+  listDays(true);
 }
 
 /** Put options into a choice; what was chosen stays if it is still there.
@@ -228,11 +229,14 @@ function options(select, values, labels = values) {
   if (values.includes(before)) select.value = before;
 }
 
-/** The images of the orbit that is chosen; the newest is shown unless another one was. */
-function listDays() {
+/**
+ * The images of the orbit that is chosen; the newest is shown unless another one was.
+ * @param {boolean} [follows]   whether who looks at the newest wants a newer one
+ */
+function listDays(follows = false) {
   if (!archive) return;
   const before = chosen();
-  const wasLast = !before || Number(at("slider").value) === images.length - 1;
+  const wasLast = !before || (follows && Number(at("slider").value) === images.length - 1);
   const orbit = at("orbit").value;
   images = orbit === "any" ? oneEachDay(archive.images)
     : archive.images.filter((image) => image.orbit === orbit);
@@ -271,7 +275,7 @@ async function tellPlace(where) {
   if (!archive || !chosen()) return;
   const { lat, lng } = where;
   spot.setLatLng(where).addTo(map);
-  const days = { ...picked(), how: "", first: "0001-01-01", last: "9999-12-31" };
+  const days = { ...picked(), orbit: "any", how: "", first: "0001-01-01", last: "9999-12-31" };
   const found = await ask("place", { lon: wrapped(lng), lat, ...days });
   drawPlace(found);
 }
@@ -287,7 +291,8 @@ function drawPlace(found) {
   title.textContent = `Cell ${found.cell}, level ${found.level}`;
   panel.replaceChildren(title, table({ centre: `${degrees(found.lat)} N, ${degrees(found.lon)} E` }));
   const query = picked();
-  const now = found.records.filter((row) => query.first <= row.day && row.day <= query.last);
+  const now = found.records.filter((row) => query.first <= row.day && row.day <= query.last
+    && ["any", row.orbit].includes(query.orbit));
   if (!now.length) panel.append(paragraph("Nothing of the days that are shown."));
   for (const row of now.slice(-3)) panel.append(table(told(row)));
   if (found.records.length > 1) panel.append(plot(found.records));
