@@ -155,8 +155,9 @@ def _day_axis(axes: Any, days: Sequence[str], inches: float) -> None:
     places = sorted({0, len(days) - 1} | ({middle} if apart > 1.6 * DATE else set()))
     axes.set_xticks(numbers[places], [days[place] for place in places])
     if len(places) > 1:
-        axes.get_xticklabels()[0].set_ha("left")
-        axes.get_xticklabels()[-1].set_ha("right")
+        first, *_, last = axes.xaxis.get_major_ticks()
+        first.label1.set_ha("left")
+        last.label1.set_ha("right")
 
 
 def _title(feature: object, inches: float, more: str) -> str:

@@ -19,7 +19,12 @@ from shared.polygons import valid_pieces
 from tests.sphere import centres_of
 
 NSIDE = 1024
-MANY = 10**9
+
+
+def cells_of(polygon, nside=NSIDE, ellipsoid="sphere"):
+    found = polygon_ids(edges_of(polygon), nside, ellipsoid, 10**9)
+    assert found is not None
+    return found
 
 
 def by_shapely(polygon, nside, ellipsoid):
@@ -49,7 +54,7 @@ def test_the_cells_of_any_polygon_are_those_whose_centre_shapely_finds_in_it(
     rings = [np.clip(around + np.array(some), [-540, -90], [540, 90]) for some in (corners, hole)]
     shell, other = (shapely.make_valid(shapely.Polygon(ring), method="structure") for ring in rings)
     for part in valid_pieces_of(shapely.difference(shell, other)):
-        found = polygon_ids(edges_of(part), NSIDE, ellipsoid, MANY)
+        found = cells_of(part, ellipsoid=ellipsoid)
         np.testing.assert_array_equal(np.sort(found), by_shapely(part, NSIDE, ellipsoid))
 
 
@@ -69,7 +74,7 @@ def test_a_polygon_that_is_a_box_has_the_cells_of_the_box(west, south, width, he
     east, north = min(180, west + width / 4), min(90, south + height / 4)
     box = BBox(west, south, east, north)
     expected = runs_to_ids(*box_runs(box, 256, "sphere")).astype(np.int64)
-    found = polygon_ids(edges_of(shapely.box(west, south, east, north)), 256, "sphere", MANY)
+    found = cells_of(shapely.box(west, south, east, north), 256)
     np.testing.assert_array_equal(np.sort(found), expected)
 
 
@@ -79,14 +84,15 @@ def test_polygons_that_share_their_edges_share_no_cell_and_leave_none_out(seed, 
     rng = np.random.default_rng(seed)
     points = np.vstack([rng.random((12, 2)), [(0, 0), (1, 0), (1, 1), (0, 1)]]) * 4 + (west, south)
     parts = shapely.get_parts(shapely.delaunay_triangles(shapely.multipoints(points)))
-    found = np.concatenate([polygon_ids(edges_of(p), NSIDE, "sphere", MANY) for p in parts])
-    whole = polygon_ids(edges_of(shapely.box(*points[12], *points[14])), NSIDE, "sphere", MANY)
+    found = np.concatenate([cells_of(part) for part in parts])
+    whole = cells_of(shapely.box(*points[12], *points[14]))
     np.testing.assert_array_equal(np.sort(found), np.sort(whole))
 
 
 def test_the_whole_sphere_has_each_cell_once_and_too_many_cells_are_none():
     globe = edges_of(shapely.box(-180, -90, 180, 90))
     found = polygon_ids(globe, 32, "WGS84", 12 * 32**2)
+    assert found is not None
     np.testing.assert_array_equal(np.sort(found), np.arange(12 * 32**2))
     assert polygon_ids(globe, 32, "WGS84", 12 * 32**2 - 1) is None
     assert polygon_ids(globe, 2**20, "sphere", 1000) is None
@@ -132,4 +138,4 @@ def test_large_groups_are_described_as_numpy_does(size):
 def test_the_same_polygon_gives_no_cell_where_it_is_smaller_than_one():
     lon, lat = healpy.pix2ang(NSIDE, 12345, nest=True, lonlat=True)
     box = shapely.box(lon + 0.001, lat, lon + 0.002, lat + 0.001)
-    assert polygon_ids(edges_of(box), NSIDE, "sphere", MANY).size == 0
+    assert cells_of(box).size == 0

@@ -38,7 +38,9 @@ def test_a_csv_is_what_pandas_reads_back_but_for_its_digits(tmp_path, monkeypatc
     path = retrieve.save_line(table, None, tmp_path / "a.csv")
     back = pd.read_csv(path, parse_dates=["day"])
     assert back["mean_dB"].isna().sum() == 2
-    pd.testing.assert_frame_equal(back.astype({"day": "datetime64[s]"}), table, atol=5.1e-4, rtol=0)
+    pd.testing.assert_frame_equal(
+        back, table.astype({"day": back["day"].dtype}), atol=5.1e-4, rtol=0
+    )
     first, gap = path.read_text().splitlines()[3:0:-2]
     assert gap == "field 0,2026-01-20,ascending,VV,,,,,0.03,321,0.000"
     assert first.startswith("field 1,2026-01-20,ascending,VV,-1")
@@ -50,6 +52,7 @@ def test_a_parquet_has_types_dates_and_nulls(tmp_path):
     table.loc[5, "mean_dB"] = -np.inf  # the dB of no power
     path = retrieve.save_line(table, None, tmp_path / "a.parquet")
     found = duckdb.sql(f"select * from '{path}'")
+    assert found is not None
     kinds = dict(zip(found.columns, map(str, found.types), strict=True))
     assert kinds["day"] == "DATE"
     assert kinds["feature"] == kinds["band"] == "VARCHAR"
@@ -58,8 +61,9 @@ def test_a_parquet_has_types_dates_and_nulls(tmp_path):
     back = found.df()
     expected = table.replace(-np.inf, np.nan).astype({"day": "datetime64[us]"})
     pd.testing.assert_frame_equal(back.astype({"day": "datetime64[us]"}), expected)
-    nulls = duckdb.sql(f"select count(*) from '{path}' where mean_dB is null").fetchone()
-    assert nulls == (3,)
+    nulls = duckdb.sql(f"select count(*) from '{path}' where mean_dB is null")
+    assert nulls is not None
+    assert nulls.fetchall() == [(3,)]
 
 
 def test_without_the_package_a_parquet_is_refused_and_nothing_is_written(tmp_path, monkeypatch):
@@ -88,7 +92,7 @@ def test_a_picture_has_a_panel_for_each_feature_on_the_same_axes(tmp_path, monke
         assert [axes.get_title(loc="left") for axes in figure.axes] == [
             f"field {i}" for i in range(shown)
         ]
-    assert "the first 24 of 30 features" in figure.texts[-3].get_text()
+    assert "the first 24 of 30 features" in figure.texts[1].get_text()
     path = retrieve.save_line(table_of(30), None, tmp_path / "a.png")
     with Image.open(path) as picture:
         assert min(picture.size) > 400
@@ -101,5 +105,7 @@ def test_lines_of_a_panel_are_the_means_of_its_feature():
         assert len(axes.get_lines()) == 4
         for one in axes.get_lines():
             band, orbit = str(one.get_label()).split()
-            mine = table.query("feature == @feature and band == @band and orbit == @orbit")
-            np.testing.assert_allclose(one.get_ydata(), mine["mean_dB"].dropna())
+            is_mine = (table["band"] == band) & (table["orbit"] == orbit)
+            mine = table[is_mine & (table["feature"] == feature)]
+            drawn = np.asarray(one.get_ydata(), float)
+            np.testing.assert_allclose(drawn, mine["mean_dB"].dropna())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -96,7 +97,7 @@ def test_what_is_no_feature_is_said_in_one_line(tmp_path):
     )
     far = written(tmp_path / "far.gpkg", {}, [shapely.Point(3, 51)], crs="EPSG:32631")
     frame = geopandas.read_file(far).set_crs(None, allow_override=True)
-    for source, words in (
+    wrong: list[tuple[Any, str]] = [
         ([line], "1 linestring, and features are polygons or points"),
         (str(tmp_path / "text.geojson"), "text.geojson is no file of"),
         (str(tmp_path / "empty.geojson"), "no geometry at all"),
@@ -104,7 +105,8 @@ def test_what_is_no_feature_is_said_in_one_line(tmp_path):
         (frame, "no number of degrees"),
         ([3], "is no geometry"),
         (3, "features are polygons or points"),
-    ):
+    ]
+    for source, words in wrong:
         with pytest.raises(ValueError, match=words) as caught:
             as_features(source)
         assert "\n" not in str(caught.value)
