@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,13 @@ from cli.exits import DONE
 from cli.running import cluster
 from cli.terminal import count, somebody_is_there, tell
 from cli.workspace import Workspace
+from shared.areas import Area
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cli.questions import Period
-    from cli.retrieve_command import RetrieveFlags
+    from cli.retrieve_command import RetrieveFlags, Wish
     from store import Archive
 
 
@@ -35,11 +37,21 @@ def run_features(workspace: Workspace, flags: RetrieveFlags, days: Period | None
     if targets is None:
         tell("Nothing was written.")
         return DONE
+    by = flags.by or "direction"
     with cluster(flags.scheduler):
-        table = read(archive, flags, bands, days)
-    tell_table(table)
-    write(table, targets)
+        read_and_write(
+            archive, flags.features or "", days, bands, flags.orbit, by, flags.id, targets
+        )
     return DONE
+
+
+def write_each(archive: Archive, wish: Wish) -> None:
+    """The same for who was asked, of each feature of the file that the area is of."""
+    assert isinstance(wish.bbox, Area)
+    by = wish.by or "direction"
+    read_and_write(
+        archive, wish.bbox.name, wish.days, wish.bands, wish.orbit, by, None, wish.tables
+    )  # fmt: skip
 
 
 def require_sense(flags: RetrieveFlags, days: Period | None) -> None:
@@ -65,16 +77,20 @@ def require_sense(flags: RetrieveFlags, days: Period | None) -> None:
         require_parquet()
 
 
-def read(archive: Archive, flags: RetrieveFlags, bands: Any, days: Period) -> pd.DataFrame:
-    """The numbers, while a bar says how many images are read."""
+def read_and_write(
+    archive: Archive, file: str, days: Period, bands: Sequence[str] | None, orbit: str | None,
+    by: str, column: str | None, targets: dict[str, bool],
+) -> None:  # fmt: skip
+    """Read what the features touch, say what there is, write it, and print the files' names."""
     import retrieve
 
-    assert flags.features is not None
     with working("averaging the features") as progress:
-        return retrieve.features(
-            archive, flags.features, *days, bands, flags.orbit, flags.by or "direction", flags.id,
-            progress,
-        )  # fmt: skip
+        table = retrieve.features(archive, file, *days, bands, orbit, by, column, progress)
+    tell_table(table)
+    for name, replace in targets.items():
+        with working(f"writing {Path(name).name}"):
+            retrieve.save_line(table, None, name, replace)
+        click.echo(name)
 
 
 def tell_table(table: pd.DataFrame) -> None:
@@ -99,13 +115,3 @@ def tell_table(table: pd.DataFrame) -> None:
         period = " to ".join(dict.fromkeys((days.min(), days.max())))
         tell(f"  {' '.join(map(str, names))}: {count(days.nunique(), 'day')}, {period}")
     tell(f"  {said['source']}")
-
-
-def write(table: pd.DataFrame, targets: dict[str, bool]) -> None:
-    """Write the numbers to the files, and print their names."""
-    import retrieve
-
-    for name, replace in targets.items():
-        with working(f"writing {Path(name).name}"):
-            retrieve.save_line(table, None, name, replace)
-        click.echo(name)

@@ -51,6 +51,7 @@ class Wish:
     targets: dict[str, bool] = field(default_factory=dict)  # file, and whether to replace it
     lines: dict[str, bool] = field(default_factory=dict)
     by: str | None = None  # what has a line of its own
+    tables: dict[str, bool] = field(default_factory=dict)  # of each feature of the area's file
 
     @property
     def is_series(self) -> bool:
@@ -104,6 +105,8 @@ def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
         return features_command.run_features(workspace, flags, days)
     if flags.id is not None:
         raise ValueError("--id needs --features, of which it names a column.")
+    if flags.by is not None and not flags.lines:
+        raise ValueError("--by needs --line FILE: it says what has a line of its own.")
     interactive = flags.bbox is None or days is None
     questions.require_targets(flags.outputs)
     questions.require_targets(flags.lines, questions.LINE_SUFFIXES)
@@ -116,8 +119,10 @@ def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
         return DONE
     with cluster(flags.scheduler):
         read_and_show(workspace.archive, asked, not flags.no_show)
+        if asked.tables:
+            features_command.write_each(workspace.archive, asked)
     places.remember(workspace, wish.bbox)
-    if interactive and (asked.targets or asked.lines):
+    if interactive and (asked.targets or asked.lines or asked.tables):
         retrieve_questions.tell_command(asked, workspace.path, not flags.no_show)
     return DONE
 

@@ -124,7 +124,7 @@ def plot_line(rows: Statistics, attrs: dict[str, Any]) -> Figure:
     ]
     names = names_of(rows)
     width = max(LINE[0], drawing.words_inches(lines) + 0.24)
-    columns = legend_columns(names.values(), width - 1.1)
+    columns = legend_columns(_labels(rows, names), width - 1.1)
     height = LINE[1] + LEGEND * max(0, math.ceil(len(names) / columns) - 2)
     figure = Figure(figsize=(width, height), dpi=100)
     left, bottom = 0.85 / width, 0.19 * LINE[1] / height
@@ -148,7 +148,7 @@ def spread_words(of: str) -> str:
 def names_of(rows: Statistics) -> dict[Line, str]:
     """The lines that rows make, and what each is called: its direction only where there are two."""
     orbits = {row["orbit"] for row in rows}
-    every = {(row["band"], row["orbit"], row.get(RELATIVE_ORBIT, "")): None for row in rows}
+    every = {line_of(row): None for row in rows}
     bands = {band: None for band, _, _ in every}
     return {
         line: " ".join(filter(None, (line[0], line[1] * (len(orbits) > 1), line[2])))
@@ -166,10 +166,7 @@ def draw_lines(axes: Axes, rows: Statistics, names: dict[Line, str]) -> None:
     passes = list(dict.fromkeys(line[1:] for line in names))
     for line, name in names.items():
         band, orbit, relative = line
-        mine = [
-            row for row in rows
-            if (row["band"], row["orbit"], row.get(RELATIVE_ORBIT, "")) == line
-        ]  # fmt: skip
+        mine = [row for row in rows if line_of(row) == line]
         if mine:
             at = bands.index(band)
             colour = COLOURS[(passes.index(line[1:]) if relative else at) % len(COLOURS)]
@@ -182,6 +179,18 @@ def legend_columns(names: Iterable[str], inches: float) -> int:
     every = list(names)
     widest = drawing.words_inches([(name, KEY["fontsize"], "normal") for name in every])
     return min(4, len(every), max(1, int(inches / (widest + 0.5))))
+
+
+def _labels(rows: Statistics, names: dict[Line, str]) -> list[str]:
+    """What the key says of each line."""
+    key = keys_of(rows)[0]
+    seen = {line_of(row) for row in rows if math.isfinite(row[key])}
+    return [name if line in seen else name + NO_VALUE for line, name in names.items()]
+
+
+def line_of(row: dict[str, Any]) -> Line:
+    """The line that a row is on."""
+    return row["band"], row["orbit"], row.get(RELATIVE_ORBIT, "")
 
 
 def keys_of(rows: Statistics) -> list[str]:
