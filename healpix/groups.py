@@ -1,4 +1,9 @@
-"""The values of groups of cells to a few numbers of each group."""
+"""The values of groups of cells to a few numbers of each group.
+
+Quantiles are those of all values, found without sorting them: in a large group values are counted
+in steps from the least to the greatest first, and what is looked for is then among the few of a
+step.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +16,13 @@ from healpix.arrays import Floats, Ints
 from healpix.loops import loop
 
 FEW = 24  # values that are sorted as a hand of cards is
+MANY = 512  # values that are counted in steps first
+STEPS = 256
 
 
 @loop
 def describe(
-    values: Any, places: Ints, begins: Ints, which: Ints, shares: Floats, out: Floats
+    values: Any, places: Any, begins: Ints, which: Ints, shares: Floats, out: Floats
 ) -> None:
     """Of groups of values, NaN left out: number, mean, standard deviation, and quantiles.
 
@@ -26,41 +33,94 @@ def describe(
     longest = 0
     for g in which:
         longest = max(longest, begins[g + 1] - begins[g])
-    some = np.empty(longest, np.float32)
+    some, rest = np.empty(longest, np.float32), np.empty(longest, np.float32)
+    steps = np.empty(STEPS, np.int64)
     for row in range(which.size):
         size, total = 0, 0.0
         for k in range(begins[which[row]], begins[which[row] + 1]):
             value = values[places[k]]
+            some[size] = value
             if not math.isnan(value):
-                some[size] = value
                 total += float(value)
                 size += 1
         out[row, 0] = size
         out[row, 1:] = np.nan
         if size > 0:
-            _fill(some, size, total / size, shares, out[row])
+            out[row, 1] = total / size
+            out[row, 2] = _deviation(some, size, total / size)
+            _quantiles(some, size, shares, rest, steps, out[row, 3:])
 
 
 @loop
-def _fill(some: Any, size: int, mean: float, shares: Floats, out: Floats) -> None:
-    """What is said of so many values; their order changes."""
+def _deviation(some: Any, size: int, mean: float) -> float:
     squares = 0.0
     for k in range(size):
         squares += (float(some[k]) - mean) ** 2
-    out[1] = mean
-    out[2] = math.sqrt(squares / size)
-    first = 0
-    for k in range(shares.size):
-        at = shares[k] * (size - 1)
-        place = min(int(at), size - 1)
-        _select(some, min(first, place), size - 1, place)
-        first = place + 1
-        low = high = float(some[place])
-        if place + 1 < size and at > place:
-            high = math.inf
-            for j in range(place + 1, size):
-                high = min(high, float(some[j]))
-        out[3 + k] = low + (high - low) * (at - place) if at > place else low
+    return math.sqrt(squares / size)
+
+
+@loop
+def _quantiles(some: Any, size: int, shares: Floats, rest: Any, steps: Ints, out: Floats) -> None:
+    """The quantiles of so many values, whose order may change."""
+    low = high = float(some[0])
+    for k in range(size):
+        low, high = min(low, float(some[k])), max(high, float(some[k]))
+    scale = (STEPS - 1) / (high - low) if high > low else 0.0
+    if size >= MANY and 0.0 < scale < math.inf:
+        _count(some, size, low, scale, steps)
+        for k in range(shares.size):
+            at = shares[k] * (size - 1)
+            number, before = _in_steps(some, size, low, scale, steps, at, rest)
+            out[k] = _between(rest, number, at - before)
+    else:
+        for k in range(shares.size):
+            out[k] = _between(some, size, shares[k] * (size - 1))
+
+
+@loop
+def _count(some: Any, size: int, low: float, scale: float, steps: Ints) -> None:
+    """How many values there are in each step."""
+    steps[:] = 0
+    for k in range(size):
+        steps[int((float(some[k]) - low) * scale)] += 1
+
+
+@loop
+def _in_steps(
+    some: Any, size: int, low: float, scale: float, steps: Ints, at: float, rest: Any
+) -> tuple[int, int]:
+    """Put the values of the steps with the two places around ``at`` into ``rest``.
+
+    How many these are, and how many are in the steps before.
+    """
+    first, before = 0, 0
+    while before + steps[first] <= int(at):
+        before += steps[first]
+        first += 1
+    last, number = first, steps[first]
+    while before + number < min(size, int(at) + 2):
+        last += 1
+        number += steps[last]
+    found = 0
+    for k in range(size):
+        if first <= int((float(some[k]) - low) * scale) <= last:
+            rest[found] = some[k]
+            found += 1
+    return found, before
+
+
+@loop
+def _between(some: Any, size: int, at: float) -> float:
+    """What is at a place of sorted values, which may be between two of them."""
+    place = min(int(at), size - 1)
+    _select(some, 0, size - 1, place)
+    low = float(some[place])
+    if place + 1 >= size or at <= place:
+        return low
+    high = math.inf
+    for j in range(place + 1, size):
+        high = min(high, float(some[j]))
+    return low + (high - low) * (at - place)
 
 
 @loop

@@ -190,7 +190,7 @@ class _Batch:
 
     owners: Ints  # the number of each feature among all
     begins: Ints  # of the places of each
-    places: Ints  # among all cells of the batch
+    places: NDArray[np.int32]  # among all cells of the batch
     size: int  # of the batch, in cells
     parts: tuple[_Part, ...]
 
@@ -244,9 +244,10 @@ def _batch(cells: Sequence[tuple[int, Ints]], views: Sequence[View]) -> _Batch:
     every = [each for _, each in cells] or [np.empty(0, np.int64)]
     ids, places = np.unique(np.concatenate(every), return_inverse=True)
     begins = np.cumsum([0, *(len(each) for _, each in cells)])
-    parts = (_part(view, ids, places, begins[:-1]) for view in views)
+    parts = [_part(view, ids, places, begins[:-1]) for view in views]
     owners = np.array([number for number, _ in cells], np.int64)
-    return _Batch(owners, begins, places, len(ids), tuple(filter(None, parts)))
+    short = places.astype(np.int32)
+    return _Batch(owners, begins, short, len(ids), tuple(filter(None, parts)))
 
 
 def _part(view: View, ids: Ints, places: Ints, begins: Ints) -> _Part | None:

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
 USUAL = ("id", "name", "fid")  # columns that are names where they tell all features apart
-ACCEPTED = "features are polygons or points: GeoJSON, a shapefile, GeoPackage, KML or WKT"
+ACCEPTED = (
+    "features are polygons or points: GeoJSON, a shapefile, GeoPackage, KML or WKT, or a .csv with "
+    "the columns lon and lat"
+)
 
 Named = Mapping[Any, "str | SupportsGeometry"]
 FeaturesLike: TypeAlias = "str | SupportsGeometry | Sequence[str | SupportsGeometry] | Named"
@@ -51,7 +54,8 @@ def as_features(source: FeaturesLike, column: str | None = None) -> Features:
     found = [list(_parts(each)) for each in geometries]
     there = np.array([bool(parts) for parts in found], bool)
     if not there.any():
-        raise ValueError(f"There are {polygons.counted(geometries)}, and {ACCEPTED}.")
+        what = shorten(source) if isinstance(source, str) else "This"
+        raise ValueError(f"{what} has {polygons.counted(geometries)}; {ACCEPTED}.")
     names, called = _names(layers, column, there)
     order = {name: number for number, name in enumerate(dict.fromkeys(names))}
     owned = [

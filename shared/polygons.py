@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
 ACCEPTED = "GeoJSON, a shapefile, GeoPackage, KML, FlatGeobuf or WKT"
+POINTS = {"X_POSSIBLE_NAMES": "lon*,lng,x", "Y_POSSIBLE_NAMES": "lat*,y"}  # columns of a .csv
 STEP = 1000.0  # m; a straight line of a projection is followed in steps of this length
 MOST_STEPS = 100_000  # along all edges of a polygon, where such steps would be more
 ROUNDING = 1e-9  # of a turn, by which a longitude may be less than itself after sums
@@ -75,7 +76,8 @@ def read_layers(
     if not path.exists():
         raise ValueError(f"There is no file {path}; {accepted}.")
     if path.suffix.lower() not in (".wkt", ".txt"):
-        every = [each for each in _layers(path, columns) if not layer or each.name == layer[2]]
+        found = _layers(path, columns, what, accepted)
+        every = [each for each in found if not layer or each.name == layer[2]]
         if not every and layer:
             raise ValueError(f"{path.name} has no layer {layer[2]}.")
         return _filled(every, path, is_one, what)
@@ -124,36 +126,38 @@ def _filled(
     return filled or layers
 
 
-def _layers(path: Path, columns: list[str] | None) -> Iterator[Layer]:
+def _layers(path: Path, columns: list[str] | None, what: str, accepted: str) -> Iterator[Layer]:
     """The layers of a file; features without a geometry are left out."""
     import pyogrio
     import shapely
 
+    options = POINTS if path.suffix.lower() == ".csv" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             for name, kind in pyogrio.list_layers(path):
-                if kind is None:
+                if kind is None and not options:
                     yield Layer(str(name), [], {})
                     continue
                 meta, _, wkb, values = pyogrio.raw.read(
-                    path, layer=name, columns=columns, force_2d=True
+                    path, layer=name, columns=columns, force_2d=True, **options
                 )
-                found = shapely.from_wkb(wkb)
+                found = np.empty(0, object) if wkb is None else shapely.from_wkb(wkb)
                 there = ~shapely.is_missing(found)
                 geometries = _in_degrees(list(found[there]), meta["crs"], path.name)
-                rows = [column[there] for column in values]
-                yield Layer(str(name), geometries, dict(zip(meta["fields"], rows, strict=True)))
+                rows = [column[there] for column in values] if len(there) else []
+                yield Layer(str(name), geometries, dict(zip(meta["fields"], rows, strict=False)))
         except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-            raise ValueError(f"{path.name} is no file of polygons: {_why(path, error)}.") from None
+            why = _why(path, error, accepted)
+            raise ValueError(f"{path.name or path} is no file of {what}: {why}.") from None
 
 
-def _why(path: Path, error: Exception) -> str:
+def _why(path: Path, error: Exception, accepted: str) -> str:
     """What is wrong with a file that GDAL cannot read, and what is accepted."""
     if path.suffix.lower() == ".shp" and not path.with_suffix(".shx").exists():
         return f"{path.stem}.shx, which belongs to it, is missing"
     if "not recognized" in str(error) or path.is_dir():
-        return f"an area is a box, or {ACCEPTED}"
+        return accepted
     return shorten(str(error).strip().rstrip("."), 120)
 
 

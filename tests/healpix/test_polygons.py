@@ -124,14 +124,28 @@ def test_groups_are_described_as_numpy_does(groups, data):
         np.testing.assert_allclose(row[1:], expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("size", [1, 25, 1000, 5000])
-def test_large_groups_are_described_as_numpy_does(size):
-    some = np.random.default_rng(size).gamma(4.4, 0.02, size).astype(np.float32)
-    some = np.sort(some) if size == 1000 else some
-    out, shares = np.empty((1, 8)), np.array([0.0, 0.1, 0.5, 0.9, 1.0])
+def speckle(size):
+    return np.random.default_rng(size).gamma(4.4, 0.02, size)
+
+
+LARGE = {
+    "speckle": speckle(5000), "sorted": np.sort(speckle(1000)), "few": speckle(25),
+    "one": speckle(1), "equal": np.full(2000, 0.3), "two values": np.repeat([0.1, 7.0], 600),
+    "a ship": np.append(speckle(3000), 1e6), "below zero": speckle(2000) - 0.1,
+    "wide": 10.0 ** np.random.default_rng(1).uniform(-30, 30, 900),
+    "zeros": np.append(np.zeros(700), speckle(300)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_groups_are_described_as_numpy_does(name):
+    some = LARGE[name].astype(np.float32)
+    shares = np.array([0.0, 0.1, 0.25, 0.5, 0.9, 0.9999, 1.0])
+    out, size = np.empty((1, 3 + shares.size)), len(some)
     describe(some, np.arange(size), np.array([0, size]), np.array([0]), shares, out)
     wide = some.astype(float)
-    expected = [size, wide.mean(), wide.std(), *np.quantile(wide, shares)]
+    with np.errstate(invalid="ignore"):
+        expected = [size, wide.mean(), wide.std(), *np.quantile(wide, shares)]
     np.testing.assert_allclose(out[0], expected, rtol=1e-9)
 
 

@@ -98,7 +98,7 @@ def test_what_is_no_feature_is_said_in_one_line(tmp_path):
     far = written(tmp_path / "far.gpkg", {}, [shapely.Point(3, 51)], crs="EPSG:32631")
     frame = geopandas.read_file(far).set_crs(None, allow_override=True)
     wrong: list[tuple[Any, str]] = [
-        ([line], "1 linestring, and features are polygons or points"),
+        ([line], "This has 1 linestring; features are polygons or points"),
         (str(tmp_path / "text.geojson"), "text.geojson is no file of"),
         (str(tmp_path / "empty.geojson"), "no geometry at all"),
         (str(tmp_path / "none.gpkg"), "There is no file .*none.gpkg; features are polygons"),
@@ -112,6 +112,16 @@ def test_what_is_no_feature_is_said_in_one_line(tmp_path):
         assert "\n" not in str(caught.value)
     mixed = as_features([line, SHAPES[0], shapely.Point(), shapely.Polygon()])
     assert (mixed.names, mixed.left) == ((2,), 3)
+
+
+def test_points_may_be_columns_of_a_csv(tmp_path):
+    (tmp_path / "a.csv").write_text("id,Longitude,latitude\nx,3.5,51.25\ny,4,52\n")
+    found = as_features(str(tmp_path / "a.csv"))
+    assert found.names == ("x", "y")
+    np.testing.assert_array_equal(shapely.get_coordinates(found.parts), [(3.5, 51.25), (4, 52)])
+    (tmp_path / "b.csv").write_text("id,east\nx,3.5\n")
+    with pytest.raises(ValueError, match="no geometry at all"):
+        as_features(str(tmp_path / "b.csv"))
 
 
 def test_a_layer_is_named_where_several_have_features(tmp_path):
