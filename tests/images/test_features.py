@@ -173,6 +173,22 @@ def test_each_relative_orbit_has_rows_of_its_own_and_unknown_ones_are_not_known(
         room.features(archive, named, DAYS[0], by="satellite")
 
 
+def test_images_of_a_day_that_are_kept_apart_go_to_no_file_that_cannot_tell_them_apart(
+    archive, tmp_path
+):
+    box = BBox(7.2, 50.1, 7.6, 50.3)
+    grid = room.load(archive, box, DAYS[0], DAYS[2], by="direction")
+    days = [str(day) for day in DAYS]
+    assert [row["day"] for row in room.statistics(grid)[::2]] == [*days, days[2]]
+    one = room.load(archive, box, DAYS[2], orbit="descending")
+    np.testing.assert_array_equal(grid["VV"][3], one["VV"][0])
+    for suffix in (".nc", ".tif"):
+        with pytest.raises(ValueError, match="several images a day.*Take those of one orbit"):
+            room.export(grid, tmp_path / f"a{suffix}")
+    room.export(grid.isel(time=[0, 1]), tmp_path / "a.nc")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]
+
+
 def test_a_few_features_at_a_time_give_the_same_as_all_at_once(archive, monkeypatch):
     rng = np.random.default_rng(1)
     places = zip(rng.uniform(7, 8.9, 20), rng.uniform(50, 50.4, 20), strict=True)
