@@ -26,10 +26,10 @@ check: $(DEV) ## ruff (lint, format) and mypy strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(DEV) ## the measurements behind the README's tables
+bench: $(DEV) ## the measurements behind docs/speed.md
 	$(BIN)/python -m benchmarks
 
-docs: $(DEV) ## the pictures, the session and the list of constants of the README
+docs: $(DEV) ## the pictures, the session and the list of constants in docs
 	$(BIN)/python docs/make.py
 
 torture: $(DEV) ## all moments and many more rounds of kill -9, of which the tests take some

@@ -50,8 +50,7 @@ archive_option = flags.archive_flag(named_archive, usual_archive)
 def cli(context: click.Context, archive_path: str) -> None:
     """Sentinel-1 images of a place, as a HEALPix archive of your own.
 
-    Without a command it asks what to do.  Every question can be answered ahead by a flag,
-    and answers may be piped, one per line.
+    Without a command it asks what to do.  Answers may be piped, one per line.
 
     Results go to stdout; questions, progress and errors to stderr.  Exit codes: 0 done (or
     nothing to do), 1 some chunks failed, 2 bad input, 3 no data, 4 login needed, 5 disk
@@ -111,7 +110,7 @@ def retrieve(archive_path: str, **answers: Any) -> int:
     The files may be pictures (.png), netCDF (.nc), GeoTIFF (.tif) and, of several days,
     animations (.gif).
 
-    Opens a window where there is a display, unless --no-show is given.
+    A window opens where there is a display.
 
     \b
     Examples:
@@ -131,11 +130,6 @@ def browse(archive_path: str, **answers: Any) -> int:
     """Look at the archive on a map in a browser, step through its days, save what is seen.
 
     It is served on this computer alone, without a network, until Ctrl-C.
-
-    \b
-    Examples:
-      main.py browse
-      main.py browse --no-open --port 8000
     """
     from cli.browse_command import run_browse
 
@@ -151,11 +145,29 @@ def list_(archive_path: str, **answers: Any) -> int:
 
     \b
     Examples:
-      main.py list
       main.py list --json | jq -r .tile
       main.py list --map tiles.png
     """
     return archive_commands.run_list(Workspace(archive_path), **answers)
+
+
+@cli.command()
+@flags.remove_flags
+@archive_option
+@flags.debug_option
+def remove(archive_path: str, dry_run: bool, yes: bool, **answers: Any) -> int:
+    """Take records out of the archive, by area, days and orbit.
+
+    Says what would go, and asks.  Records are of whole tiles.  `download` orders them again.
+
+    \b
+    Examples:
+      main.py remove --bbox 7,50,8,50.5 --start 2026-01 --dry-run
+    """
+    from cli.chosen import Chosen
+    from cli.remove_command import run_remove
+
+    return run_remove(Workspace(archive_path), Chosen(**answers), dry_run, yes)
 
 
 @cli.command()
@@ -165,8 +177,7 @@ def list_(archive_path: str, **answers: Any) -> int:
 def verify(archive_path: str, remove: bool) -> int:
     """Read every record again and name the damaged ones.
 
-    A damaged record that is removed is ordered again by the next `download` of its area
-    and day.
+    One that is removed is ordered again by the next `download` of its area and day.
     """
     return archive_commands.run_verify(Workspace(archive_path), remove)
 
@@ -197,12 +208,10 @@ def login(archive_path: str, **answers: Any) -> int:
 def claims(archive_path: str, release: str | None) -> int:
     """List which machine orders which chunk of an archive in an object store.
 
-    A machine that downloads claims its chunks, so that no other one pays for them, too.  The
-    claims of one that is gone end by themselves after some hours, or by --release.
+    So no other one pays for it, too.  The claims of one that is gone end after some hours.
 
     \b
     Examples:
-      main.py claims --archive s3://bucket/sentinel1.zarr
       main.py claims --archive s3://bucket/sentinel1.zarr --release laptop
     """
     return archive_commands.run_claims(Workspace(archive_path), release)
@@ -215,9 +224,7 @@ def claims(archive_path: str, release: str | None) -> int:
 def clean(archive_path: str, dry_run: bool) -> int:
     """Remove what downloads have left beside the archive and nothing needs any more.
 
-    These are results at the built-in back end and raw files, of chunks that are archived or
-    were given up for a new order.  What the next download goes on with is kept, and said, and
-    so are the journal and its log.
+    Results at the built-in back end and raw files go.  What the next download goes on with stays.
     """
     return archive_commands.run_clean(Workspace(archive_path), dry_run)
 

@@ -70,7 +70,7 @@ def open(  # the name that the house gives it
     archive: Archive, bbox: AreaLike, start: Day, end: Day | None = None,
     bands: Sequence[str] | None = None, dlat: float | None = None, dlon: float | None = None,
     method: str = "nearest", orbit: str | None = None, as_of: int | None = None,
-    composite: str | None = None, by: str | None = None,
+    composite: str | None = None, by: str | None = None, despeckle: bool = False,
 ) -> xr.Dataset:  # fmt: skip
     """The images of a box from start to end, both included, on a regular grid; lazy.
 
@@ -88,21 +88,22 @@ def open(  # the name that the house gives it
     ``composite`` "mean" (by the counts), "median", "newest", "min", "max", "std" or "count": one
     image, by each cell's values on all days.  ``as_of`` N: one image for ``start`` of the newest
     values of the N days before, too; with them is their ``day``.  ``by`` "direction" or
-    "relative-orbit": passes that differ have steps of their own.  Raises NoData, and ValueError.
+    "relative-orbit": passes that differ have steps of their own.  ``despeckle``: each image without
+    its speckle, by the others on its relative orbit (`images.speckle`).  Raises NoData, ValueError.
     """
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
-    return lazy.open_grid(on, start, end, as_of, composite, by)
+    return lazy.open_grid(on, start, end, as_of, composite, by, despeckle=despeckle)
 
 
 def load(
     archive: Archive, bbox: AreaLike, start: Day, end: Day | None = None,
     bands: Sequence[str] | None = None, dlat: float | None = None, dlon: float | None = None,
     method: str = "nearest", orbit: str | None = None, as_of: int | None = None,
-    composite: str | None = None, by: str | None = None,
+    composite: str | None = None, by: str | None = None, despeckle: bool = False,
 ) -> xr.Dataset:  # fmt: skip
     """As `open`, in memory: what is small is there before dask is imported."""
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
-    return lazy.open_grid(on, start, end, as_of, composite, by, now=True)
+    return lazy.open_grid(on, start, end, as_of, composite, by, True, despeckle)
 
 
 def retrieve(
@@ -121,7 +122,7 @@ def retrieve(
 
 
 def days(archive: Archive, bbox: AreaLike) -> list[Coverage]:
-    """The days with something of the box, newest first, and what share of its cells was seen."""
+    """The days with something of the box, newest first, and what share was seen."""
     return coverage.days(archive, bbox)
 
 
@@ -221,8 +222,8 @@ def export(
 ) -> Path:
     """Write a grid of `retrieve` or `open` to .nc, .tif, .png or .gif; the path.
 
-    ``progress`` is called with the number of blocks written and of all.  Raises ValueError (suffix,
-    no bands), FileExistsError unless ``overwrite``, or another OSError (ENOSPC: the disk is full).
+    ``progress`` is called with the blocks written and all.  Raises ValueError for another suffix or
+    no band, FileExistsError, IsADirectoryError, FileNotFoundError, OSError (ENOSPC: disk full).
     """
     from images import export as files
 

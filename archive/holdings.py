@@ -21,7 +21,7 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,7 @@ FACTS = ("kinds", "backend", "partial", "files", "bands", "sources")
 VERSION = zlib.crc32(repr((COLUMNS, FACTS, RECORD_COLUMNS)).encode()) & 0x7FFF_FFFF
 
 Read = Callable[[list[Tile]], Iterable[tuple[Tile, list[Row]]]]
+Keep = Callable[[dt.date, str], bool]  # whether a record of a day and orbit is meant
 Key = tuple[int, int]  # the day's ordinal number, and the orbit's place in ORBITS
 
 
@@ -69,7 +70,17 @@ class Held:
     @cached_property
     def days(self) -> set[Key]:
         """Day and orbit of each record."""
-        return {(day, orbit) for day, orbit in json.loads(self.keys)}
+        return set(self.ordered)
+
+    @property
+    def ordered(self) -> list[Key]:
+        """The same in the order of the rows."""
+        return [(day, orbit) for day, orbit in json.loads(self.keys)]
+
+    @property
+    def dates(self) -> set[dt.date]:
+        """The days of its records."""
+        return {day_of(day) for day, _ in self.days}
 
 
 class Holdings:
@@ -83,16 +94,37 @@ class Holdings:
         read: Read | None = None,
     ) -> None:
         self.layout, self.tiles, self._memory, self._read = layout, tiles, memory, read
+        self._keep: Keep | None = None
+
+    def some(self, names: Collection[str] | None, keep: Keep) -> Holdings:
+        """Those records of the named tiles, or of all, whose day and orbit are kept."""
+        tiles = [held for held in self.tiles if names is None or held.name in names]
+        chosen = Holdings(self.layout, [], self._memory, self._read)
+        chosen._keep = keep
+        chosen.tiles = [held for held in tiles if any(map(chosen._keeps, held.days))]
+        return chosen
+
+    def _keeps(self, key: Key) -> bool:
+        return self._keep is None or self._keep(day_of(key[0]), ORBITS[key[1]])
 
     @property
     def records(self) -> int:
         """How many there are."""
-        return sum(held.records for held in self.tiles)
+        if self._keep is None:
+            return sum(held.records for held in self.tiles)
+        return sum(self._keeps(key) for held in self.tiles for key in held.days)
 
     @property
     def size(self) -> int:
         """The bytes that they take on disk."""
-        return sum(held.size for held in self.tiles)
+        if self._keep is None:
+            return sum(held.size for held in self.tiles)
+        return sum(row["bytes"] for row in self.rows())
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The records, by tile and day."""
+        for held in self.tiles:
+            yield from (self._chunk(held, key) for key in held.ordered if self._keeps(key))
 
     @cached_property
     def by_tile(self) -> dict[str, Held]:
@@ -138,7 +170,13 @@ class Holdings:
     def lines(self) -> Iterator[str]:
         """Each record as JSON, by tile and day; a tile at a time is in memory."""
         for held in self.tiles:
-            yield from (held.text or self._text(held)).splitlines()
+            lines = (held.text or self._text(held)).splitlines()
+            if self._keep is None:
+                yield from lines
+                continue
+            yield from (
+                line for line, key in zip(lines, held.ordered, strict=True) if self._keeps(key)
+            )
 
     def rows(self) -> Iterator[Row]:
         """Each record by `RECORD_COLUMNS`, its day as text."""

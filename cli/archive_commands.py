@@ -7,6 +7,7 @@ first question is on the screen at once.
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import apart, questions
+from cli.chosen import Chosen
 from cli.conversation import held
 from cli.exits import DONE, FAILED, NO_DATA
+from cli.questions import Period
 from cli.table import print_table
 from cli.terminal import confirm, count, duration, size, somebody_is_there, tell
 from cli.workspace import Workspace
-from grid import ORBITS
+from grid import ORBITS, BBox
 from shared.files import local_path
 
 if TYPE_CHECKING:
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
     from archive.holdings import Holdings
     from archive.listing import Row
     from jobs.journal import Row as Attempt
-    from store import Archive
 
 
 def run_list(
@@ -37,16 +39,27 @@ def run_list(
     map_path: str | None = None,
     stac_path: str | None = None,
     overwrite: bool = False,
+    bbox: BBox | None = None,
+    start: Period | None = None,
+    end: Period | None = None,
+    orbit: str | None = None,
 ) -> int:
     """Print the records or the jobs, draw a map of the tiles, or write STAC items."""
+    chosen = Chosen(bbox, start, end, orbit)
     if jobs:
+        if not chosen.is_all:
+            raise ValueError("--jobs lists all jobs; leave out --bbox, --start, --end and --orbit.")
         return list_jobs(workspace)
-    if map_path is not None:
-        return draw_map(workspace.existing, map_path, overwrite)
     found = workspace.holdings
     if found is None:
         _ = workspace.existing  # says that there is none
         return DONE
+    found = chosen.of(found)
+    if not found.tiles and not chosen.is_all:
+        tell(f"{workspace.path} has no record of {chosen.words}.")
+        return NO_DATA
+    if map_path is not None:
+        return draw_map(found, workspace.path, map_path, overwrite)
     if stac_path is not None:
         return write_stac(found, workspace.path, stac_path, overwrite)
     if as_json:
@@ -54,7 +67,7 @@ def run_list(
             click.echo(line)
         return DONE
     print_records(found)
-    tell(workspace.describe())
+    tell(workspace.describe() if chosen.is_all else described(found))
     if there := apart.names(workspace.path):
         tell(f"Kept apart from it: {', '.join(there)}")
     return DONE
@@ -78,11 +91,17 @@ def write_stac(found: Holdings, place: str, path: str, overwrite: bool) -> int:
     return DONE
 
 
-def draw_map(archive: Archive, path: str, overwrite: bool) -> int:
+def described(found: Holdings) -> str:
+    """How many records there are, and of how many tiles."""
+    tiles = count(len(found.tiles), "tile")
+    return f"{count(found.records, 'record')} in {tiles}, {size(found.size)}"
+
+
+def draw_map(found: Holdings, archive: str, path: str, overwrite: bool) -> int:
     """The tiles and their numbers of records, over land and sea."""
     import retrieve
     from cli.bar import working
-    from images import export
+    from images import export, tile_map
 
     export.checked_target(path, overwrite=True, suffixes=(".png",))
     targets = questions.may_replace([path], overwrite, somebody_is_there())
@@ -90,7 +109,8 @@ def draw_map(archive: Archive, path: str, overwrite: bool) -> int:
         tell("Nothing was written.")
         return DONE
     with working("drawing the map"):
-        retrieve.save_figure(retrieve.coverage_map(archive), path, targets[path])
+        counts = Counter(chunk.tile for chunk in found.chunks())
+        retrieve.save_figure(tile_map.drawn(archive, counts), path, targets[path])
     click.echo(path)
     return DONE
 
@@ -210,25 +230,31 @@ def used(row: Attempt) -> tuple[str, str, str]:
 
 
 RECORD = ("tile", "day", "orbit", "bands", "seen", "size", "from")
+PASS = ("time", "satellite", "track")  # where there is room: UTC, and the relative orbit
 MEASURED = 10_000  # records, at most, whose widest cells are looked for before any is printed
 
 
 def print_records(found: Holdings) -> None:
     """One row per record; of many they are printed as they are read."""
-    rows = map(cells_of, found.rows())
-    print_table(RECORD, rows, None if found.records <= MEASURED else widest(found))
+    if found.records <= MEASURED:
+        rows = [cells_of(row) for row in found.rows()]
+        print_table((*RECORD, *PASS), rows, spare=len(PASS))
+        return
+    print_table((*RECORD, *PASS), map(cells_of, found.rows()), widest(found), spare=len(PASS))
 
 
 def cells_of(row: Row) -> list[str]:
     """A record as the cells of the table."""
+    begin, tracks = row["acquired_begin"], row["relative_orbits"] or ()
     return [
         row["tile"], row["day"], row["orbit"], row["bands"], seen_of(row), size(row["bytes"]),
-        source_of(row["backend"], row["synthetic"]),
+        source_of(row["backend"], row["synthetic"]), begin[11:16] if begin else "",
+        "+".join(row["platforms"] or ()), "+".join(map(str, tracks)),
     ]  # fmt: skip
 
 
 def widest(found: Holdings) -> list[int]:
-    """What the cells of each column are never wider than."""
+    """What the cells of each column are hardly ever wider than."""
     facts = [held.facts for held in found.tiles]
     partial = any(about["partial"] for about in facts)
     sources = {source_of(*source) for about in facts for source in about["sources"]}
@@ -236,6 +262,7 @@ def widest(found: Holdings) -> list[int]:
         (held.name for held in found.tiles), ("2026-01-20",), ORBITS,
         (bands for about in facts for bands in about["bands"]),
         ("100 % of 100 %, partial" if partial else "100 %",), ("999 MB",), sources,
+        ("06:00",), ("sentinel-1a",), ("154",),
     )  # fmt: skip
     return [max(map(len, column), default=0) for column in columns]
 

@@ -30,7 +30,9 @@ DIGITS = 5  # of the degrees of a box that was seen, a metre
 SHOW = "Open it in a browser on this computer; Ctrl-C ends it."
 
 
-def run_browse(workspace: Workspace, host: str, port: int, no_open: bool) -> int:
+def run_browse(
+    workspace: Workspace, host: str = "127.0.0.1", port: int = 0, no_open: bool = False
+) -> int:
     """Serve the page, and open it, until Ctrl-C."""
     from pages.server import LOOPBACK, Address
 

@@ -10,7 +10,7 @@ QUESTIONS = {
     "What do you want to do": (
         "1 orders images of an area and stores them; 2 shows what is stored; 3 lists it; "
         "4 reads all of it again to find damage; 5 puts files of your own into it; 6 "
-        "orders what is new of the last area."
+        "orders what is new of the last area; 7 shows the archive on a map in a browser."
     ),
     "Continue it": "What was ordered and not fetched goes on; nothing is paid for twice.",
     "Back end": (
@@ -52,6 +52,10 @@ QUESTIONS = {
         "1 keeps the days apart; with the others each cell shows the mean, the median, the "
         "newest and so on of its values on all of the days."
     ),
+    "Filter the speckle": (
+        "y takes most of the grain from each day, by what the other days on its orbit show of each "
+        "cell; its brightness stays."
+    ),
     "Clouds": "Images with more of their area under clouds, in percent, are not ordered.",
     "Merge by the counts": (
         "y makes one record of both, weighted by how many pixels each has in a cell; n keeps "
@@ -68,7 +72,7 @@ QUESTIONS = {
     ),
     "Replace it": "y writes over the file, n asks for other names.",
     "Step": "A number of the list: which of the time steps of the file is meant.",
-    "Remove": "y takes out what is damaged, so that `download` orders it again; n leaves it.",
+    "Remove": "y takes the records out, so that `download` orders them again; n leaves them.",
     "Pixel size": (
         "Degrees, as 0.001, or metres, as 100 m; one number, or height and width.  Pixels larger "
         "than cells are their means."

@@ -59,7 +59,7 @@ def require_sense(flags: RetrieveFlags, days: Period | None) -> None:
     useless: dict[str, Any] = {
         "--bbox": flags.bbox, "--output": flags.outputs, "--as-of": flags.as_of,
         "--dlat": flags.dlat, "--dlon": flags.dlon, "--composite": flags.composites,
-        "--stretch": flags.stretch, "--clip": flags.clip,
+        "--stretch": flags.stretch, "--clip": flags.clip, "--despeckle": flags.despeckle or None,
         "--method": flags.method if flags.method != "nearest" else None,
     }  # fmt: skip
     for name, value in useless.items():

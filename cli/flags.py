@@ -277,6 +277,11 @@ retrieve_flags = _together(
         "cell.  Or bands like B08,B04,B03, shown as red, green and blue, of what is no radar.",
     ),
     option(
+        "--despeckle",
+        is_flag=True,
+        help="Of several days: filter the speckle of each by the others on its orbit.",
+    ),
+    option(
         "--stretch",
         type=Parsed("LOW,HIGH", questions.stretch),
         help="What is drawn darkest and brightest, in dB or in the units of the bands.",
@@ -302,7 +307,19 @@ browse_flags = _together(
     ),
     option("--no-open", is_flag=True, help="Open no browser, just say the address."),
 )
+_chosen = (  # which records are meant
+    bbox_option,
+    option("--start", type=period_type, help="First day; a month, year or A/B is all its days."),
+    option("--end", type=period_type, help="Last day, included."),
+    option("--orbit", type=click.Choice(ORBITS), help="Only records of these passes."),
+)
+remove_flags = _together(
+    *_chosen,
+    option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing."),
+    option("--yes", is_flag=True, help="Remove without asking."),
+)
 list_flags = _together(
+    *_chosen,
     option("--json", "as_json", is_flag=True, help="One JSON object per record."),
     option("--jobs", is_flag=True, help="The jobs of the downloads instead of the records."),
     option(

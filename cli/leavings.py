@@ -52,23 +52,13 @@ def leavings(workspace: Workspace, keep_raw: bool) -> list[Leaving]:
 
 def remove(workspace: Workspace, keep_raw: bool) -> list[Leaving]:
     """Remove what nothing needs; what that was.  Nothing while another process downloads."""
-    folder = workspace.folder
-    if not folder.is_dir():
-        return []
-    import filelock
-
-    try:
-        with filelock.FileLock(folder / "lock", timeout=0):
-            gone = [found for found in leavings(workspace, keep_raw) if not found.why]
-            for found in gone:
-                found.path.unlink(missing_ok=True)
-                if found.kind == RESULT:
-                    shutil.rmtree(found.path.parent, ignore_errors=True)
-            return gone
-    except filelock.Timeout:
-        raise BlockingIOError(
-            f"Another process downloads for {workspace.path}.  Nothing was removed.  Wait for it."
-        ) from None
+    with workspace.alone():
+        gone = [found for found in leavings(workspace, keep_raw) if not found.why]
+        for found in gone:
+            found.path.unlink(missing_ok=True)
+            if found.kind == RESULT:
+                shutil.rmtree(found.path.parent, ignore_errors=True)
+        return gone
 
 
 def in_words(found: list[Leaving]) -> str:

@@ -38,7 +38,7 @@ def run_menu(workspace: Workspace) -> int:
     if request is not None:
         return run_download(workspace, flags_of(request))
     options = {"1": "download", "2": "retrieve", "3": "list", "4": "verify", "5": "add"}
-    options["6"] = "update"
+    options |= {"6": "update", "7": "browse"}
     options["q"] = "quit"
     match choose("What do you want to do?", options, default="1"):
         case "1":
@@ -53,6 +53,10 @@ def run_menu(workspace: Workspace) -> int:
             return run_add(workspace, AddFlags())
         case "6":
             return run_download(workspace, DownloadFlags(update=True, asks=True))
+        case "7":
+            from cli.browse_command import run_browse
+
+            return run_browse(workspace)
     return DONE
 
 

@@ -52,6 +52,7 @@ class Wish:
     lines: dict[str, bool] = field(default_factory=dict)
     by: str | None = None  # what has a line of its own
     tables: dict[str, bool] = field(default_factory=dict)  # of each feature of the area's file
+    despeckle: bool = False
 
     @property
     def is_series(self) -> bool:
@@ -83,6 +84,7 @@ class RetrieveFlags:
     scheduler: str | None = None
     composites: Sequence[str | tuple[str, ...]] = ()
     stretch: tuple[float, float] | None = None
+    despeckle: bool = False
     clip: bool | None = None
 
     @property
@@ -156,7 +158,7 @@ def ask_what(
             how = questions.ask_composite()
     wish = Wish(
         bbox, days, flags.as_of, bands, orbit, flags.dlat, flags.dlon, flags.method, how, colours,
-        flags.stretch, by=flags.by,
+        flags.stretch, by=flags.by, despeckle=flags.despeckle,
     )  # fmt: skip
     require_several_days(wish, flags.outputs, flags.lines)
     if interactive and bands is None:
@@ -237,6 +239,11 @@ def named_days(flags: RetrieveFlags) -> Period | None:
 def require_several_days(wish: Wish, outputs: Sequence[str], lines: Sequence[str]) -> None:
     """ValueError for files that need several days when there is but one."""
     animations = [name for name in outputs if name.lower().endswith(".gif")]
+    if wish.despeckle and not wish.is_series:
+        raise ValueError(
+            "--despeckle filters each day by the others: name several days with --start and --end, "
+            "and no --composite."
+        )
     if wish.how and wish.days[0] == wish.days[1]:
         raise ValueError(f"--composite {wish.how} needs several days: --start and --end.")
     if not wish.is_series and (animations or lines):
@@ -333,6 +340,7 @@ def opened(
     grid = open_(
         archive, wish.bbox, *wish.days, bands=wish.bands, dlat=spacing[0], dlon=spacing[1],
         method=wish.method, orbit=wish.orbit, as_of=wish.as_of, composite=wish.how, by=by,
+        despeckle=wish.despeckle,
     )  # fmt: skip
     grid = grid if wish.is_series else image_of(grid)
     return grid.assign_attrs(shown_as(grid, wish))
@@ -488,6 +496,7 @@ def usual_name(wish: Wish, collection: str) -> str:
     what = "s1" if collection == SENTINEL1.name else collection.lower()
     first, last = map(str, wish.days)
     parts = [what, first] + [last] * (last != first) + [wish.how or ""] * (wish.how is not None)
+    parts += ["despeckled"] * wish.despeckle
     return "_".join([*parts, places.stem(wish.bbox)]) + ".png"
 
 

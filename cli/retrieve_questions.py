@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli import questions
-from cli.terminal import ask, choose, tell, tell_whole
+from cli.terminal import ask, choose, confirm, tell, tell_whole
 from grid import DEGREE
 from shared.areas import Area, clipping, wkt
 from shared.collection import Product
@@ -54,6 +54,7 @@ def ask_more(wish: Wish, found: Sequence[Coverage], product: Product, nside: int
         as_of=ask_older() if one else wish.as_of,
         colours=wish.colours or ask_colours(wish, product),
         stretch=ask_stretch(),
+        despeckle=wish.despeckle or (wish.is_series and product.is_power and ask_despeckle()),
         lines=ask_lines() if wish.is_series else wish.lines,
         tables=ask_tables(wish.bbox) if wish.is_series else wish.tables,
     )
@@ -121,6 +122,11 @@ def ask_stretch() -> tuple[float, float] | None:
         return None if text.strip() == "usual" else questions.stretch(text)
 
     return ask("Darkest and brightest", parse, "usual", ", like -20,0")
+
+
+def ask_despeckle() -> bool:
+    """Whether the speckle of each day is filtered by the others."""
+    return confirm("Filter the speckle?", default=False)
 
 
 def ask_lines() -> dict[str, bool]:
@@ -196,7 +202,8 @@ def arguments(wish: Wish, archive: str, shows: bool) -> list[str]:
     words = _words(named)
     is_whole = isinstance(wish.bbox, Area) and clipping(wish.bbox) is None
     return [
-        "retrieve", *words, *["--no-clip"] * is_whole, "--overwrite", *["--no-show"] * (not shows)
+        "retrieve", *words, *["--no-clip"] * is_whole, *["--despeckle"] * wish.despeckle,
+        "--overwrite", *["--no-show"] * (not shows),
     ]  # fmt: skip
 
 

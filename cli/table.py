@@ -22,18 +22,24 @@ def print_table(
     widths: Sequence[int] | None = None,
     stream: TextIO | None = None,
     window: int | None = None,
+    spare: int = 0,
 ) -> None:
     """Print rows of cells below the names of their columns.
 
     ``widths`` are those of the widest cell of each column, where they are known before the
     rows are; then nothing is held in memory.  ``window`` is that of the stream, in columns.
+    ``spare`` of the last columns are left out where the window has no room for them.
     """
     stream = stream or sys.stdout
     if widths is None:
         rows = list(rows)
         widths = [max(map(width, cells)) for cells in zip(*rows, strict=True)] or [0] * len(columns)
     widths = [max(n, width(name)) for n, name in zip(widths, columns, strict=True)]
-    fits = sum(widths) + 2 * (len(widths) - 1) <= (window or _window(stream))
+    room = window or _window(stream)
+    if spare and sum(widths) + 2 * (len(widths) - 1) > room:
+        columns, widths = columns[:-spare], widths[:-spare]
+        rows = (cells[:-spare] for cells in rows)
+    fits = sum(widths) + 2 * (len(widths) - 1) <= room
     try:
         lines = _beside(columns, rows, widths, stream) if fits else _below(columns, rows, stream)
         for line in lines:

@@ -62,6 +62,24 @@ class Workspace:
         with contextlib.closing(Journal(self.folder)) as journal:
             yield journal
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Have no other process download into this archive; BlockingIOError where one does."""
+        import filelock
+
+        from jobs.lock import alone
+
+        if not self.folder.is_dir():
+            yield
+            return
+        try:
+            with alone(self.folder):
+                yield
+        except filelock.Timeout:
+            raise BlockingIOError(
+                f"Another process downloads for {self.path}.  Nothing was removed.  Wait for it."
+            ) from None
+
     # --- what it held when it was looked at ---
 
     @cached_property

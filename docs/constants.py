@@ -15,7 +15,7 @@ LONGEST = 60  # characters of a value that are worth a column
 HEAD = """# Constants
 
 Every constant at the top of a file, with its value and the comment behind it: first those of the
-doors, which one may want to change (the README explains most of them), then those of the rooms
+doors, which one may want to change (settings.md explains most of them), then those of the rooms
 behind them, listed so that none is hidden. Written by `python docs/constants.py`.
 
 | file | constant | value | what it is |

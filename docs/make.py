@@ -1,7 +1,7 @@
-"""Makes what the README shows, from the built-in back end: `make docs`.
+"""Makes what the README and its pages show, from the built-in back end: `make docs`.
 
 Runs the demo, draws its picture and the map of its archive, types a session into a
-terminal and puts what was on the screen into the README, and lists the constants.
+terminal and puts what was on the screen into its page, and lists the constants.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ sys.path.insert(0, str(ROOT))
 
 import retrieve  # noqa: E402
 import store  # noqa: E402
-from cli import menu, questions  # noqa: E402
+from cli import browse_command, menu, questions  # noqa: E402
 from cli.download_command import DownloadFlags, run_download  # noqa: E402
 from cli.exits import DONE  # noqa: E402
 from cli.workspace import Workspace  # noqa: E402
 from docs import constants  # noqa: E402
 from shared.files import replacing  # noqa: E402
+from tests.pages import test_browser  # noqa: E402
 from tests.terminals import Terminal  # noqa: E402
 
 CLEAR_DAY = dt.date(2025, 7, 14)  # without a cloud over the example's area
@@ -49,13 +50,16 @@ def make() -> int:
         code = menu.run_demo()
         if code != DONE:
             return code
-        draw(store.Archive(Path(menu.DEMO_FOLDER) / "sentinel1.zarr"))
+        path = Path(menu.DEMO_FOLDER) / "sentinel1.zarr"
+        draw(store.Archive(path))
+        if test_browser.BROWSER and test_browser.DRIVER:
+            draw_map(path)
     code = draw_another()
     if code != DONE:
         return code
     with tempfile.TemporaryDirectory() as folder:
         screens = [session(Path(folder), answers) for answers in (DOWNLOAD, RETRIEVE)]
-    put_into_readme("\n".join(f"$ python main.py\n{screen}\n" for screen in screens))
+    put_into_page("\n".join(f"$ python main.py\n{screen}\n" for screen in screens))
     constants.PAGE.write_text(constants.page(), encoding="utf-8")
     return DONE
 
@@ -67,6 +71,22 @@ def draw(archive: store.Archive) -> None:
     for name, figure in figures.items():
         with replacing(ROOT / "docs" / "pictures" / name) as temporary:
             figure.savefig(temporary, dpi=DPI)
+
+
+def draw_map(path: Path) -> None:
+    """The page of `browse` with the demo's archive, in Chromium; as it was where there is none."""
+    from pages.app import create
+    from pages.guard import Guard
+    from pages.server import Address, serving
+
+    workspace, address = Workspace(str(path)), Address()
+    atlas = browse_command.atlas_of(workspace)
+    app = create(atlas, browse_command.Saver(workspace), Guard(address.token))
+    with serving(app, address) as url, test_browser.chromium("--window-size=1100,760") as driver:
+        page = test_browser.Page(driver, url).settled()
+        page.show_place(-330, 20)
+        with replacing(ROOT / "docs" / "pictures" / "browse.png") as temporary:
+            driver.save_screenshot(str(temporary))
 
 
 def draw_another() -> int:
@@ -97,15 +117,15 @@ def session(folder: Path, answers: list[tuple[str, str]]) -> str:
     return terminal.screen
 
 
-def put_into_readme(text: str) -> None:
-    """Replace the session in the README."""
-    readme = ROOT / "README.md"
-    old = readme.read_text(encoding="utf-8")
+def put_into_page(text: str) -> None:
+    """Replace the session in its page."""
+    page = ROOT / "docs" / "session.md"
+    old = page.read_text(encoding="utf-8")
     pattern = r"(<!-- session -->\n```\n).*?(```\n<!-- end -->)"
     new, found = re.subn(pattern, lambda m: m[1] + text + m[2], old, flags=re.DOTALL)
     if found != 1:
-        raise RuntimeError(f"{readme} has {found} places for a session, not one.")
-    readme.write_text(new, encoding="utf-8")
+        raise RuntimeError(f"{page} has {found} places for a session, not one.")
+    page.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,11 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import math
+import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,22 +66,37 @@ class _Held:
     days: list[set[tuple[int, int]]]  # of each tile
     sides: NDArray[np.float64]  # of each tile: west, south, east, north
     records: int
-    version: str  # another one after each change
+    states: list[str]  # of each tile: another one after each change
 
     @classmethod
-    def of(cls, holdings: Holdings) -> _Held:
-        """The same of an archive's holdings."""
+    def of(cls, holdings: Holdings, before: _Held | None = None) -> _Held:
+        """The same of an archive's holdings; what is as before is not read again."""
         held = holdings.tiles
+        states = [f"{each.name} {each.stamp} {zlib.crc32(each.keys)}" for each in held]
+        if before is not None and before.states == states:
+            return before
+        known = dict(zip(before.states, before.days, strict=True)) if before else {}
         tiles = [Tile.from_name(each.name, holdings.layout.chunk_size) for each in held]
         sides = [(t.west, t.south, t.east, t.north) for t in tiles]
-        states = "".join(f"{each.name}{each.stamp}{each.records}" for each in held)
-        return cls(
-            tiles,
-            [each.days for each in held],
-            np.array(sides, float).reshape(-1, 4),
-            holdings.records,
-            hashlib.sha256(states.encode()).hexdigest()[:12],
-        )
+        days = [
+            known[state] if state in known else each.days  # noqa: SIM401 (which are parsed)
+            for each, state in zip(held, states, strict=True)
+        ]
+        return cls(tiles, days, np.array(sides, float).reshape(-1, 4), holdings.records, states)
+
+    @cached_property
+    def version(self) -> str:
+        """Another one after each change."""
+        return hashlib.sha256("".join(self.states).encode()).hexdigest()[:12]
+
+    @cached_property
+    def images(self) -> list[dict[str, Any]]:
+        """Each day and orbit that there is, and of how many tiles."""
+        number = Counter(key for days in self.days for key in days)
+        return [
+            {"day": day_of(day).isoformat(), "orbit": ORBITS[orbit], "tiles": tiles}
+            for (day, orbit), tiles in sorted(number.items())
+        ]
 
 
 class Atlas:
@@ -100,16 +118,13 @@ class Atlas:
 
     def look_again(self) -> None:
         """See what has been written since."""
-        self._held = _Held.of(self._ask())
+        self._held = _Held.of(self._ask(), self._held)
 
     def about(self) -> dict[str, Any]:
         """What the page has to know before it can ask for anything."""
         bands, classes = self._layout.bands, self._layout.product.classes(self._layout.bands)
         shown = [COLOUR] * bool(self.scale.composite(bands)) + list(bands)
-        held, kinds = self._held, dict[tuple[int, int], int]()
-        for days in held.days:
-            for key in days:
-                kinds[key] = kinds.get(key, 0) + 1
+        held = self._held
         return {
             "name": self._archive.name,
             "title": self.scale.title,
@@ -120,10 +135,7 @@ class Atlas:
                 for name in shown
             ],
             "composites": [how for how in composites.HOW if how not in ("count", "std")],
-            "images": [
-                {"day": day_of(day).isoformat(), "orbit": ORBITS[orbit], "tiles": number}
-                for (day, orbit), number in sorted(kinds.items())
-            ],
+            "images": held.images,
             "extent": self.extent(),
             "tileSize": list(self._layout.chunk_size),
         }
@@ -235,7 +247,8 @@ class Atlas:
     def place(self, picked: Picked, lon: float, lat: float) -> dict[str, Any]:
         """The cell at a point, and its values in the records that are picked."""
         found = self._cell(lon, lat)
-        return {**found, "records": self._rows(found["cell"], lon, lat, picked)}
+        units = {name: self.scale.unit(name) for name in self._layout.bands}
+        return {**found, "units": units, "records": self._rows(found["cell"], lon, lat, picked)}
 
     def _cell(self, lon: float, lat: float) -> dict[str, Any]:
         layout = self._layout

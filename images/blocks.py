@@ -38,6 +38,8 @@ from images.grids import DAY
 from images.mask import PixelMask, of_frame
 from images.merge import merge
 from images.records import Image
+from images.speckle import BORDER as speckle_border
+from images.speckle import Speckle, filtered
 from shared.areas import Area
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 SIDE = 2048  # pixels, the largest of a block
 CELLS = 8_000_000  # cells, about the most that are read for a block
+FILTERED = 2_000_000  # cells of all bands, about the most that are filtered at a time
 COMPOSITE = 300_000_000  # bytes, about the most that making a composite of a block takes
 BORDER = 3.0  # mean cell widths that are read beyond a block
 
@@ -70,6 +73,7 @@ class Cube:
     method: str  # for a grid that is finer than the cells: "nearest" or "bilinear"
     classes: tuple[str, ...] = ()  # the bands that hold such: never averaged
     area: Area | None = None  # of which pixels outside are gaps
+    speckle: Speckle | None = None  # with what else the images are filtered
 
     @cached_property
     def averages(self) -> bool:
@@ -78,13 +82,19 @@ class Cube:
         across = self.frame.dlon * _narrowing(box.south, box.north, widest=True)
         return self.frame.dlat * across > cell**2 or max(self.frame.dlat, across) > 2 * cell
 
+    @property
+    def finest(self) -> int:
+        """The HEALPix level that the whole grid wants."""
+        if self.averages:
+            return self.level(slice(0, self.frame.lat.size))
+        return level_of(self.nside)
+
     @cached_property
     def side(self) -> int:
         """Pixels, the side of a block: a power of 2, smaller where pixels hold many cells."""
-        if not self.averages and not self.images[0].how:
+        if not self.averages and not self.images[0].how and not self.speckle:
             return SIDE
-        level = self.level(slice(0, self.frame.lat.size)) if self.averages else level_of(self.nside)
-        box = self.frame.bbox
+        level, box = self.finest, self.frame.bbox
         across = self.frame.dlon * _narrowing(box.south, box.north, widest=True)
         cells = self.frame.dlat * across / cell_width(1 << level) ** 2
         most = math.sqrt(min(CELLS, self._most_cells) / cells)
@@ -94,6 +104,8 @@ class Cube:
     def _most_cells(self) -> float:
         """Cells of which a block may be made, if it is a composite."""
         how, chunks = self.images[0].how, self.images[0].chunks
+        if self.speckle:
+            return FILTERED / len(self.bands)
         if not how:
             return math.inf
         records = Counter(chunk.tile for chunk in chunks).most_common(1)[0][1]
@@ -151,6 +163,9 @@ class Cube:
         self, image: Image, level: int, names: tuple[str, ...], reach: BBox
     ) -> Iterator[xr.Dataset]:
         """The cells of an image around a block, at this level or the next finer one there is."""
+        if self.speckle:
+            yield from self._filtered(self.speckle, image, level, reach)
+            return
         near = list(self._near(image, padded(reach, 1 << level)))
         if image.how:
             for view, some in itertools.groupby(sorted(near, key=_by_tile), lambda pair: pair[0]):
@@ -161,6 +176,26 @@ class Cube:
             there = min(has for has in view.levels(chunk) if has >= level)
             readings.append((view, chunk, padded(reach, 1 << there), there, names))
         yield from read_all(readings)
+
+    def _filtered(
+        self, speckle: Speckle, image: Image, level: int, reach: BBox
+    ) -> Iterator[xr.Dataset]:
+        """The cells of an image around a block without its speckle."""
+        number = speckle.group_of(image)
+        around = padded(reach, 1 << level, BORDER + speckle_border)
+        near = {one: list(self._near(one, around)) for one in speckle.groups[number]}
+        if not near[image]:
+            return
+        every = [pair for pairs in near.values() for pair in pairs]
+        levels = set.intersection(*(set(view.levels(chunk)) for view, chunk in every))
+        there = min(has for has in levels if has >= level)
+        names = (*self.bands, "count")
+
+        def read(one: Image) -> xr.Dataset:
+            return merge(list(read_all([(v, c, around, there, names) for v, c in near[one]])))
+
+        group = [one for one, pairs in near.items() if pairs]
+        yield filtered(image, group, self.bands, read, (speckle.token, number, there, around))
 
     def _composite(
         self, view: View, chunks: list[Chunk], level: int, reach: BBox, how: str
@@ -265,9 +300,9 @@ def block_of(cube: Cube, block_id: Place) -> Any:
         return cube.read(time, rows, columns)[np.newaxis]
 
 
-def padded(bbox: BBox, nside: int) -> BBox:
-    """The box with the cells around it: `BORDER` mean cell widths to every side."""
-    margin = BORDER * cell_width(nside)
+def padded(bbox: BBox, nside: int, border: float = BORDER) -> BBox:
+    """The box with the cells around it: some mean cell widths to every side."""
+    margin = border * cell_width(nside)
     south, north = max(-90.0, bbox.south - margin), min(90.0, bbox.north + margin)
     sideways = margin / max(_narrowing(south, north, widest=False), 1e-9)
     return _box(bbox.west - sideways, south, bbox.width + 2 * sideways, north)

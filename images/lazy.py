@@ -10,7 +10,7 @@ import math
 import sys
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,8 @@ from cells.regrid import Frame
 from grid import ORBITS, BBox, Chunk, Day, as_day, as_days
 from healpix.few import centres
 from healpix.ids import ids_to_runs, runs_to_ids
-from images import composites
-from images.blocks import Cube, block_of, padded, read_all, whole
+from images import composites, speckle
+from images.blocks import BORDER, Cube, block_of, padded, read_all, whole
 from images.grids import APART_BY, DAY, georeferenced, image_of, in_memory, pass_coordinates
 from images.merge import merge
 from images.pieces import has_pixels
@@ -39,6 +39,7 @@ from images.records import (
     views_of,
     with_border,
 )
+from images.speckle import Speckle, grouped
 from shared.areas import Area, AreaLike, as_area, clipping, holds, shown, touched, wkt
 from shared.collection import KNOWN, Product, as_known, attributes_of
 from shared.variables import coordinate, variable
@@ -126,6 +127,7 @@ def open_grid(
     composite: str | None = None,
     by: str | None = None,
     now: bool = False,
+    despeckle: bool = False,
 ) -> xr.Dataset:
     """The images of a box on a regular grid: as `retrieve.open` has it.
 
@@ -134,6 +136,10 @@ def open_grid(
     archive, layout, bands, frame = on.archive, on.layout, on.bands, on.frame
     bbox, orbit, area = frame.bbox, on.orbit, clipping(frame.bbox)
     around = padded(bbox, layout.nside)
+    if despeckle:
+        _require_single_days(layout, as_of, composite)
+        level = Cube((), (), (), frame, layout.nside, on.method).finest
+        around = padded(bbox, 1 << level, BORDER + speckle.BORDER)
     views = views_of(archive, around)
     tiles = set(touched(shown(bbox), [view.tile for view in views]))
     inside = [view for view in views if view.tile in tiles]
@@ -153,6 +159,8 @@ def open_grid(
     classes = () if how == "count" else layout.product.classes(bands)
     classes += (DAY,) * (how == "newest")
     cube = Cube(tuple(views), read, layers, frame, layout.nside, on.method, classes, area)
+    if despeckle:
+        cube = replace(cube, speckle=_speckle(views, read))
     values = whole(cube) if now else _on_dask(cube)
     grid = xr.Dataset(
         {
@@ -181,7 +189,24 @@ def open_grid(
             "healpix_ordering": "nested",
         },
     )
+    if despeckle:
+        grid.attrs["speckle_filter"] = speckle.words(len(images))
+        grid.attrs["title"] += ", speckle filtered"
     return georeferenced(grid)
+
+
+def _speckle(views: Sequence[View], images: Sequence[Image]) -> Speckle:
+    """The images in groups of those that see the ground in the same way."""
+    tracks = [passes_in(views, image.chunks).relative_orbits for image in images]
+    return Speckle(tuple(map(tuple, grouped(images, tracks))), uuid.uuid4().hex)
+
+
+def _require_single_days(layout: Layout, as_of: int | None, composite: str | None) -> None:
+    """ValueError where a speckle filter makes no sense."""
+    if not layout.product.is_power:
+        raise ValueError(f"{layout.product.title} has no speckle, so there is nothing to filter.")
+    if as_of is not None or composite:
+        raise ValueError("The speckle filter is of days by themselves, not of what is combined.")
 
 
 def _outline(bbox: BBox) -> dict[str, Any]:

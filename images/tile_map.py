@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,19 +39,23 @@ def coverage_map(archive: Contents) -> Figure:
 
     Save it with `export.save_figure`.  Raises ValueError for an archive without records.
     """
+    return drawn(archive.name, {tile: len(archive.chunks(tile)) for tile in archive.tiles()})
+
+
+def drawn(archive: str, records: Mapping[Tile, int]) -> Figure:
+    """The same of some tiles and their numbers of records."""
     from matplotlib.figure import Figure
 
-    tiles = archive.tiles()
+    tiles, counts = list(records), list(records.values())
     if not tiles:
-        raise ValueError(f"The archive {archive.name} holds no record, so there is no map of it.")
-    counts = [len(archive.chunks(tile)) for tile in tiles]
+        raise ValueError(f"The archive {archive} holds no record, so there is no map of it.")
     lefts = unwrapped([tile.west for tile in tiles])
     box = _map_box(tiles, lefts)
     width, height = _map_size(box)
     inches = width / (box[1] - box[0])  # of a degree of longitude
     has_numbers = min(tile.size[0] for tile in tiles) * inches >= NUMBER_ROOM
     right = _EDGE if has_numbers else _RIGHT
-    title = f"{Path(archive.name).name}: records by tile, {sum(counts)} in all"
+    title = f"{Path(archive).name}: records by tile, {sum(counts)} in all"
     words = words_inches([(title, _TEXT + 2, "bold")])
     size = _LEFT + max(width + right, words + 0.1), height + _BOTTOM + _TOP
     figure = Figure(figsize=size, dpi=100)

@@ -11,8 +11,10 @@ and has the values that `retrieve.retrieve` gives for that row.
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from archive.shards import one_of_many
 from cells.regrid import Frame
 from grid import BBox, Tile
 from healpix.arrays import Floats, Ints
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
 SIDE = 256  # pixels
 ZOOM_MAX = 19  # of a tile; beyond, a browser enlarges pixels
-HALVED = 500_000  # cells, from which on a tile is made by several threads
+CELLS = 500_000  # of all bands, about the most that are read at a time: more takes more memory
 THREADS = 2
 GREYS = 254  # of a picture of one band; 0 is a gap
 FASTEST = 1  # how much zlib tries: what stays on one computer need not be small
@@ -134,16 +137,19 @@ def values_of(
         work += [(cube, some.start, *block) for block in _blocks(cube, height, columns)]
 
     def read(cube: Cube, first: int, some: slice, columns: slice) -> None:
-        found = cube.read(0, some, columns)
+        with one_of_many():
+            found = cube.read(0, some, columns)
         out[:, first + some.start : first + some.stop, columns] = found
 
-    if len(work) == 1:
-        read(*work[0])
-        return out
-    with ThreadPoolExecutor(THREADS) as pool:
-        for done in [pool.submit(read, *each) for each in work]:
-            done.result()
+    for done in [_pool().submit(read, *each) for each in work]:
+        done.result()
     return out
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """The threads that make all tiles: each thread that reads keeps memory for the next time."""
+    return ThreadPoolExecutor(THREADS)
 
 
 def _covered(frame: MercatorFrame, tiles: Sequence[Tile], nside: int) -> tuple[slice, slice]:
@@ -182,17 +188,16 @@ def _groups(frame: MercatorFrame, rows: slice, nside: int) -> Iterator[slice]:
 
 
 def _blocks(cube: Cube, height: int, columns: slice) -> Iterator[tuple[slice, slice]]:
-    """The pixels in pieces of which each takes little memory; of many cells there are several."""
-    width = columns.stop - columns.start
-    area = cube.frame.dlat * cube.frame.dlon * np.cos(np.radians(cube.frame.lat[0]))
+    """The pixels in squares of few cells; of all cells few there is one."""
+    across = cube.frame.dlon * np.cos(np.radians(cube.frame.lat[0]))
     level = cube.level(slice(0, 1)) if cube.averages else level_of(cube.nside)
-    is_much = height * width * area > HALVED * cell_width(1 << level) ** 2
-    tall = min(cube.side, -(-height // THREADS) if is_much else height)
-    for top in range(0, height, tall):
-        for left in range(columns.start, columns.stop, cube.side):
+    cells = cube.frame.dlat * across / cell_width(1 << level) ** 2  # of a pixel
+    side = max(1, min(cube.side, math.ceil(math.sqrt(CELLS / cells / len(cube.bands)))))
+    for top in range(0, height, side):
+        for left in range(columns.start, columns.stop, side):
             yield (
-                slice(top, min(top + tall, height)),
-                slice(left, min(left + cube.side, columns.stop)),
+                slice(top, min(top + side, height)),
+                slice(left, min(left + side, columns.stop)),
             )
 
 
@@ -226,7 +231,7 @@ def empty() -> bytes:
     return _png(np.zeros((SIDE, SIDE), np.uint8), [(0, 0, 0)], transparent=0)
 
 
-def land_tile(z: int, x: int, y: int, dark: bool) -> bytes:
+def land_tile(z: int, x: int, y: int, *, dark: bool) -> bytes:
     """Land and sea, as a PNG."""
     frame = frame_of(z, x, y)
     ground = land(frame.lat[::-1], frame.lon)

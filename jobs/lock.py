@@ -16,6 +16,13 @@ from jobs.model import Event
 
 
 @contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the archive's download lock; raises filelock.Timeout while another process has it."""
+    with filelock.FileLock(folder / "lock", timeout=0):
+        yield
+
+
+@contextlib.contextmanager
 def only_one(folder: Path, observer: Callable[[Event], None]) -> Iterator[None]:
     """Hold the archive's download lock; while another process has it, say so and wait."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -109,7 +109,7 @@ def create(atlas: Atlas | None, desk: Desk, guard: Guard) -> Flask:
     @app.get("/<token>/land/<int:z>/<int:x>/<int:y>.png")
     def land(token: str, z: int, x: int, y: int) -> Response:  # noqa: ARG001
         with busy:
-            return _picture(land_tile(z, x, y, _text("dark", "0") == "1"))
+            return _picture(land_tile(z, x, y, dark=_text("dark", "0") == "1"))
 
     @app.get("/<token>/estimate")
     def estimate(token: str) -> Response:  # noqa: ARG001

@@ -14,7 +14,7 @@ from pages.guard import new_token
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-THREADS = 6  # a browser asks for six things at a time
+THREADS = 4  # each keeps memory; a browser that asks for six things waits for two
 LOOPBACK = "127.0.0.1"
 
 

@@ -32,6 +32,7 @@
  */
 
 const LOOK_AGAIN = 10_000; // ms, after which it is asked whether something was written
+const FILLED = 32; // pixels, a tile of the archive narrower than that is filled
 const PATIENCE = 300; // ms, after which somebody who drags is thought to have stopped
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 const DARK = window.matchMedia("(prefers-color-scheme: dark)");
@@ -49,12 +50,14 @@ let images = []; // those of the orbit that is chosen
 /** @type {Object<string, Object<string, [number, number]>>} */
 const ranges = {}; // by band: what is darkest and brightest of each channel
 
-const map = L.map("map", { preferCanvas: true, worldCopyJump: true, minZoom: 1, zoomSnap: 1 });
+const map = L.map("map", {
+  preferCanvas: true, worldCopyJump: true, minZoom: 1, fadeAnimation: false,
+});
 map.attributionControl.setPrefix("Leaflet");
 L.control.scale({ imperial: false }).addTo(map);
 const ground = L.tileLayer("", { maxZoom: 19, maxNativeZoom: 12 }).addTo(map);
 const picture = L.tileLayer("", { maxZoom: 22, className: "archive-tile" });
-const outlines = L.layerGroup().addTo(map);
+const outlines = L.featureGroup().addTo(map);
 const spot = L.circleMarker([0, 0], { radius: 6, color: "#d55e00", fill: false });
 
 // --- asking the server ---------------------------------------------------------------
@@ -198,14 +201,20 @@ async function drawOutlines(query) {
   outlines.clearLayers();
   if (!archive || !at("tiles").checked) return;
   const [width, height] = archive.tileSize;
-  for (const [west, south, all, some] of await ask("coverage", query)) {
+  for (const [west, south, , some] of await ask("coverage", query)) {
     const box = L.rectangle([[south, west], [south + height, west + width]], {
-      color: some ? "#e69f00" : "#7a8891", weight: 1, fillOpacity: some ? 0.12 : 0.04,
-      interactive: false,
+      color: some ? "#e69f00" : "#7a8891", weight: 1, interactive: false,
     });
-    box.bindTooltip(`${all} records`);
     outlines.addLayer(box);
   }
+  fillOutlines();
+}
+
+/** From afar, where too many tiles would make an image, they are filled; near they hide nothing. */
+function fillOutlines() {
+  if (!archive) return;
+  const width = (archive.tileSize[0] / 360) * 256 * 2 ** map.getZoom(); // pixels
+  outlines.setStyle({ fillOpacity: width < FILLED ? 0.4 : 0 });
 }
 
 /** Take what the archive holds into the controls, and keep what was chosen. */
@@ -280,7 +289,10 @@ async function tellPlace(where) {
   drawPlace(found);
 }
 
-/** @param {{cell: number, level: number, lon: number, lat: number, records: Row[]}} found */
+/**
+ * @param {{cell: number, level: number, lon: number, lat: number, units: Object<string, string>,
+ *   records: Row[]}} found
+ */
 function drawPlace(found) {
   const panel = at("place");
   panel.hidden = false;
@@ -293,9 +305,9 @@ function drawPlace(found) {
   const query = picked();
   const now = found.records.filter((row) => query.first <= row.day && row.day <= query.last
     && ["any", row.orbit].includes(query.orbit));
+  if (found.records.length > 1) panel.append(plot(found.records, found.units));
   if (!now.length) panel.append(paragraph("Nothing of the days that are shown."));
-  for (const row of now.slice(-3)) panel.append(table(told(row)));
-  if (found.records.length > 1) panel.append(plot(found.records));
+  for (const row of now.slice(-3).reverse()) panel.append(table(told(row)));
   panel.append(close);
 }
 
@@ -336,8 +348,11 @@ function paragraph(words) {
   return found;
 }
 
-/** The values of a cell over time; passes of each direction apart. @param {Row[]} rows */
-function plot(rows) {
+/**
+ * The values of a cell over time; passes of each direction apart.
+ * @param {Row[]} rows @param {Object<string, string>} units
+ */
+function plot(rows, units) {
   const [wide, high, left, low] = [300, 150, 34, 128];
   const bands = Object.keys(rows[0].shown);
   const times = rows.map((row) => Date.parse(row.day));
@@ -359,7 +374,8 @@ function plot(rows) {
   );
   bands.forEach((band, i) => {
     const colour = COLOURS[i % COLOURS.length];
-    svg.append(text(left + 6 + 46 * i, 11, band, colour));
+    const unit = units[band] ? ` (${units[band]})` : "";
+    svg.append(text(left + 6 + (unit ? 66 : 46) * i, 11, band + unit, colour));
     for (const orbit of new Set(rows.map((row) => row.orbit))) {
       const some = rows.filter((row) => row.orbit === orbit);
       const path = some.map((row, k) => {
@@ -610,6 +626,7 @@ function listen() {
       closePlace();
     }
   });
+  map.on("zoomend", fillOutlines);
   picture.on("tileerror", () => say("A tile could not be made; the terminal may say why."));
   setInterval(() => lookAgain().catch(say), LOOK_AGAIN);
 }

@@ -105,6 +105,7 @@ def test_relative_orbits_are_a_column_and_not_known_ones_are_named_so(fields, ca
         ((*DAYS, *LINE, "--bbox", "7,50,8,51"), "--bbox does not go with --features"),
         ((*DAYS, *LINE, "--output", "a.png"), "--output does not go with --features"),
         ((*DAYS, *LINE, "--composite", "mean"), "--composite does not go with --features"),
+        ((*DAYS, *LINE, "--despeckle"), "--despeckle does not go with --features"),
         ((*DAYS, *LINE, "--dlat", "0.1"), "--dlat does not go with --features"),
         ((*DAYS, *LINE, "--no-clip"), "--clip does not go with --features"),
         ((*DAYS, *LINE, "--method", "bilinear"), "--method does not go with --features"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+from typing import Any
 
 import healpy
 import numpy as np
@@ -11,12 +12,15 @@ import pytest
 from PIL import Image as Picture
 
 import retrieve
+from archive import lookout, storage
 from grid import BBox, Chunk, Provenance, Tile
 from images import atlas as room
+from images import web_tiles
 from images.atlas import Atlas, Picked
 from store import Archive
 from tests.images.test_blocks import cells_of
 from tests.images.test_web_tiles import number_of
+from tests.object_store import BUCKET, ENVIRONMENT, serving
 
 FIRST, SECOND = dt.date(2026, 1, 20), dt.date(2026, 1, 26)
 LEFT, RIGHT = Tile(7.0, 50.0, 8.0, 50.5), Tile(8.0, 50.0, 9.0, 50.5)
@@ -43,7 +47,7 @@ def atlas_of(archive):
     from cli.workspace import Workspace
 
     def holdings():
-        found = Workspace(str(archive.path)).holdings
+        found = Workspace(archive.name).holdings
         assert found is not None
         return found
 
@@ -106,12 +110,12 @@ def test_a_tile_shows_the_records_that_are_picked(atlas):
 @pytest.mark.parametrize("zoom", [8, 11])
 def test_a_composite_is_that_of_a_retrieval(atlas, archive, monkeypatch, how, zoom):
     number, drawn = number_of(zoom, 7.5, 50.25), {}
-    monkeypatch.setattr(room.web_tiles, "picture", lambda values, *_: drawn.update(values) or b"")
+    monkeypatch.setattr(web_tiles, "picture", lambda values, *_: drawn.update(values) or b"")
     atlas.tile(Picked(FIRST, SECOND, "any", "VV", how), RANGE, *number)
-    frame = room.web_tiles.frame_of(*number)
+    frame = web_tiles.frame_of(*number)
     south, north = float(frame.edges[100]), float(frame.edges[101])
     box = BBox(frame.bbox.west, south, frame.bbox.east, north)
-    steps = {"dlat": box.height, "dlon": frame.dlon}
+    steps: dict[str, Any] = {"dlat": box.height, "dlon": frame.dlon}
     grid = retrieve.load(archive, box, FIRST, SECOND, ["VV"], **steps, orbit="any", composite=how)
     assert np.isfinite(drawn["VV"][100]).any()
     np.testing.assert_array_equal(drawn["VV"][100], grid["VV"].values[0, 0])
@@ -184,3 +188,23 @@ def test_what_is_written_meanwhile_is_seen_after_another_look(tmp_path):
 def test_a_band_that_is_not_there_is_named(atlas, band):
     with pytest.raises(ValueError, match="it has VV, VH"):
         atlas.tile(Picked(FIRST, FIRST, band=band), RANGE, 8, 0, 0)
+
+
+def test_an_archive_in_an_object_store_is_looked_at_as_well(monkeypatch):
+    with serving() as server:
+        for name, value in (ENVIRONMENT | {"AWS_ENDPOINT_URL": server.url}).items():
+            monkeypatch.setenv(name, value)
+        storage._object_store.cache_clear()
+        archive = filled(f"s3://{BUCKET}/map/a")
+        atlas, number = atlas_of(archive), number_of(8, 8.5, 50.25)
+        picked = Picked(SECOND, SECOND, "descending", "VV")
+        before, version = opaque(atlas.tile(picked, RANGE, *number)), atlas.about()["version"]
+        server.asked.clear()
+        assert opaque(atlas.tile(picked, RANGE, *number)) == before
+        assert not [each for each in server.asked if "zarr.json" in each.path]  # is open already
+        archive.write(Chunk(RIGHT, SECOND, "descending"), cells_of(RIGHT, seed=7))
+        atlas.look_again()
+        assert atlas.about()["version"] != version
+        monkeypatch.setattr(lookout, "FAR_SECONDS", 1e-6)  # the time passes
+        assert opaque(atlas.tile(picked, RANGE, *number)) > before
+        storage._object_store.cache_clear()

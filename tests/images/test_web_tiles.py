@@ -39,7 +39,7 @@ def archive(tmp_path_factory):
     return archive
 
 
-def number_of(zoom, lon, lat):
+def number_of(zoom: int, lon: float, lat: float) -> tuple[int, int, int]:
     """The tile around a point, by PROJ."""
     x, y = Transformer.from_crs(4326, 3857, always_xy=True).transform(lon, lat)
     half = 20037508.342789244

@@ -22,7 +22,7 @@ from grid import BBox
 from pages.app import create
 from pages.guard import Guard
 from pages.server import Address, serving
-from shared.polygons import read
+from shared.areas import Area, as_area
 from tests.images.test_atlas import filled
 
 TOKEN = "t0ken"
@@ -59,6 +59,12 @@ def desk():
 def asking(desk):
     """Where an area is asked for and there is no archive yet."""
     return create(None, desk, Guard(TOKEN)).test_client()
+
+
+def polygon_of(text):
+    found = as_area(text)
+    assert isinstance(found, Area)
+    return found.polygon
 
 
 def get(client, what):
@@ -190,7 +196,7 @@ def test_an_area_is_taken_as_it_would_be_typed(asking, desk):
     assert post(asking, "area", {"area": "7,50,8,50,7.5,50.4"}).status_code == 200
     assert desk.taken.get() == "7.1,50.1,7.9,50.4"
     polygon = desk.taken.get()
-    assert read(polygon).polygon.area == pytest.approx(0.2)
+    assert polygon_of(polygon).area == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +210,7 @@ def test_an_area_is_taken_as_it_would_be_typed(asking, desk):
 def test_what_is_no_area_is_refused(asking, desk, area):
     answer = post(asking, "area", {"area": area})
     if answer.status_code == 200:
-        assert read(desk.taken.get()).polygon.is_valid
+        assert polygon_of(desk.taken.get()).is_valid
         return
     assert answer.status_code == 400
     assert desk.taken.empty()

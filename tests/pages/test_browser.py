@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import shutil
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def archive(tmp_path_factory):
 class Page:
     """The page of an archive in a browser."""
 
-    def __init__(self, driver, url):
+    def __init__(self, driver: Any, url: str) -> None:
         self.driver = driver
         driver.get_log("browser")  # of the page before
         driver.get(url)
@@ -84,7 +85,7 @@ class Page:
             time.sleep(0.05)
         return found
 
-    def settled(self):
+    def settled(self) -> Page:
         """Wait until all tiles are there."""
         script = (
             "const t = [...document.querySelectorAll('img.leaflet-tile')];"
@@ -114,6 +115,13 @@ class Page:
     def at(self, dx, dy):
         """The mouse at a place of the map, counted from its middle."""
         return ActionChains(self.driver).move_to_element_with_offset(self["map"], dx, dy)
+
+    def show_place(self, dx: int, dy: int) -> None:
+        """Wait for an image, and say what is at a place of it."""
+        self.until(self.tiles, "an image")
+        self.at(dx, dy).click().perform()
+        self.until(lambda: self["place"].text, "the values")
+        self.settled()
 
     def complaints(self):
         return [each["message"] for each in self.driver.get_log("browser")]

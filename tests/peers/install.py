@@ -35,7 +35,7 @@ def missing(name: str) -> str:
 def main() -> None:
     """Install what is not there yet."""
     PEERS.mkdir(exist_ok=True)
-    for name in ("openeo", "stac"):
+    for name in ("openeo", "stac", "titiler"):
         _once(name, HERE / f"requirements-{name}.txt", _install_python)
     _once("node", HERE / "package.json", _install_node)
 

@@ -243,9 +243,11 @@ def test_dir_and_help_of_a_door_show_what_is_its_own(door):
 
 
 def test_what_the_readme_imports_is_what_it_installs():
-    """Each package of its Python examples is in the lines of its section on installing."""
+    """Each package of the Python examples is in the lines of its section on installing."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    guide = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    assert blocks
     imported = {
         alias.name.partition(".")[0]
         for block in blocks

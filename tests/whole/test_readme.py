@@ -1,4 +1,4 @@
-"""README, `--help` and code say the same."""
+"""The README with the pages that it leads to, `--help` and code say the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,17 @@ import main
 from cli import exits
 from tests.conftest import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (
+    "session", "copernicus", "commands", "map", "files", "collections", "python", "settings",
+    "speed",
+)  # fmt: skip
+PAGES = {
+    path: path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in GUIDE))
+}
+README = "\n".join(PAGES.values())
+LINKS = [(path.parent, to) for path, text in PAGES.items() for to in
+         re.findall(r"\]\((?!http)([^)#]+)", text)]  # fmt: skip
 COMMANDS = {str(name): command for name, command in main.cli.commands.items()}
 LINES = re.findall(r"^\s*[\w./]*python\s+main\.py\b([^`\n]*)$", README, re.MULTILINE)
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
@@ -126,6 +136,12 @@ def test_the_exit_codes_are_those_of_the_help_text():
         assert words in " ".join(README.split())
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)", README))
-def test_each_link_of_the_readme_leads_somewhere(link):
-    assert (ROOT / link).exists()
+@pytest.mark.parametrize(("folder", "link"), LINKS)
+def test_each_link_of_the_pages_leads_somewhere(folder, link):
+    assert (folder / link).exists()
+
+
+def test_the_readme_leads_to_every_page_and_is_short():
+    text = PAGES[ROOT / "README.md"]
+    assert all(f"(docs/{name}.md)" in text for name in GUIDE)
+    assert len(text.splitlines()) <= 100

@@ -1,0 +1,173 @@
+"""A speckle filter that keeps the radiometry: that of Quegan and Yu (2001).
+
+Of M images that see the ground in the same way, with E the mean of a window around a cell:
+
+    J of an image = E of it  x  (1 / M) sum over the images of (value / E)
+
+so what is the same in all of them, as edges and ships at anchor, stays sharp, and the level is
+each image's own.  E is the mean by the counts over `WINDOW` x `WINDOW` cells of the base face,
+of those that have a value.  Only images on the same relative orbit are put together, or of the same
+direction where the relative orbit is not known.  A cell without a value stays without one, and
+adds nothing to the others.
+
+S. Quegan and J. J. Yu: Filtering of multichannel SAR images, IEEE Transactions on Geoscience and
+Remote Sensing 39 (11), 2373-2379, 2001.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from healpix import windows
+from images.records import Image
+from shared.counts import weights_of
+from shared.variables import variable
+
+WINDOW = 7  # cells, odd: the side of the window
+REACH = WINDOW // 2
+BORDER = 1.5 * (REACH + 1)  # cell widths around a box that its windows reach to
+KEPT = 256_000_000  # bytes of ratios that a process remembers
+
+Floats = NDArray[np.float64]
+Read = Callable[[Image], xr.Dataset]  # the cells of an image around a block
+
+
+@dataclass(frozen=True)
+class Speckle:
+    """Images of a period, those together that see the ground in the same way."""
+
+    groups: tuple[tuple[Image, ...], ...]
+    token: str  # of this one, wherever it is sent
+
+    def group_of(self, image: Image) -> int:
+        """The number of the group that an image is in."""
+        return next(i for i, group in enumerate(self.groups) if image in group)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a base face: x from x0 on, y from y0 on."""
+
+    face: int
+    x0: int
+    y0: int
+    shape: tuple[int, int]
+
+
+Ratios = dict[tuple[_Part, str], tuple[Floats, Floats]]  # sums of value / E, and their numbers
+
+
+def filtered(
+    image: Image, group: Sequence[Image], bands: Sequence[str], read: Read, place: object
+) -> xr.Dataset:
+    """The cells of an image around a block, filtered with those of its group.
+
+    ``place`` names group and block: what the group has there is kept for its next image.
+    """
+    own = read(image)
+    parts = _parts(own)
+    key = place, tuple(bands), tuple(parts)
+    ratios = _remembered(key, lambda: _ratios(map(read, group), parts, bands))
+    found = {}
+    for band in bands:
+        out = np.full(own.sizes["cells"], np.nan, np.float32)
+        for part in parts:
+            _, around = _means(own, band, part)
+            where, values = _where(own, part), own[band].values
+            windows.take_products(*where, *around, *ratios[part, band], values, out)
+        found[band] = variable("cells", out, own[band].attrs)
+    return own.assign(found)
+
+
+def _ratios(group: Iterable[xr.Dataset], parts: Sequence[_Part], bands: Sequence[str]) -> Ratios:
+    """Of each cell the sum of its values by the means around it, and the number of them."""
+    found: Ratios = {}
+    for part in parts:
+        for band in bands:
+            found[part, band] = np.zeros(part.shape), np.zeros(part.shape)
+    for cells in group:
+        for part, band in found:
+            own, around = _means(cells, band, part)
+            windows.add_ratios(*own, *around, *found[part, band])
+    return found
+
+
+def _means(
+    cells: xr.Dataset, band: str, part: _Part
+) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+    """Count x value and count on a part of a face, and their sums over the windows there."""
+    sums, weights = np.zeros(part.shape), np.zeros(part.shape)
+    windows.spread(*_where(cells, part), cells[band].values, weights_of(cells, band), sums, weights)
+    room, around, weights_around = (np.empty(part.shape) for _ in range(3))
+    windows.sum_windows(sums, REACH, room, around)
+    windows.sum_windows(weights, REACH, room, weights_around)
+    return (sums, weights), (around, weights_around)
+
+
+def _where(cells: xr.Dataset, part: _Part) -> tuple[Any, Any, int, int, int, int]:
+    """Where cells are, as the loops want it."""
+    level = int(cells.attrs["nside"]).bit_length() - 1
+    runs = cells["start_ipix"].values.astype(np.int64), cells["run_len"].values.astype(np.int64)
+    return *runs, level, part.face, part.x0, part.y0
+
+
+def _parts(cells: xr.Dataset) -> list[_Part]:
+    """The parts of base faces that cells are in."""
+    low, high = np.full((12, 2), np.iinfo(np.int64).max), np.full((12, 2), -1)
+    start, length, level = _where(cells, _Part(0, 0, 0, (0, 0)))[:3]
+    windows.extend(start, length, level, low, high)
+    return [
+        _Part(face, int(low[face, 0]), int(low[face, 1]), _size(low[face], high[face]))
+        for face in np.flatnonzero(high[:, 0] >= 0).tolist()
+    ]
+
+
+def _size(low: NDArray[np.int64], high: NDArray[np.int64]) -> tuple[int, int]:
+    width, height = (high - low + 1).tolist()
+    return width, height
+
+
+_memory: OrderedDict[object, Ratios] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _remembered(key: object, make: Callable[[], Ratios]) -> Ratios:
+    """What was made for a key, the last ones of which are kept."""
+    with _lock:
+        if key in _memory:
+            _memory.move_to_end(key)
+            return _memory[key]
+    made = make()
+    with _lock:
+        _memory[key] = made
+        while len(_memory) > 1 and sum(map(_bytes, _memory.values())) > KEPT:
+            _memory.popitem(last=False)
+    return made
+
+
+def _bytes(ratios: Ratios) -> int:
+    return sum(each.nbytes for pair in ratios.values() for each in pair)
+
+
+def grouped(images: Sequence[Image], tracks: Sequence[tuple[int, ...]]) -> Iterator[list[Image]]:
+    """Images that see the ground in the same way: by orbit direction and relative orbits."""
+    ways: dict[tuple[str, tuple[int, ...]], list[Image]] = {}
+    for image, track in zip(images, tracks, strict=True):
+        ways.setdefault((image.orbit, track), []).append(image)
+    yield from ways.values()
+
+
+def words(days: int) -> str:
+    """What is said of a filtered grid."""
+    return (
+        f"multi-temporal speckle filter of Quegan and Yu (2001), {WINDOW} x {WINDOW} cells, "
+        f"{days} days"
+    )
