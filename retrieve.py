@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import xarray as xr
 
@@ -24,10 +24,14 @@ from images.records import NoData
 from images.settings import Settings, judged
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from shared.areas import AreaLike
+    from shared.features import FeaturesLike
     from store import Archive
+
+Rows: TypeAlias = "list[dict[str, Any]] | pd.DataFrame"  # of `statistics`, of `features`
 
 MEMORY_MAX = 2_000_000_000  # bytes that the bands of a grid in memory may take
 PICTURE_MAX = 4000  # pixels, what a side of a grid stays under if no pixel size is asked for
@@ -37,7 +41,7 @@ PERCENTILES = (2.0, 98.0)  # of the drawn values, dB of radar: black and white
 
 __all__ = [
     "DPI", "MEMORY_MAX", "PERCENTILES", "PICTURE_MAX", "SERIES_MAX", "Coverage", "NoData",
-    "Settings", "animate", "coverage_map", "days", "export", "has_pixels",
+    "Settings", "animate", "coverage_map", "days", "export", "features", "has_pixels",
     "load", "merge", "nothing_seen", "open", "padded", "plot", "plot_line", "plot_ranges",
     "range_words", "ranges", "retrieve", "save_figure", "save_line", "select", "settings", "show",
     "spacing", "statistics",
@@ -63,26 +67,17 @@ def select(
 
 
 def open(  # the name that the house gives it
-    archive: Archive,
-    bbox: AreaLike,
-    start: Day,
-    end: Day | None = None,
-    bands: Sequence[str] | None = None,
-    dlat: float | None = None,
-    dlon: float | None = None,
-    method: str = "nearest",
-    orbit: str | None = None,
-    as_of: int | None = None,
-    composite: str | None = None,
-    despeckle: bool = False,
-) -> xr.Dataset:
+    archive: Archive, bbox: AreaLike, start: Day, end: Day | None = None,
+    bands: Sequence[str] | None = None, dlat: float | None = None, dlon: float | None = None,
+    method: str = "nearest", orbit: str | None = None, as_of: int | None = None,
+    composite: str | None = None, by: str | None = None, despeckle: bool = False,
+) -> xr.Dataset:  # fmt: skip
     """The images of a box from start to end, both included, on a regular grid; lazy.
 
     A box is a `grid.BBox`, four numbers, or polygons (a file, WKT, shapely's) outside of which are
     gaps; a day a date, a UTC time, or text.  ``<band>(time, lat, lon)`` float32, linear power, NaN
-    for gaps, on dask arrays, which `export` or any scheduler of dask computes; ``time`` ascends, a
-    step for each day with a record, as of `store.Archive.open`.  Pixel centres are at
-    ``south + (i + 0.5) dlat`` and ``west + (j + 0.5) dlon``, in degrees, beyond 180, too.
+    for gaps, on dask arrays; ``time`` ascends, a step for each day with a record.  Pixel centres
+    are at ``south + (i + 0.5) dlat`` and ``west + (j + 0.5) dlon``, in degrees, beyond 180, too.
 
     ``method`` "nearest" or "bilinear", as of `convert.cells_to_grid`, is for a grid that is
     finer than the cells; a pixel of a coarser one is the mean of its cells, by their counts.
@@ -92,30 +87,23 @@ def open(  # the name that the house gives it
 
     ``composite`` "mean" (by the counts), "median", "newest", "min", "max", "std" or "count": one
     image, by each cell's values on all days.  ``as_of`` N: one image for ``start`` of the newest
-    values of the N days before, too; with them is their ``day``.  ``despeckle``: each image without
+    values of the N days before, too; with them is their ``day``.  ``by`` "direction" or
+    "relative-orbit": passes that differ have steps of their own.  ``despeckle``: each image without
     its speckle, by the others on its relative orbit (`images.speckle`).  Raises NoData, ValueError.
     """
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
-    return lazy.open_grid(on, start, end, as_of, composite, despeckle=despeckle)
+    return lazy.open_grid(on, start, end, as_of, composite, by, despeckle=despeckle)
 
 
 def load(
-    archive: Archive,
-    bbox: AreaLike,
-    start: Day,
-    end: Day | None = None,
-    bands: Sequence[str] | None = None,
-    dlat: float | None = None,
-    dlon: float | None = None,
-    method: str = "nearest",
-    orbit: str | None = None,
-    as_of: int | None = None,
-    composite: str | None = None,
-    despeckle: bool = False,
-) -> xr.Dataset:
+    archive: Archive, bbox: AreaLike, start: Day, end: Day | None = None,
+    bands: Sequence[str] | None = None, dlat: float | None = None, dlon: float | None = None,
+    method: str = "nearest", orbit: str | None = None, as_of: int | None = None,
+    composite: str | None = None, by: str | None = None, despeckle: bool = False,
+) -> xr.Dataset:  # fmt: skip
     """As `open`, in memory: what is small is there before dask is imported."""
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
-    return lazy.open_grid(on, start, end, as_of, composite, now=True, despeckle=despeckle)
+    return lazy.open_grid(on, start, end, as_of, composite, by, True, despeckle)
 
 
 def retrieve(
@@ -128,10 +116,7 @@ def retrieve(
     method: str = "nearest",
     orbit: str | None = None,
 ) -> xr.Dataset:
-    """The image of a day in memory, ``<band>(lat, lon)`` float32; all else as of `open`.
-
-    Raises as `open`, NoData without a value, and ValueError for more than `MEMORY_MAX`.
-    """
+    """The image of a day in memory, (lat, lon), as of `open`; ValueError beyond `MEMORY_MAX`."""
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
     return lazy.image_of_day(on, day, settings().memory_max)
 
@@ -149,11 +134,7 @@ def spacing(
 
 
 def plot(dataset: xr.Dataset) -> Figure:
-    """Draw a grid of `retrieve` or `open`: a panel for each band, or the days side by side.
-
-    dataset: float variables (lat, lon) or (time, lat, lon), NaN for gaps, on regular ``lat`` and
-    ``lon`` in degrees.  Raises ValueError for one without.
-    """
+    """Draw a grid of `retrieve` or `open`: a panel for each band, or the days side by side."""
     from images import series
 
     return series.draw(dataset, settings().look)
@@ -190,6 +171,21 @@ def show(figure: Figure) -> bool:
     return drawing.show(figure)
 
 
+def features(
+    archive: Archive, features: FeaturesLike, start: Day, end: Day | None = None,
+    bands: Sequence[str] | None = None, orbit: str | None = None, by: str = "direction",
+    id: str | None = None, progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """Of each polygon or point, day and passes: mean, spread, cells, share of them seen.
+
+    ``features``: a file, GeoDataFrame, geometries, or these by name; ``id``: the column of names.
+    ``by`` "direction" or "relative-orbit" is what has a row of its own; the rest is as of `open`.
+    """
+    from images import features as room
+
+    return room.statistics(archive, features, start, end, bands, orbit, by, id, progress)
+
+
 def statistics(dataset: xr.Dataset) -> list[dict[str, Any]]:
     """Of each image and band of a grid (time, lat, lon): mean and spread, share seen."""
     from images import line
@@ -197,11 +193,11 @@ def statistics(dataset: xr.Dataset) -> list[dict[str, Any]]:
     return line.statistics(dataset)
 
 
-def plot_line(rows: list[dict[str, Any]], attrs: dict[str, Any]) -> Figure:
-    """Draw the rows of `statistics`: a line of means for each band, its spread as a shade."""
-    from images import line
+def plot_line(rows: Rows, attrs: dict[str, Any] | None = None) -> Figure:
+    """Draw the rows of `statistics`, or of `features` side by side: means, spreads as shades."""
+    from images import export as files
 
-    return line.plot_line(rows, attrs)
+    return files.plot_line(rows, attrs or {})
 
 
 def animate(dataset: xr.Dataset, path: Path) -> None:
@@ -242,9 +238,9 @@ def save_figure(figure: Figure, path: str | Path, overwrite: bool = False) -> Pa
 
 
 def save_line(
-    rows: list[dict[str, Any]], attrs: dict[str, Any], path: str | Path, overwrite: bool = False
+    rows: Rows, attrs: dict[str, Any] | None, path: str | Path, overwrite: bool = False
 ) -> Path:
-    """Write the rows of `statistics` as a plot (.png) or as numbers (.csv)."""
+    """Write these rows as a plot (.png) or as numbers (.csv; of `features` .parquet, too)."""
     from images import export as files
 
-    return files.save_line(rows, attrs, path, settings().look, overwrite)
+    return files.save_line(rows, attrs or {}, path, settings().look, overwrite)

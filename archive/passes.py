@@ -88,6 +88,11 @@ def passes_of(about: Mapping[str, Any]) -> Passes:
     )
 
 
+def relative_name(number: int) -> str:
+    """A relative orbit in words: "37", "several", or "not known"."""
+    return {NO_ORBIT: "not known", SEVERAL_ORBITS: "several"}.get(number, str(number))
+
+
 def together(some: Iterable[Passes]) -> Passes:
     """Those of several records.  What is not known of one of them is not known of all."""
     found = list(some)

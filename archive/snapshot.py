@@ -8,12 +8,13 @@ record that was removed in the meantime it says so.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -122,11 +123,9 @@ class View:
                 f"{', '.join(map(str, self.levels(chunk)))}."
             )
         about = self._about_slot(slot)
-        try:
+        with self._explaining(chunk):
             runs, spans = self._select(None if bbox is None else as_box(bbox), level)
             values = self._read(names, slot, level, spans)
-        except DamageError as error:
-            raise self._explained(chunk, slot, error) from error
         data = {name: variable("cells", array) for name, array in values.items()}
         data |= {"start_ipix": variable("runs", runs[0]), "run_len": variable("runs", runs[1])}
         attributes = {
@@ -137,6 +136,19 @@ class View:
             **attributes_of(self._layout.product),
         }
         return xr.Dataset(data, attrs=attributes)
+
+    def meet(self, runs: Runs) -> tuple[Runs, Spans]:
+        """Those of some cells, sorted runs of the archive's level, that the tile owns.
+
+        As runs, and as `values` takes them.
+        """
+        return _meet(self._runs_at(self._layout.level), runs)
+
+    def values(self, chunk: Chunk, spans: Spans, variables: Iterable[str]) -> dict[str, Any]:
+        """As `read`, of cells that `meet` has found: the arrays (cell) alone, by their names."""
+        slot, names = self._slot(chunk), self._names(variables)
+        with self._explaining(chunk):
+            return self._read(names, slot, self._layout.level, spans)
 
     def _read(self, names: tuple[str, ...], slot: int, level: int, spans: Spans) -> dict[str, Any]:
         """These cells at a level, by the names that variables have at full resolution."""
@@ -202,6 +214,14 @@ class View:
                 self._runs[coarser] = runs
                 runs = parent_runs(*runs, STEP)
         return self._runs[level]
+
+    @contextlib.contextmanager
+    def _explaining(self, chunk: Chunk) -> Iterator[None]:
+        """Say of which record something is damaged."""
+        try:
+            yield
+        except DamageError as error:
+            raise self._explained(chunk, self._slot(chunk), error) from error
 
     def _explained(self, chunk: Chunk, slot: int, error: DamageError) -> ArchiveError:
         """What to say of a damaged record, or of one that is no longer there."""

@@ -92,6 +92,10 @@ QUESTIONS = {
         "A file for the mean of the area day by day: .png is a plot, .csv are numbers; none "
         "writes none."
     ),
+    "Each feature": (
+        "The file of the area has several features.  .csv and .parquet have a row for each of "
+        "them, day and passes; .png has a panel for each; none writes none."
+    ),
     "Name at": "The name of your account there; the password is asked for next.",
 }
 

@@ -86,6 +86,7 @@ version_option = click.option(
 )  # fmt: skip
 bands_type = Parsed("NAMES", questions.band_names)
 METHODS = ("nearest", "bilinear")  # as of `retrieve.open`, which takes long to import
+APART = ("direction", "relative-orbit")  # the same
 period_type = Parsed("DAY", questions.period)
 day_type = Parsed("DAY", questions.image_day)
 
@@ -253,7 +254,19 @@ retrieve_flags = _together(
         type=click.Path(),
         multiple=True,
         metavar="FILE",
-        help="The mean of the box over the days: a plot (.png) or numbers (.csv).",
+        help="The mean of the box over the days: a plot (.png) or numbers (.csv).  With --features "
+        "that of each feature, also as .parquet.",
+    ),
+    option(
+        "--features",
+        metavar="FILE",
+        help="Instead of --bbox: polygons or points, each by itself, for --line.",
+    ),
+    option("--id", metavar="NAME", help="The column with their names; those of a name are one."),
+    option(
+        "--by",
+        type=click.Choice(APART),
+        help="What has a line of its own; not given: direction.",
     ),
     option(
         "--composite",

@@ -35,6 +35,7 @@ MORE = "more"  # the answer of who wants to be asked for the rest
 DAYS_SHOWN = 10  # days of an archive that are offered
 SUFFIXES = ("png", "nc", "tif", "gif")
 LINE_SUFFIXES = (".png", ".csv")
+TABLE_SUFFIXES = (".csv", ".parquet", ".png")  # of many features
 # As of `retrieve.open`, which takes long to import.
 COMPOSITES = ("mean", "median", "newest", "min", "max", "std", "count")
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import places, questions, retrieve_questions
+from cli import features_command, places, questions, retrieve_questions
 from cli.conversation import held
 from cli.exits import DONE
 from cli.questions import EXAMPLE_AREA, Period
 from cli.running import cluster
 from cli.terminal import count, somebody_is_there, tell
 from cli.workspace import Workspace
-from grid import ORBITS, BBox
+from grid import BBox
 from shared.areas import clipping
 from shared.collection import SENTINEL1, attributes_of, product_of
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from store import Archive
 
 
+DIRECTION = "direction"  # of what has a line of its own: as of `retrieve.open`
 PICTURES = (".png", ".gif")  # are drawn of a coarser grid where that is enough
 
 
@@ -49,6 +50,8 @@ class Wish:
     stretch: tuple[float, float] | None = None
     targets: dict[str, bool] = field(default_factory=dict)  # file, and whether to replace it
     lines: dict[str, bool] = field(default_factory=dict)
+    by: str | None = None  # what has a line of its own
+    tables: dict[str, bool] = field(default_factory=dict)  # of each feature of the area's file
     despeckle: bool = False
 
     @property
@@ -73,6 +76,9 @@ class RetrieveFlags:
     method: str = "nearest"
     outputs: Sequence[str] = ()
     lines: Sequence[str] = ()
+    features: str | None = None
+    id: str | None = None
+    by: str | None = None
     overwrite: bool = False
     no_show: bool = False
     scheduler: str | None = None
@@ -97,6 +103,12 @@ def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
     """Ask for what is missing, then select, regrid, plot and export."""
     judge_constants()
     days = named_days(flags)
+    if flags.features is not None:
+        return features_command.run_features(workspace, flags, days)
+    if flags.id is not None:
+        raise ValueError("--id needs --features, of which it names a column.")
+    if flags.by is not None and not flags.lines:
+        raise ValueError("--by needs --line FILE: it says what has a line of its own.")
     interactive = flags.bbox is None or days is None
     questions.require_targets(flags.outputs)
     questions.require_targets(flags.lines, questions.LINE_SUFFIXES)
@@ -109,8 +121,10 @@ def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
         return DONE
     with cluster(flags.scheduler):
         read_and_show(workspace.archive, asked, not flags.no_show)
+        if asked.tables:
+            features_command.write_each(workspace.archive, asked)
     places.remember(workspace, wish.bbox)
-    if interactive and (asked.targets or asked.lines):
+    if interactive and (asked.targets or asked.lines or asked.tables):
         retrieve_questions.tell_command(asked, workspace.path, not flags.no_show)
     return DONE
 
@@ -144,7 +158,7 @@ def ask_what(
             how = questions.ask_composite()
     wish = Wish(
         bbox, days, flags.as_of, bands, orbit, flags.dlat, flags.dlon, flags.method, how, colours,
-        flags.stretch, despeckle=flags.despeckle,
+        flags.stretch, by=flags.by, despeckle=flags.despeckle,
     )  # fmt: skip
     require_several_days(wish, flags.outputs, flags.lines)
     if interactive and bands is None:
@@ -246,7 +260,7 @@ def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
 
     if wish.lines and not wish.targets and not show:
         with working("averaging the box"):
-            rows, attrs = rows_by_direction(archive, wish)
+            rows, attrs = rows_apart(archive, wish)
         write_lines(wish, rows, attrs)
         return
     lazy = opened(archive, wish, chosen_spacing(wish))
@@ -268,33 +282,39 @@ def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
         click.echo(name)
     if wish.lines:
         with working("averaging the box"):
-            rows = retrieve.statistics(grid)
+            rows = retrieve.statistics(grid) if wish.by is None else rows_apart(archive, wish)[0]
         write_lines(wish, rows, grid.attrs)
     seen = figure is not None and show and retrieve.show(figure)
     if show and not seen and not wish.targets and not wish.lines:
         tell("There is no display to open a window on; name a file with --output.")
 
 
-def rows_by_direction(archive: Archive, wish: Wish) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def rows_apart(archive: Archive, wish: Wish) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The numbers of a line, of passes of each direction by themselves, and what they are of.
 
     So a day with both does not stop a period of which no picture is wanted.
     """
     import retrieve
 
-    first, last = wish.days
-    found = {c.orbit for c in retrieve.days(archive, wish.bbox) if first <= c.day <= last}
-    apart = wish.orbit is None and len(found) > 1 and ORBITS[0] not in found
-    spacing, rows, attrs = chosen_spacing(wish), [], {}
-    for orbit in sorted(found) if apart else [wish.orbit]:
-        grid = in_memory(opened(archive, dataclasses.replace(wish, orbit=orbit), spacing))
-        if not retrieve.has_pixels(grid):
-            raise retrieve.nothing_seen(archive, wish.bbox, grid)
-        tell(f"  {grid.attrs['orbit']}: {count(grid.sizes['time'], 'day')}, {grid.attrs['day']}")
-        rows += retrieve.statistics(grid)
-        attrs = grid.attrs
-    tell(f"  {attrs['source']}")
-    return sorted(rows, key=lambda row: str(row["day"])), attrs
+    grid = in_memory(opened(archive, wish, chosen_spacing(wish), wish.by or DIRECTION))
+    if not retrieve.has_pixels(grid):
+        raise retrieve.nothing_seen(archive, wish.bbox, grid)
+    rows = retrieve.statistics(grid)
+    tell_passes(rows)
+    tell(f"  {grid.attrs['source']}")
+    return rows, grid.attrs
+
+
+def tell_passes(rows: list[dict[str, Any]]) -> None:
+    """Say of how many days, from when to when, there are passes of each kind."""
+    days: dict[str, dict[str, None]] = {}
+    for row in rows:
+        name = " ".join(filter(None, (row["orbit"], row.get("relative_orbit"))))
+        days.setdefault(name, {})[row["day"]] = None
+    for name, found in days.items():
+        first, *_, last = [*found, *found]
+        period = first if first == last else f"{first} to {last}"
+        tell(f"  {name}: {count(len(found), 'day')}, {period}")
 
 
 def write_lines(wish: Wish, rows: list[dict[str, Any]], attrs: dict[str, Any]) -> None:
@@ -306,15 +326,20 @@ def write_lines(wish: Wish, rows: list[dict[str, Any]], attrs: dict[str, Any]) -
         click.echo(name)
 
 
-def opened(archive: Archive, wish: Wish, spacing: tuple[float, float]) -> xr.Dataset:
-    """The grid of what is wished for, lazy unless small; of a day without a time dimension."""
+def opened(
+    archive: Archive, wish: Wish, spacing: tuple[float, float], by: str | None = None
+) -> xr.Dataset:
+    """The grid of what is wished for, lazy unless small; of a day without a time dimension.
+
+    ``by``: what makes passes of a day images of their own.
+    """
     import retrieve
     from images.grids import image_of
 
     open_ = retrieve.load if is_small(archive, wish, spacing) else retrieve.open
     grid = open_(
         archive, wish.bbox, *wish.days, bands=wish.bands, dlat=spacing[0], dlon=spacing[1],
-        method=wish.method, orbit=wish.orbit, as_of=wish.as_of, composite=wish.how,
+        method=wish.method, orbit=wish.orbit, as_of=wish.as_of, composite=wish.how, by=by,
         despeckle=wish.despeckle,
     )  # fmt: skip
     grid = grid if wish.is_series else image_of(grid)

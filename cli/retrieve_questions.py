@@ -56,6 +56,7 @@ def ask_more(wish: Wish, found: Sequence[Coverage], product: Product, nside: int
         stretch=ask_stretch(),
         despeckle=wish.despeckle or (wish.is_series and product.is_power and ask_despeckle()),
         lines=ask_lines() if wish.is_series else wish.lines,
+        tables=ask_tables(wish.bbox) if wish.is_series else wish.tables,
     )
 
 
@@ -129,19 +130,41 @@ def ask_despeckle() -> bool:
 
 
 def ask_lines() -> dict[str, bool]:
-    """The files of the mean over the days, and whether to replace them; until nobody minds."""
+    """The files of the mean over the days, and whether to replace them."""
+    return _ask_targets("Line", " of means over the days, a .png or .csv", questions.LINE_SUFFIXES)
+
+
+def ask_tables(bbox: BBox) -> dict[str, bool]:
+    """The same of each feature by itself, where the area is a file with several of them."""
+    if not has_several(bbox):
+        return {}
+    hint = " by itself, a .csv, .parquet or .png"
+    return _ask_targets("Each feature", hint, questions.TABLE_SUFFIXES)
+
+
+def has_several(bbox: BBox) -> bool:
+    """Whether an area is of a file with several features."""
+    if not isinstance(bbox, Area) or not Path(bbox.name).is_file():
+        return False
+    from shared.features import as_features
+
+    return len(as_features(bbox.name).names) > 1
+
+
+def _ask_targets(name: str, hint: str, suffixes: tuple[str, ...]) -> dict[str, bool]:
+    """The file to write, and whether it replaces one; until nobody minds."""
 
     def parse(text: str) -> tuple[str, ...]:
         if text.strip().lower() in ("", "-", "none"):
             return ()
         try:
-            questions.require_targets([text.strip()], questions.LINE_SUFFIXES)
+            questions.require_targets([text.strip()], suffixes)
         except OSError as error:
             raise ValueError(str(error)) from None
         return (text.strip(),)
 
     while True:
-        names = ask("Line", parse, "none", " of means over the days, a .png or .csv")
+        names = ask(name, parse, "none", hint)
         agreed = questions.may_replace(names, False, interactive=True)
         if agreed is not None:
             return agreed
@@ -154,6 +177,8 @@ def tell_command(wish: Wish, archive: str, shows: bool) -> None:
     """Say the command line that does what was answered."""
     tell("The same without questions:")
     tell_whole(f"  {quoted(['python', 'main.py', *arguments(wish, archive, shows)])}")
+    if wish.tables:
+        tell_whole(f"  {quoted(['python', 'main.py', *feature_arguments(wish, archive)])}")
 
 
 def quoted(words: Sequence[str]) -> str:
@@ -163,23 +188,45 @@ def quoted(words: Sequence[str]) -> str:
 
 def arguments(wish: Wish, archive: str, shows: bool) -> list[str]:
     """The command and its flags that ask for this; files that exist by then are replaced."""
-    first, last = map(str, wish.days)
-    days = [("--day", first)] if first == last else [("--start", first), ("--end", last)]
     named: list[tuple[str, object]] = [
-        ("--archive", archive), ("--bbox", exactly(wish.bbox)), *days, ("--as-of", wish.as_of),
+        ("--archive", archive), ("--bbox", exactly(wish.bbox)), *_days(wish),
+        ("--as-of", wish.as_of),
         ("--bands", wish.bands and ",".join(wish.bands)), ("--orbit", wish.orbit),
         ("--dlat", wish.dlat), ("--dlon", wish.dlon),
         ("--method", None if wish.method == "nearest" else wish.method), ("--composite", wish.how),
         ("--composite", wish.colours and ",".join(wish.colours)),
         ("--stretch", wish.stretch and "{!r},{!r}".format(*wish.stretch)),
         *(("--output", name) for name in wish.targets), *(("--line", name) for name in wish.lines),
+        ("--by", wish.by),
     ]  # fmt: skip
-    words = [part for flag, value in named if value is not None for part in flagged(flag, value)]
+    words = _words(named)
     is_whole = isinstance(wish.bbox, Area) and clipping(wish.bbox) is None
     return [
         "retrieve", *words, *["--no-clip"] * is_whole, *["--despeckle"] * wish.despeckle,
         "--overwrite", *["--no-show"] * (not shows),
     ]  # fmt: skip
+
+
+def feature_arguments(wish: Wish, archive: str) -> list[str]:
+    """The command and its flags that ask for the numbers of each feature."""
+    assert isinstance(wish.bbox, Area)
+    named: list[tuple[str, object]] = [
+        ("--archive", archive), ("--features", wish.bbox.name), *_days(wish),
+        ("--bands", wish.bands and ",".join(wish.bands)), ("--orbit", wish.orbit),
+        *(("--line", name) for name in wish.tables), ("--by", wish.by),
+    ]  # fmt: skip
+    return ["retrieve", *_words(named), "--overwrite"]
+
+
+def _days(wish: Wish) -> list[tuple[str, object]]:
+    """The flags that name the days."""
+    first, last = map(str, wish.days)
+    return [("--day", first)] if first == last else [("--start", first), ("--end", last)]
+
+
+def _words(named: Sequence[tuple[str, object]]) -> list[str]:
+    """Flags that have a value, as words."""
+    return [part for flag, value in named if value is not None for part in flagged(flag, value)]
 
 
 def exactly(bbox: BBox) -> str:

@@ -25,19 +25,19 @@ def ring_rows(
     Row ``rows.start`` is 0; row i of the grid is at ``[south + i dlat, south + (i + 1) dlat)``.
     """
     low, high = south + rows.start * dlat, south + rows.stop * dlat
-    top, lats = _rings_between(low, high, nside, ellipsoid)
+    top, lats = rings_between(low, high, nside, ellipsoid)
     found = np.floor((lats - south) / dlat).astype(np.int64)
     return top, np.where((found >= rows.start) & (found < rows.stop), found - rows.start, -1)
 
 
 def ring_rows_between(edges: Floats, nside: int, ellipsoid: str) -> tuple[int, Ints]:
     """As `ring_rows`, where row i is at ``[edges[i], edges[i + 1])``, degrees, ascending."""
-    top, lats = _rings_between(float(edges[0]), float(edges[-1]), nside, ellipsoid)
+    top, lats = rings_between(float(edges[0]), float(edges[-1]), nside, ellipsoid)
     found = np.searchsorted(edges, lats, "right") - 1
     return top, np.where(found < edges.size - 1, found, -1)
 
 
-def _rings_between(south: float, north: float, nside: int, ellipsoid: str) -> tuple[int, Floats]:
+def rings_between(south: float, north: float, nside: int, ellipsoid: str) -> tuple[int, Floats]:
     """The first of the rings that may lie between two latitudes, and the latitude of each."""
     lat = np.array([min(90.0, north), max(-90.0, south)])
     if is_geodetic(ellipsoid):

@@ -17,22 +17,28 @@ import errno
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import xarray as xr
 
-from images import line, series
+from images import line, multiples, series, tables
 from images.geotiff import write_geotiff
-from images.grids import grid_bands, is_lazy
+from images.grids import APART_BY, grid_bands, is_lazy
 from images.netcdf import write_netcdf
 from images.pieces import Progress, is_of_computing
 from images.settings import Look
 from shared.files import is_disk_full, reason, replacing, require_space
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
+Rows: TypeAlias = "line.Statistics | pd.DataFrame"
+
 SUFFIXES = (".nc", ".tif", ".png", ".gif")
+LINES = (".png", ".csv")
+TABLES = (".csv", ".parquet", ".png")  # of many features
 DISK_FULL = 1_000_000  # bytes; with less free space a failed write is taken for a full disk
 SPACE_FACTOR = 1.1  # free disk asked for before writing, per uncompressed byte
 PNG_LEVEL = 1  # deflate; twice as fast as the usual 6, for a file that is an eighth larger
@@ -56,6 +62,7 @@ def export(
     path = checked_target(path, overwrite)
     suffix = path.suffix.lower()
     bands = grid_bands(dataset)
+    _require_days(dataset, suffix)
     size = sum(dataset[name].nbytes for name in bands) * {".nc": 2, ".tif": 1}.get(suffix, 0)
     if is_lazy(dataset):
         size = 0  # a large lazy grid is mostly gaps, which take no room
@@ -82,20 +89,36 @@ def save_figure(figure: Figure, path: str | Path, look: Look, overwrite: bool = 
     return path
 
 
+def _require_days(dataset: xr.Dataset, suffix: str) -> None:
+    """ValueError for a file whose times have to differ, of images that are several a day."""
+    times = dataset["time"].values if "time" in dataset.dims else np.empty(0)
+    if suffix in (".nc", ".tif") and len(np.unique(times)) < len(times):
+        raise ValueError(
+            f"There are several images a day, kept apart by {dataset.attrs.get(APART_BY)}, which a "
+            f"{suffix} cannot tell apart.  Nothing was written.  Take those of one orbit."
+        )
+
+
+def plot_line(rows: Rows, attrs: dict[str, Any]) -> Figure:
+    """Draw the rows of `line.statistics`, or those of `features.statistics`, which is a table."""
+    return line.plot_line(rows, attrs) if isinstance(rows, list) else multiples.draw(rows)
+
+
 def save_line(
-    rows: line.Statistics,
-    attrs: dict[str, Any],
-    path: str | Path,
-    look: Look,
-    overwrite: bool = False,
-) -> Path:  # fmt: skip
-    """Write the rows of `line.statistics` as a plot (.png) or as numbers (.csv)."""
-    path = checked_target(path, overwrite, suffixes=(".png", ".csv"))
+    rows: Rows, attrs: dict[str, Any], path: str | Path, look: Look, overwrite: bool = False
+) -> Path:
+    """Write the same as a plot (.png) or as numbers (.csv; a table as .parquet, too)."""
+    path = checked_target(path, overwrite, LINES if isinstance(rows, list) else TABLES)
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        tables.require_parquet()
     with _replacing(path) as temporary:
-        if path.suffix.lower() == ".csv":
+        if suffix == ".png":
+            _save_png(plot_line(rows, attrs), temporary, look)
+        elif isinstance(rows, list):
             line.write_numbers(rows, temporary)
         else:
-            _save_png(line.plot_line(rows, attrs), temporary, look)
+            (tables.write_csv if suffix == ".csv" else tables.write_parquet)(rows, temporary)
     return path
 
 

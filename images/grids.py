@@ -41,6 +41,7 @@ GRID_MAPPING: dict[str, str | float] = {  # what PROJ makes of it; a test compar
 }
 
 DAY = "day"  # a layer that is no band: of which day the value of a pixel is
+APART_BY = "passes_apart_by"  # the attribute of a grid with several images a day, and what they are
 DAY_ATTRS = {"long_name": "day of the newest value", "units": "days since 1970-01-01"}
 
 EARTH_RADIUS, EARTH_E2 = 6_378_137.0, 0.006_694_379_990_14  # WGS84: m, squared eccentricity

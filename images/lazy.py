@@ -25,12 +25,13 @@ from healpix.few import centres
 from healpix.ids import ids_to_runs, runs_to_ids
 from images import composites, speckle
 from images.blocks import BORDER, Cube, block_of, padded, read_all, whole
-from images.grids import DAY, georeferenced, image_of, in_memory, pass_coordinates
+from images.grids import APART_BY, DAY, georeferenced, image_of, in_memory, pass_coordinates
 from images.merge import merge
 from images.pieces import has_pixels
 from images.records import (
     Image,
     NoData,
+    apart,
     layout_of,
     newest,
     of_period,
@@ -113,7 +114,7 @@ def canvas(
 ) -> Canvas:
     """A judged `Canvas`; raises ValueError and NoData as `retrieve.open` does."""
     layout, bbox = layout_of(archive), as_area(bbox)
-    names = tuple(_bands(layout, bands))
+    names = tuple(known_bands(layout, bands))
     _check(bbox, dlat, dlon, method)
     return Canvas(archive, layout, names, Frame(bbox, dlat, dlon), method, orbit)
 
@@ -124,6 +125,7 @@ def open_grid(
     end: Day | None = None,
     as_of: int | None = None,
     composite: str | None = None,
+    by: str | None = None,
     now: bool = False,
     despeckle: bool = False,
 ) -> xr.Dataset:
@@ -145,6 +147,8 @@ def open_grid(
         images = [newest(archive, inside, bbox, as_day(start), as_of, orbit)]
     elif how := composites.judged(composite):
         images = [of_period(archive, inside, bbox, *as_days(start, end), orbit, how)]
+    elif by is not None:
+        images = apart(archive, inside, bbox, *as_days(start, end), orbit, by)
     else:
         images = on_days(archive, inside, bbox, *as_days(start, end), orbit)
     beside = [view for view in views if view not in inside]
@@ -168,14 +172,15 @@ def open_grid(
             "lon": coordinate("lon", frame.lon),
             "time": coordinate("time", [np.datetime64(image.day, "s") for image in images]),
             "orbit": variable("time", np.array([*map(_flag, images)], np.int8), ORBIT_FLAGS),
-            **pass_coordinates([_passes(inside, image.chunks) for image in images]),
+            **pass_coordinates([passes_in(inside, image.chunks) for image in images]),
         },
         {
             "title": f"{product.title}, {' and '.join(bands)}, {_when(images)}",
-            **_origin(inside, images, product),
+            **origin_of(inside, images, product),
             **attributes_of(product),
             "bbox": str(bbox),
             **_outline(bbox),
+            **({} if by is None else {APART_BY: by}),
             "dlat": frame.dlat,
             "dlon": frame.dlon,
             "method": "mean" if cube.averages else on.method,
@@ -192,7 +197,7 @@ def open_grid(
 
 def _speckle(views: Sequence[View], images: Sequence[Image]) -> Speckle:
     """The images in groups of those that see the ground in the same way."""
-    tracks = [_passes(views, image.chunks).relative_orbits for image in images]
+    tracks = [passes_in(views, image.chunks).relative_orbits for image in images]
     return Speckle(tuple(map(tuple, grouped(images, tracks))), uuid.uuid4().hex)
 
 
@@ -257,7 +262,7 @@ def spacing(bbox: AreaLike, dlat: float, dlon: float, most: int) -> tuple[float,
     return dlat * factor, dlon * factor
 
 
-def _bands(layout: Layout, bands: Sequence[str] | None) -> list[str]:
+def known_bands(layout: Layout, bands: Sequence[str] | None) -> list[str]:
     """The bands asked for, by default all; ValueError names those there are."""
     bands = as_known(bands or (), layout.bands)
     missing = [band for band in bands if band not in layout.bands]
@@ -304,13 +309,13 @@ def _flag(image: Image) -> int:
     return ORBITS.index(image.orbit) if image.orbit in ORBITS else len(ORBITS)
 
 
-def _passes(views: Sequence[View], chunks: Iterable[Chunk]) -> Passes:
+def passes_in(views: Sequence[View], chunks: Iterable[Chunk]) -> Passes:
     """When and by what the images of some records were taken."""
     by_tile = {view.tile: view for view in views}
     return together(passes_of(by_tile[chunk.tile].about(chunk)) for chunk in chunks)
 
 
-def _origin(views: Sequence[View], images: Sequence[Image], product: Product) -> dict[str, Any]:
+def origin_of(views: Sequence[View], images: Sequence[Image], product: Product) -> dict[str, Any]:
     """Days, orbit, tiles and provenance as attributes; what is not known is left out."""
     chunks = sorted({chunk for image in images for chunk in image.chunks})
     by_tile = {view.tile: view for view in views}
@@ -329,9 +334,9 @@ def _origin(views: Sequence[View], images: Sequence[Image], product: Product) ->
         "orbit": "+".join(sorted({chunk.orbit for chunk in chunks})),
         "tiles": " ".join(sorted({chunk.tile.name for chunk in chunks})),
     }
-    attrs |= {name: text for name, text in _passes(views, chunks).texts.items() if text}
+    attrs |= {name: text for name, text in passes_in(views, chunks).texts.items() if text}
     taken = sorted({chunk.day.isoformat() for chunk in chunks})
-    if taken != [image.day.isoformat() for image in images]:
+    if taken != list(dict.fromkeys(image.day.isoformat() for image in images)):
         attrs["days_used"] = " ".join(taken)
     if images[0].last is not None:
         attrs["composite"] = composites.words(images[0].how, len(taken))

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from archive.passes import passes_of
 from grid import ORBITS, BBox, Chunk, count
 from shared.areas import touched
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from archive.layout import Layout
     from archive.snapshot import View
 
+DIRECTION, RELATIVE = "direction", "relative-orbit"  # how passes may be kept apart
+APART = (DIRECTION, RELATIVE)
 DAYS_NAMED = 5  # of the days there are, when the one asked for is not there
 
 
@@ -61,7 +64,7 @@ def views_of(archive: Contents, bbox: BBox) -> list[View]:
 def on_days(
     archive: Contents,
     views: Sequence[View],
-    bbox: BBox,
+    bbox: BBox | str,
     start: dt.date,
     end: dt.date,
     orbit: str | None,
@@ -88,6 +91,38 @@ def on_days(
         when = f"on {start}" if start == end else f"from {start} to {end}"
         raise _no_data(archive, bbox, orbit, when, there)
     return images
+
+
+def apart(
+    archive: Contents,
+    views: Sequence[View],
+    bbox: BBox | str,
+    start: dt.date,
+    end: dt.date,
+    orbit: str | None,
+    by: str,
+) -> list[Image]:
+    """As `on_days`, but passes that differ are images of their own: several a day, maybe.
+
+    ``by``: one of `APART`.  With ``orbit`` "any", those of both directions are mixed unless their
+    relative orbits are to be kept apart.
+    """
+    if by not in APART:
+        raise ValueError(f"by is {by!r}; it must be {' or '.join(APART)}.")
+    images = on_days(archive, views, bbox, start, end, orbit or "any")
+    if by == DIRECTION and orbit == "any":
+        return images
+    by_tile = {view.tile: view for view in views}
+
+    def kind(chunk: Chunk) -> tuple[str, int]:
+        about = by_tile[chunk.tile].about(chunk) if by == RELATIVE else {}
+        return chunk.orbit, passes_of(about).relative_orbit
+
+    return [
+        replace(image, chunks=tuple(some))
+        for image in images
+        for _, some in itertools.groupby(sorted(image.chunks, key=kind), kind)
+    ]
 
 
 def of_period(
@@ -175,7 +210,7 @@ def _chosen(chunks: Sequence[Chunk], orbit: str | None) -> list[Chunk]:
 
 
 def _require_one_direction(
-    image: Image, bbox: BBox, orbit: str | None, when: str | None = None
+    image: Image, bbox: BBox | str, orbit: str | None, when: str | None = None
 ) -> None:
     orbits = {chunk.orbit for chunk in image.chunks} - {"any"}
     if orbit is None and len(orbits) > 1:
@@ -188,7 +223,7 @@ def _require_one_direction(
 
 
 def _no_data(
-    archive: Contents, bbox: BBox, orbit: str | None, when: str, there: Sequence[Chunk]
+    archive: Contents, bbox: BBox | str, orbit: str | None, when: str, there: Sequence[Chunk]
 ) -> NoData:
     what = f"no record ({orbit})" if orbit not in (None, "any") else "nothing"
     return NoData(f"The archive {archive.name} has {what} of {bbox} {when}.  {_listed(there)}")

@@ -12,9 +12,9 @@ import math
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
 ACCEPTED = "GeoJSON, a shapefile, GeoPackage, KML, FlatGeobuf or WKT"
+POINTS = {"X_POSSIBLE_NAMES": "lon*,lng,x", "Y_POSSIBLE_NAMES": "lat*,y"}  # columns of a .csv
 STEP = 1000.0  # m; a straight line of a projection is followed in steps of this length
 MOST_STEPS = 100_000  # along all edges of a polygon, where such steps would be more
 ROUNDING = 1e-9  # of a turn, by which a longitude may be less than itself after sums
@@ -35,6 +36,14 @@ _LAYER = re.compile(r"(.+)\|(?:layername=)?([^|]+)")  # as QGIS writes it
 Floats = NDArray[np.float64]
 
 
+class Layer(NamedTuple):
+    """A layer of a file: geometries in degrees, and the columns beside them."""
+
+    name: str
+    geometries: list[BaseGeometry]
+    columns: dict[str, NDArray[Any]]
+
+
 def read(text: str) -> BBox:
     """The area of WKT, or of a file: an `Area`, or a plain box where the polygon is just its box.
 
@@ -42,18 +51,40 @@ def read(text: str) -> BBox:
     thing is and what is accepted.
     """
     text = text.strip().strip("'\"")
+    name = shorten(text) if WKT.fullmatch(text) else text
+    layers = read_layers(text, _has_polygon, "polygons", f"an area is a box, or {ACCEPTED}", [])
+    return _area([each for layer in layers for each in layer.geometries], name)
+
+
+def read_layers(
+    text: str,
+    is_one: Callable[[BaseGeometry], bool],
+    what: str,
+    accepted: str,
+    columns: list[str] | None = None,
+) -> list[Layer]:
+    """What WKT has, or the layer of a file that has such geometries; of KML all of them.
+
+    Of a file without any all layers.  ``columns``: those to read, None: all.  ValueError says
+    what is ``accepted``.
+    """
+    text = text.strip().strip("'\"")
     if WKT.fullmatch(text):
-        return _area([_from_wkt(text, "This WKT")], shorten(text))
+        return [Layer("", [_from_wkt(text, "This WKT")], {})]
     layer = _LAYER.fullmatch(text)
     path = Path(layer[1] if layer else text).expanduser()
     if not path.exists():
-        raise ValueError(f"There is no file {path}; an area is a box, or {ACCEPTED}.")
-    if path.suffix.lower() in (".wkt", ".txt"):
-        try:
-            return _area([_from_wkt(path.read_text("utf-8"), path.name)], text)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path.name} cannot be read: {error}.") from None
-    return _area(_from_file(path, layer and layer[2]), text)
+        raise ValueError(f"There is no file {path}; {accepted}.")
+    if path.suffix.lower() not in (".wkt", ".txt"):
+        found = _layers(path, columns, what, accepted)
+        every = [each for each in found if not layer or each.name == layer[2]]
+        if not every and layer:
+            raise ValueError(f"{path.name} has no layer {layer[2]}.")
+        return _filled(every, path, is_one, what)
+    try:
+        return [Layer("", [_from_wkt(path.read_text("utf-8"), path.name)], {})]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path.name} cannot be read: {error}.") from None
 
 
 def of_geometry(content: Mapping[str, Any]) -> BBox:
@@ -81,62 +112,67 @@ def _from_wkt(text: str, name: str) -> BaseGeometry:
     return _in_degrees([shapely.force_2d(geometry)], crs, name)[0]
 
 
-def _from_file(path: Path, wanted: str | None) -> list[BaseGeometry]:
-    """The geometries of the layer with polygons, in degrees; of KML those of all folders."""
-    layers = {name: found for name, found in _layers(path) if wanted in (None, name)}
-    if not layers:
-        raise ValueError(f"{path.name} has no layer {wanted}.")
-    filled = {name: found for name, found in layers.items() if any(map(_has_polygon, found))}
+def _filled(
+    layers: list[Layer], path: Path, is_one: Callable[[BaseGeometry], bool], what: str
+) -> list[Layer]:
+    """Those of the layers of a file that have such geometries, which are one but in KML."""
+    filled = [layer for layer in layers if any(map(is_one, layer.geometries))]
     if len(filled) > 1 and path.suffix.lower() not in (".kml", ".kmz"):
-        names = list(filled)
+        names = [layer.name for layer in filled]
         raise ValueError(
-            f"{path.name} has polygons in several layers: {', '.join(names)}.  "
+            f"{path.name} has {what} in several layers: {', '.join(names)}.  "
             f"Name one, like {path.name}|{names[0]}."
         )
-    return [each for found in (filled or layers).values() for each in found]
+    return filled or layers
 
 
-def _layers(path: Path) -> Iterator[tuple[str, list[BaseGeometry]]]:
-    """The layers of a file with their geometries, in degrees."""
+def _layers(path: Path, columns: list[str] | None, what: str, accepted: str) -> Iterator[Layer]:
+    """The layers of a file; features without a geometry are left out."""
     import pyogrio
     import shapely
 
+    options = POINTS if path.suffix.lower() == ".csv" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             for name, kind in pyogrio.list_layers(path):
-                found: list[Any] = []
-                crs = None
-                if kind is not None:
-                    meta, _, wkb, _ = pyogrio.raw.read(path, layer=name, columns=[], force_2d=True)
-                    found, crs = list(shapely.from_wkb(wkb)), meta["crs"]
-                geometries = [each for each in found if each is not None]
-                yield str(name), _in_degrees(geometries, crs, path.name)
+                if kind is None and not options:
+                    yield Layer(str(name), [], {})
+                    continue
+                meta, _, wkb, values = pyogrio.raw.read(
+                    path, layer=name, columns=columns, force_2d=True, **options
+                )
+                found = np.empty(0, object) if wkb is None else shapely.from_wkb(wkb)
+                there = ~shapely.is_missing(found)
+                geometries = _in_degrees(list(found[there]), meta["crs"], path.name)
+                rows = [column[there] for column in values] if len(there) else []
+                yield Layer(str(name), geometries, dict(zip(meta["fields"], rows, strict=False)))
         except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-            raise ValueError(f"{path.name} is no file of polygons: {_why(path, error)}.") from None
+            why = _why(path, error, accepted)
+            raise ValueError(f"{path.name or path} is no file of {what}: {why}.") from None
 
 
-def _why(path: Path, error: Exception) -> str:
+def _why(path: Path, error: Exception, accepted: str) -> str:
     """What is wrong with a file that GDAL cannot read, and what is accepted."""
     if path.suffix.lower() == ".shp" and not path.with_suffix(".shx").exists():
         return f"{path.stem}.shx, which belongs to it, is missing"
     if "not recognized" in str(error) or path.is_dir():
-        return f"an area is a box, or {ACCEPTED}"
+        return accepted
     return shorten(str(error).strip().rstrip("."), 120)
 
 
 def _has_polygon(geometry: BaseGeometry) -> bool:
-    return any(True for _ in _polygons(geometry))
+    return any(True for _ in polygons_in(geometry))
 
 
-def _polygons(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
+def polygons_in(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
     """The polygons in a geometry, whatever it is a collection of."""
     if geometry.geom_type == "Polygon":
         if not geometry.is_empty:
             yield geometry
     elif hasattr(geometry, "geoms"):
         for part in geometry.geoms:
-            yield from _polygons(part)
+            yield from polygons_in(part)
 
 
 # --- degrees -----------------------------------------------------------------------------
@@ -187,15 +223,15 @@ def _area(geometries: Iterable[BaseGeometry], name: str) -> BBox:
     import shapely
 
     every = list(geometries)
-    parts = [part for each in every for part in _polygons(each)]
+    parts = [part for each in every for part in polygons_in(each)]
     short = Path(name).name if "(" not in name else "This WKT"
     if not parts:
         raise ValueError(
-            f"{short} has {_counted(every)}, and no polygon; an area is a box, or {ACCEPTED}."
+            f"{short} has {counted(every)}, and no polygon; an area is a box, or {ACCEPTED}."
         )
     for part in parts:
-        _require_degrees(part, short)
-    mended = [piece for part in parts for piece in _mended(part)]
+        require_degrees(part, short)
+    mended = [piece for part in parts for piece in valid_pieces(part)]
     if not sum(piece.area for piece in mended) > 0:
         raise ValueError(f"{short}: its polygon has no area.")
     polygon = _united(mended)
@@ -205,13 +241,15 @@ def _area(geometries: Iterable[BaseGeometry], name: str) -> BBox:
     return found.box if is_box else found
 
 
-def _counted(geometries: Sequence[BaseGeometry]) -> str:
+def counted(geometries: Sequence[BaseGeometry]) -> str:
+    """How many there are of each kind, in words."""
     numbers = Counter(each.geom_type for each in geometries)
     words = [f"{number} {kind.lower()}{'s' * (number > 1)}" for kind, number in numbers.items()]
     return " and ".join(words) or "no geometry at all"
 
 
-def _require_degrees(part: BaseGeometry, name: str) -> None:
+def require_degrees(part: BaseGeometry, name: str) -> None:
+    """ValueError unless coordinates can be longitudes and latitudes."""
     west, south, east, north = part.bounds
     if not all(map(math.isfinite, part.bounds)):
         raise ValueError(f"{name}: it has coordinates that are nowhere on the Earth.")
@@ -223,14 +261,14 @@ def _require_degrees(part: BaseGeometry, name: str) -> None:
         )
 
 
-def _mended(part: BaseGeometry) -> Iterator[BaseGeometry]:
+def valid_pieces(part: BaseGeometry) -> Iterator[BaseGeometry]:
     """A polygon with longitudes that go on beyond 180, in valid pieces."""
     import shapely
 
     turned = _turned(part)
     if shapely.make_valid(turned).area == 0.0:
         turned = part  # it goes around the Earth indeed
-    yield from _polygons(shapely.make_valid(turned, method="structure"))
+    yield from polygons_in(shapely.make_valid(turned, method="structure"))
 
 
 def _turned(part: BaseGeometry) -> BaseGeometry:

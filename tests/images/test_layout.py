@@ -22,6 +22,7 @@ from images.lazy import ORBIT_FLAGS
 from images.scales import COLOURS, Scale
 from shared.collection import SENTINEL2
 from shared.land import land
+from tests.images.test_tables import table_of
 from tests.rounds import combinations, torture
 
 BOXES = {  # west, south, width, height in degrees
@@ -320,6 +321,52 @@ def test_the_ticks_of_a_line_are_whole_days_and_a_few_of_them(days, step):
     drawn = [np.asarray(each.get_xdata(orig=False), float) for each in axes.lines]
     first = min(each[0] for each in drawn if each.size)
     assert low < first <= high
+
+
+PASSES = ("ascending", "descending")
+RELATIVE = ("15", "88", "139", "several", "not known")
+LONG_NAME = "field $x^$ \u00e4 with a name that is much longer than what its panel has room for"
+
+
+@torture
+@pytest.mark.parametrize(
+    ("features", "days", "bands", "relative"),
+    combinations((1, 2, 3, 4, 5, 9, 24, 30), (1, 2, 3, 40), (1, 3), ((), RELATIVE)),
+)
+def test_all_of_small_multiples_is_on_the_paper(features, days, bands, relative):
+    table = table_of(features, days, BANDS[:bands], PASSES, relative)
+    table.attrs["source"] = LONG
+    table["feature"] = table["feature"].replace("field 1", LONG_NAME).replace("field 2", " \n ")
+    figure = retrieve.plot_line(table)
+    assert off_the_paper(figure) == []
+    assert touching(figure) == []
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_features_without_a_value_have_panels_and_no_numbers(value):
+    table = table_of(3, 3, passes=PASSES)
+    table[["mean_dB", "low_dB", "high_dB"]] = value
+    table["seen"] = 0.0 if np.isnan(value) else 1.0
+    figure = retrieve.plot_line(table)
+    assert off_the_paper(figure) == []
+    assert touching(figure) == []
+    assert all(not axes.get_yticks().size for axes in figure.axes)
+    titles = [axes.get_title(loc="left").endswith("(not seen)") for axes in figure.axes]
+    assert titles == [bool(np.isnan(value))] * 3
+
+
+@torture
+@pytest.mark.parametrize(("days", "bands"), combinations((1, 2, 12), (1, 2, 3)))
+def test_all_of_a_line_of_each_relative_orbit_is_on_the_paper(days, bands):
+    table = table_of(1, days, BANDS[:bands], PASSES, RELATIVE)
+    rows = table.assign(day=table["day"].dt.strftime("%Y-%m-%d")).to_dict("records")
+    figure = line.plot_line(rows, cube("usual", 1, ("VV",)).attrs)
+    assert off_the_paper(figure) == []
+    assert touching(figure) == []
+    (axes,) = figure.axes
+    named = [one for one in axes.get_lines() if one.get_marker() != "x"]  # that is: not seen
+    looks = [(one.get_color(), one.get_marker(), one.get_linestyle()) for one in named]
+    assert len(set(looks)) == len(looks) == 10 * bands
 
 
 # --- what can be told apart ---
