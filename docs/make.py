@@ -22,7 +22,7 @@ from cli import browse_command, menu, questions  # noqa: E402
 from cli.download_command import DownloadFlags, run_download  # noqa: E402
 from cli.exits import DONE  # noqa: E402
 from cli.workspace import Workspace  # noqa: E402
-from docs import constants  # noqa: E402
+from docs import constants, notebook  # noqa: E402
 from shared.files import replacing  # noqa: E402
 from tests.pages import test_browser  # noqa: E402
 from tests.terminals import Terminal  # noqa: E402
@@ -60,6 +60,7 @@ def make() -> int:
     with tempfile.TemporaryDirectory() as folder:
         screens = [session(Path(folder), answers) for answers in (DOWNLOAD, RETRIEVE)]
     put_into_page("\n".join(f"$ python main.py\n{screen}\n" for screen in screens))
+    notebook.main()
     constants.PAGE.write_text(constants.page(), encoding="utf-8")
     return DONE
 
