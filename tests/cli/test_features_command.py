@@ -153,7 +153,7 @@ def test_the_questions_offer_each_feature_of_a_file_and_tell_the_command(
     fields, monkeypatch, capsys
 ):
     way = [
-        "fields.gpkg", "y", "", "2026", "any", "", "VV", "more", "0.05", "usual", "none",
+        "fields.gpkg", "y", "", "2026", "any", "", "VV", "more", "0.05", "usual", "n", "none",
         "each.csv", "none",
     ]  # fmt: skip
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{answer}\n" for answer in way)))
