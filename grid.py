@@ -67,7 +67,7 @@ class BBox:
         parts = [p for p in re.split(r"[,;\s]+", pasted(text).strip()) if p]
         if len(parts) != 4:
             raise ValueError(
-                f"{shorten(text)!r} has {len(parts)} parts, not 4.  "
+                f"{shorten(text)!r} has {count(len(parts), 'part')}, not 4.  "
                 "Write west,south,east,north in degrees with a decimal point, like 7,50,8,50.5."
             )
         return cls(*(_parse_degrees(part) for part in parts))
@@ -235,6 +235,16 @@ def wrap(lon: float) -> float:
 def pasted(text: str) -> str:
     """The text with plain signs in place of the look-alikes of web pages and PDF files."""
     return text.translate(_PASTED)
+
+
+def count(number: float, what: str) -> str:
+    """A number of things, as in ``1 tile``, ``2 tiles`` or ``1.5 hours``."""
+    return f"{number:.12g} {what}{'' if number == 1 else 's'}"
+
+
+def in_hours(hours: float) -> str:
+    """A time span in hours, of three digits."""
+    return count(float(f"{hours:.3g}"), "hour")
 
 
 def shorten(text: str, limit: int = 40) -> str:

@@ -14,6 +14,7 @@ import click
 
 from cli import archive_commands, flags, menu
 from cli.add_command import AddFlags, run_add
+from cli.completion import completion
 from cli.download_command import DownloadFlags, run_download
 from cli.flags import as_text
 from cli.login_command import run_login
@@ -95,7 +96,6 @@ def add(archive_path: str, **answers: Any) -> int:
     Examples:
       main.py add openEO.nc --orbit ascending
       main.py add scene.tif --day 2026-01-20 --bands VV,VH
-      main.py add products/ --dry-run
     """
     return run_add(Workspace(archive_path), AddFlags(**answers))
 
@@ -161,8 +161,7 @@ def remove(archive_path: str, dry_run: bool, yes: bool, **answers: Any) -> int:
     Says what would go, and asks.  Records are of whole tiles.  `download` orders them again.
 
     \b
-    Examples:
-      main.py remove --bbox 7,50,8,50.5 --start 2026-01 --dry-run
+    Example: main.py remove --bbox 7,50,8,50.5 --start 2026-01 --dry-run
     """
     from cli.chosen import Chosen
     from cli.remove_command import run_remove
@@ -195,7 +194,6 @@ def login(archive_path: str, **answers: Any) -> int:
 
     \b
     Examples:
-      main.py login --backend cdse
       main.py login --backend cdse --check || echo "somebody has to log in"
     """
     return run_login(Workspace(archive_path), **answers)
@@ -234,10 +232,12 @@ def clean(archive_path: str, dry_run: bool) -> int:
 def demo() -> int:
     """Do the whole job once; no account, no network.
 
-    Orders two tiles from the built-in back end, whose images are synthetic.  Leaves an
-    archive and a picture in the folder "demo".
+    Two tiles of synthetic images; leaves an archive and a picture in the folder "demo".
     """
     return menu.run_demo()
+
+
+cli.add_command(completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -30,7 +30,7 @@ from archive.layout import (
 )
 from archive.storage import Bucket
 from archive.tile_writer import TileWriter
-from grid import Chunk, Provenance, Tile
+from grid import Chunk, Provenance, Tile, count
 from shared.files import is_disk_full, reason
 
 
@@ -109,8 +109,8 @@ def _locked(archive: Contents, folder: Path, what: str) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise ArchiveError(
-            f"Another process has been writing to {what} for {patience:g} seconds.  Nothing was "
-            "written.  Wait for it, or stop it."
+            f"Another process has been writing to {what} for {count(patience, 'second')}.  "
+            "Nothing was written.  Wait for it, or stop it."
         ) from None
     try:
         yield

@@ -147,11 +147,12 @@ def credits_of(plan: Plan) -> str:
     words = ""
     if cost.credits is not None and (plan.backend != "sandbox" or limit is not None):
         amount = within(cost.credits, cost.credits_range, lambda credits: f"{credits:.0f}")
-        words = f", {'' if cost.jobs else 'at least '}{amount} credits"
+        unit = "credit" if amount == "1" else "credits"
+        words = f", {'' if cost.jobs else 'at least '}{amount} {unit}"
     if limit is not None and cost.credits is not None and cost.credits > limit:
         number = int(limit * len(plan.missing) / cost.credits)
         return f"{words}; the limit of {limit:g} is enough for about {number} of them"
-    return words if limit is None else f"{words}; a limit of {limit:g} credits"
+    return words if limit is None else f"{words}; a limit of {count(limit, 'credit')}"
 
 
 def show_plan(plan: Plan, as_json: bool) -> int:

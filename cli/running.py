@@ -19,6 +19,7 @@ import click
 from cli.exits import DONE, INTERRUPTED, explain, explain_usage
 from cli.terminal import hush, tell
 
+NAME, COMPLETE = "s1", "_S1_COMPLETE"  # of the program in a shell, and what asks for completion
 ALIVE = 10_000  # objects made since the last look for unreachable ones; Python's own number is 700
 
 
@@ -98,6 +99,10 @@ def mend_streams() -> None:
 def run(command: click.Command, arguments: list[str]) -> int:
     """Run the command that the arguments name; every error becomes one line and an exit code."""
     mend_streams()
+    if (asked := os.environ.get(COMPLETE)) is not None:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(command, {}, NAME, COMPLETE, asked)
     try:
         with terminable(), remarks(), command.make_context("main.py", [*arguments]) as context:
             code = command.invoke(context)

@@ -19,6 +19,7 @@ from typing import TextIO, TypeVar
 
 from cli import conversation
 from cli.explained import BACK, WORDS, explained
+from grid import count as count
 
 T = TypeVar("T")
 
@@ -165,11 +166,6 @@ def duration(seconds: float, short: bool = False) -> str:
     divisor, name, brief = next((d, n, b) for limit, d, n, b in SPANS if seconds < limit)
     number = max(1, round(seconds / divisor))
     return f"{number} {brief}" if short else f"{number} {name}{'' if number == 1 else 's'}"
-
-
-def count(number: int, what: str) -> str:
-    """A number of things, as in ``1 tile`` or ``2 tiles``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def percent(share: float | None) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from archive.passes import passes_of
-from grid import ORBITS, BBox, Chunk
+from grid import ORBITS, BBox, Chunk, count
 from shared.areas import touched
 
 if TYPE_CHECKING:
@@ -158,7 +158,9 @@ def newest(
     has the passes of the direction of its newest record.
     """
     if days_back < 0:
-        raise ValueError(f"{days_back} days back: a record cannot be newer than the day asked for.")
+        raise ValueError(
+            f"{count(days_back, 'day')} back: a record cannot be newer than the day asked for."
+        )
     first = day - dt.timedelta(days=days_back)
     found: list[Chunk] = []
     for view in views:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 
+from grid import in_hours
 from jobs import ends, failures
 from jobs.attempt import EVERYTHING, ORDERING, Attempt
 from jobs.board import Board
@@ -67,7 +68,7 @@ def back_off(board: Board, attempt: Attempt, trouble: Trouble) -> None:
     since = attempt.trouble_since
     if now - since > pace.patience and board.last_good > since + pace.patience / 2:
         hours = (now - since) / 3600
-        ends.fail(board, attempt, f"{trouble} (again and again for {hours:.3g} hours)")
+        ends.fail(board, attempt, f"{trouble} (again and again for {in_hours(hours)})")
         return
     wait = backoff(attempt.troubles, pace.backoff_first, pace.backoff_longest, pace.dice)
     if trouble.retry_after is not None:
@@ -114,13 +115,13 @@ def not_there(board: Board, attempt: Attempt, trouble: Trouble) -> None:
     words = f"the back end lists its file but does not give it: {trouble}"
     long = row.refused and now - since >= pace.missing_wait
     if long or (attempt.asked_again and attempt.refusals >= pace.max_trys):
-        after = f"{times} in {hours:.3g} hours"
+        after = f"{times} in {in_hours(hours)}"
         advice = "Run the same command to ask once more and order it anew"
         ends.refuse_order(board, attempt, f"{words} ({after}).  {advice}")
         return
     board.log(attempt, f"{trouble.kind.name}: {words}, {times}")
     left = max(0.0, pace.missing_wait / 3600 - hours)
-    more = f"{times} so far; given up in {left:.3g} hours"
+    more = f"{times} so far; given up in {in_hours(left)}"
     back_off(board, attempt, Trouble(Kind.PASSING, f"{words}, {more}"))
 
 
@@ -135,10 +136,10 @@ def _no_file(board: Board, attempt: Attempt, words: str) -> None:
     age = board.journal.now() - (row.finished or row.changed)
     words += f", though the catalogue has images of {100 * row.promised:.3g} % of it"
     if age < pace.doubt:
-        until = f"; within {pace.doubt / 3600:.3g} hours the same command asks for it again"
+        until = f"; within {in_hours(pace.doubt / 3600)} the same command asks for it again"
         ends.finish(board, attempt, State.DOUBTFUL, words + until)
     else:
-        reason = f"{words}, and {age / 3600:.3g} hours after its end"
+        reason = f"{words}, and {in_hours(age / 3600)} after its end"
         ends.finish(board, attempt, State.EMPTY, reason)
 
 

@@ -19,6 +19,7 @@ import contextlib
 import traceback
 from collections.abc import Iterator
 
+from grid import count
 from jobs import claiming, remedies
 from jobs.attempt import EVERYTHING, IN_PLACE, ON_DISK, ORDERING, Attempt
 from jobs.board import Board, Emit, Task
@@ -150,7 +151,7 @@ class Scheduler:
 
 def _limit_reached(purse: Purse) -> LimitReached:
     return LimitReached(
-        f"The limit of {purse.limit:g} credits: {purse.spent:g} are spent, and the next job would "
-        f"take about {purse.price:g}. What was ordered is in the archive. Run the same command "
-        "with a higher --max-credits to go on."
+        f"The limit of {count(purse.limit or 0, 'credit')}: {purse.spent:g} are spent, and the "
+        f"next job would take about {purse.price:g}. What was ordered is in the archive. Run the "
+        "same command with a higher --max-credits to go on."
     )

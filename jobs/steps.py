@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 
+from grid import in_hours
 from jobs import claiming, ends, failures, remedies
 from jobs.attempt import Attempt
 from jobs.board import Board
@@ -177,7 +178,7 @@ def _wait_for_job(board: Board, attempt: Attempt, status: str) -> None:
     elif now - attempt.changed > board.pace.stuck_after:
         board.remote.stop(attempt.job_id)
         hours = (now - attempt.changed) / 3600
-        reason = f"the job was {status} for {hours:.3g} hours; it was canceled"
+        reason = f"the job was {status} for {in_hours(hours)}; it was canceled"
         ends.replace(board, attempt, reason)
         return
     attempt.due = now + board.pace.poll_wait(now - attempt.changed)

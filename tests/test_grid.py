@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grid import BBox, Chunk, Tile, days, parse_day, parse_days, tiles_covering
+from grid import (
+    BBox,
+    Chunk,
+    Tile,
+    count,
+    days,
+    in_hours,
+    parse_day,
+    parse_days,
+    tiles_covering,
+)
+from tests.conftest import ROOT
 from tests.sphere import grown, tile_at
 
 SIZE = (1.0, 0.5)
@@ -136,3 +148,23 @@ def test_a_chunk_has_a_known_orbit_and_a_name_of_its_own():
 def test_tiles_that_would_not_fill_the_earth_are_refused(size):
     with pytest.raises(ValueError, match="CHUNK_SIZE"):
         tile_at(0, 0, size)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0 hours"), (1, "1 hour"), (1.0, "1 hour"), (2, "2 hours"), (1.5, "1.5 hours")],
+)
+def test_one_is_not_several(number, words):
+    assert count(number, "hour") == words
+    assert in_hours(number) == words
+
+
+THINGS = "record|tile|day|chunk|job|image|file|credit|hour|part|minute|second|slot|pixel|cell|item"
+
+
+@pytest.mark.parametrize(
+    "path", [*(ROOT / "tests" / "screens").iterdir(), ROOT / "docs" / "session.md"], ids=str
+)
+def test_no_screen_says_one_of_several(path):
+    words = path.read_text(encoding="utf-8")
+    assert not re.search(rf"(?<![\d.,-])1 ({THINGS})s\b", words)
