@@ -331,9 +331,10 @@ LONG_NAME = "field $x^$ \u00e4 with a name that is much longer than what its pan
 @torture
 @pytest.mark.parametrize(
     ("features", "days", "bands", "relative"),
-    combinations((1, 2, 3, 4, 5, 9, 24, 30), (1, 2, 3, 40), (1, 3), ((), RELATIVE)),
+    combinations((1, 2, 3, 4, 5, 9, 24, 30), (1, 2, 3, 10), (1, 3), ((), RELATIVE)),
 )
 def test_all_of_small_multiples_is_on_the_paper(features, days, bands, relative):
+    relative = relative if features < 10 else ()  # 720 lines take their time
     table = table_of(features, days, BANDS[:bands], PASSES, relative)
     table.attrs["source"] = LONG
     table["feature"] = table["feature"].replace("field 1", LONG_NAME).replace("field 2", " \n ")
