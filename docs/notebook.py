@@ -128,7 +128,7 @@ def notebook() -> Any:
     """The notebook without what its cells give."""
     from nbformat import from_dict
 
-    cells = []
+    cells: list[dict[str, Any]] = []
     for number, (kind, text) in enumerate(CELLS):
         cell = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": text}
         cells.append(cell | ({"outputs": [], "execution_count": None} if kind == CODE else {}))
