@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from cli import archive_commands, flags, menu
+from cli import archive_commands, flags, last, menu
 from cli.add_command import AddFlags, run_add
 from cli.completion import completion
 from cli.download_command import DownloadFlags, run_download
@@ -58,7 +58,8 @@ def cli(context: click.Context, archive_path: str) -> None:
     full, 130 interrupted.
     """
     if context.invoked_subcommand is None:
-        context.exit(menu.run_menu(Workspace(archive_path)))
+        path = archive_path if flags.NAMED in context.meta else last.archive(archive_path)
+        context.exit(menu.run_menu(Workspace(path, is_last=path != archive_path)))
 
 
 @cli.command()
@@ -188,9 +189,8 @@ def verify(archive_path: str, remove: bool) -> int:
 def login(archive_path: str, **answers: Any) -> int:
     """Log in, and say who you are, for how long, and what is left.
 
-    By client credentials from the environment, by the login of an earlier time, by a code to
-    confirm in a browser, or by name and password: whatever the back end offers.  The login
-    is remembered.  Nothing is ordered.
+    By whatever the back end offers: client credentials from the environment, an earlier login, a
+    code to confirm in a browser, or name and password.  Nothing is ordered.
 
     \b
     Examples:

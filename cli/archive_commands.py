@@ -197,25 +197,27 @@ def run_clean(workspace: Workspace, dry_run: bool = False) -> int:
     return DONE
 
 
+JOB = (
+    "tile", "day", "orbit", "try", "state", "changed (UTC)", "min", "size", "credits", "reason",
+    "job", "asked for",
+)  # fmt: skip
+
+
 def list_jobs(workspace: Workspace) -> int:
     """Print the journal of the downloads, the last change first."""
     from jobs.failures import in_words
 
     def when(seconds: float) -> str:
-        return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M:%S}"
+        return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M}"
 
     with workspace.journal() as journal:
         found = journal.rows()
     rows = [
-        [row.chunk.name, str(row.tries), str(row.state), when(row.changed), *used(row),
-         row.job_id or "", in_words(row.asked), row.reason]
+        [row.chunk.tile.name, str(row.chunk.day), row.chunk.orbit, str(row.tries), str(row.state),
+         when(row.changed), *used(row), row.reason, row.job_id or "", in_words(row.asked)]
         for row in found
     ]  # fmt: skip
-    head = [
-        "chunk", "try", "state", "changed (UTC)", "minutes", "size", "credits", "job",
-        "asked for", "reason",
-    ]  # fmt: skip
-    print_table(head, rows)
+    print_table(JOB, rows, spare=2, cuts=True)
     return DONE
 
 

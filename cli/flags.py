@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 from click import argument, option
+from click.core import ParameterSource
 
 from cli import questions
 from cli.places import place
@@ -17,6 +18,7 @@ from grid import ORBITS
 
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
+NAMED = "archive that was named"  # in the context: it, and the usual one
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
@@ -63,9 +65,15 @@ def archive_flag(
             self.help = _HELP.format(usual())
             return super().get_help_record(ctx)
 
+    def note(context: click.Context, option: click.Parameter, path: str) -> str:
+        if context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE:
+            context.find_root().meta[NAMED] = path, str(as_text(usual()))
+        return path
+
     return click.option(
-        "--archive", "archive_path", metavar="PATH", default=default, cls=ArchiveOption, help=_HELP
-    )
+        "--archive", "archive_path", metavar="PATH", default=default, cls=ArchiveOption,
+        help=_HELP, callback=note,
+    )  # fmt: skip
 
 
 debug_option = click.option(

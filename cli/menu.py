@@ -33,6 +33,8 @@ def run_menu(workspace: Workspace) -> int:
         tell()
         raise
     tell(f"({about})", title)
+    if workspace.is_last:
+        tell("  It was named last in this folder; --archive names another one.")
     tell("  At any question, ? explains it and back returns to the one before.")
     request = ask_to_continue(workspace)
     if request is not None:

@@ -16,7 +16,9 @@ from typing import NoReturn
 
 import click
 
+from cli import last
 from cli.exits import DONE, INTERRUPTED, explain, explain_usage
+from cli.flags import NAMED
 from cli.terminal import hush, tell
 
 NAME, COMPLETE = "s1", "_S1_COMPLETE"  # of the program in a shell, and what asks for completion
@@ -107,6 +109,8 @@ def run(command: click.Command, arguments: list[str]) -> int:
         with terminable(), remarks(), command.make_context("main.py", [*arguments]) as context:
             code = command.invoke(context)
             sys.stdout.flush()
+            if not code and (named := context.meta.get(NAMED)):
+                last.remember(*named)
             return int(code or DONE)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code

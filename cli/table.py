@@ -12,7 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from cli.terminal import USUAL_WIDTH, hush
+from grid import shorten
 
+LEAST = 12  # columns, of what is cut
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
 
@@ -23,12 +25,14 @@ def print_table(
     stream: TextIO | None = None,
     window: int | None = None,
     spare: int = 0,
+    cuts: bool = False,
 ) -> None:
     """Print rows of cells below the names of their columns.
 
     ``widths`` are those of the widest cell of each column, where they are known before the
     rows are; then nothing is held in memory.  ``window`` is that of the stream, in columns.
-    ``spare`` of the last columns are left out where the window has no room for them.
+    ``spare`` of the last columns are left out where the window has no room for them, and of the
+    last that is left the ends, if it ``cuts``.
     """
     stream = stream or sys.stdout
     if widths is None:
@@ -39,7 +43,11 @@ def print_table(
     if spare and sum(widths) + 2 * (len(widths) - 1) > room:
         columns, widths = columns[:-spare], widths[:-spare]
         rows = (cells[:-spare] for cells in rows)
-    fits = sum(widths) + 2 * (len(widths) - 1) <= room
+    over = sum(widths) + 2 * (len(widths) - 1) - room
+    if cuts and 0 < over <= widths[-1] - LEAST:
+        rows = ((*cells[:-1], shorten(cells[-1], widths[-1] - over)) for cells in rows)
+        widths, over = [*widths[:-1], widths[-1] - over], 0
+    fits = over <= 0
     try:
         lines = _beside(columns, rows, widths, stream) if fits else _below(columns, rows, stream)
         for line in lines:

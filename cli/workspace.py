@@ -31,8 +31,8 @@ ANSWERS = "answers.json"
 class Workspace:
     """The archive at a path, which need not exist yet.  What it holds is read once."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, is_last: bool = False) -> None:
+        self.path, self.is_last = path, is_last
         self.set_apart: list[tuple[Chunk, str]] = []  # records of files, and where they are now
 
     @cached_property
