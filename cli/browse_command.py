@@ -37,16 +37,16 @@ def run_browse(
     from pages.server import LOOPBACK, Address
 
     address = Address(host, port)
-    with opened(atlas_of(workspace), Saver(workspace), address, not no_open) as url:
-        if host != LOOPBACK:
-            tell(f"  whoever reaches {host} and knows the address may look at the archive")
-        tell(f"The archive {workspace.path} as a map.  {SHOW}")
-        click.echo(url)
-        sys.stdout.flush()
-        try:
+    try:
+        with opened(atlas_of(workspace), Saver(workspace), address, not no_open) as url:
+            if host != LOOPBACK:
+                tell(f"  whoever reaches {host} and knows the address may look at the archive")
+            tell(f"The archive {workspace.path} as a map.  {SHOW}")
+            click.echo(url)
+            sys.stdout.flush()
             threading.Event().wait()
-        except KeyboardInterrupt:
-            tell("\nThe map is closed.")
+    except KeyboardInterrupt:
+        tell("\nThe map is closed.")
     return DONE
 
 

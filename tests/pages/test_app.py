@@ -242,13 +242,14 @@ def test_saving_writes_what_the_command_shown_writes(client, workspace, tmp_path
         "first": "2026-01-20", "orbit": "ascending", "band": "VV", "ranges": "-20,10",
         "box": "7.2,50.1,7.6,50.4", "format": "tif",
     }  # fmt: skip
-    found = [json.loads(post(client, "save", body).data) for _ in range(2)]
-    names = [Path(each["file"]) for each in found]
-    assert [name.name for name in names] == [str(name) for name in names]  # none of another folder
-    assert [name.suffix for name in names] == [".tif", ".tif"]
-    assert names[0] != names[1]  # nothing is written over
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(map(str, names))
-    words = found[0]["command"]
+    usual = Path("s1_2026-01-20_7.2_50.1_7.6_50.4.tif")
+    usual.write_text("mine")
+    found = json.loads(post(client, "save", body).data)
+    name = Path(found["file"])
+    assert (name.name, name.suffix) == (str(name), ".tif")  # not of another folder
+    assert usual.read_text() == "mine"  # nothing is written over
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([str(name), str(usual)])
+    words = found["command"]
     assert words.startswith("python main.py retrieve --archive ")
     assert "--bbox 7.2,50.1,7.6,50.4 --day 2026-01-20" in words
     assert "--stretch=-20.0,10.0" in words
