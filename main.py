@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from cli import archive_commands, flags, last, menu
+from cli import archive_commands, flags, last, menu, sections
 from cli.add_command import AddFlags, run_add
 from cli.completion import completion
 from cli.download_command import DownloadFlags, run_download
@@ -43,7 +43,7 @@ def usual_archive() -> object:
 archive_option = flags.archive_flag(named_archive, usual_archive)
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@sections.program
 @archive_option
 @flags.debug_option
 @flags.version_option

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from archive.passes import RELATIVE_ORBIT, relative_name
 from archive.shards import one_of_many
 from archive.spans import Spans
-from grid import ORBITS, Chunk, Day, Tile, as_days
+from grid import ORBITS, Chunk, Day, Tile, as_days, count
 from healpix import folds
 from healpix.arrays import Floats, Ints
 from healpix.copies import copy_runs
@@ -70,7 +70,7 @@ def statistics(
     names = with_a_mean(known_bands(layout, bands), scale)
     near = _Near(features, layout)
     views = archive.views(near.tiles(archive.tiles()))
-    what = f"these {len(features.names)} features"
+    what = "the " + count(len(features.names), "feature")
     images = apart(archive, views, what, *as_days(start, end), orbit, by)
     found, without, inside = _Rows(names), 0, 0
     for batch, empty in _batches(near, views):

@@ -26,6 +26,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from grid import count
 from healpix import windows
 from images.records import Image
 from shared.counts import weights_of
@@ -169,5 +170,5 @@ def words(days: int) -> str:
     """What is said of a filtered grid."""
     return (
         f"multi-temporal speckle filter of Quegan and Yu (2001), {WINDOW} x {WINDOW} cells, "
-        f"{days} days"
+        f"{count(days, 'day')}"
     )

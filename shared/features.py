@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from grid import shorten
+from grid import count, shorten
 from shared import polygons
 from shared.areas import SupportsGeometry
 from shared.polygons import Layer
@@ -152,8 +152,9 @@ def _names(
         missing = [number for number, value in enumerate(columns[name], 1) if _is_none(value)]
         if missing:
             raise ValueError(
-                f"{len(missing)} of {len(columns[name])} features have nothing in the column "
-                f"{name}, the first of them number {missing[0]}.  Take another one for the names."
+                f"The column {name} has nothing for {len(missing)} of "
+                f"{count(len(columns[name]), 'feature')}, the first of them number "
+                f"{missing[0]}.  Take another one for the names."
             )
         return [_name(value) for value in columns[name]], name
     for name in sorted(common, key=lambda each: each.casefold()):

@@ -159,7 +159,10 @@ def test_one_is_not_several(number, words):
     assert in_hours(number) == words
 
 
-THINGS = "record|tile|day|chunk|job|image|file|credit|hour|part|minute|second|slot|pixel|cell|item"
+THINGS = (
+    "record|tile|day|chunk|job|image|file|credit|hour|part|minute|second|slot|pixel|cell|item|"
+    "feature"
+)
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_flags_of_features_need_features_or_a_line(archive, capsys):
 
 def test_days_without_a_record_are_no_data(fields, capsys):
     assert run("--start", "2020-01", *LINE) == NO_DATA
-    assert "nothing of these 5 features" in capsys.readouterr().err
+    assert "nothing of the 5 features" in capsys.readouterr().err
     assert not Path("a.csv").exists()
 
 

@@ -219,12 +219,12 @@ def test_what_has_no_number_is_counted(archive):
     whole = room.features(archive, [shapely.box(7.1, 50.1, 7.3, 50.2)], DAYS[0])
     np.testing.assert_array_equal(table["mean_dB"], whole["mean_dB"])
     for shapes, words in (
-        ([shapely.box(20, 50, 21, 51)], "nothing of these 1 features"),
-        ([shapely.box(7.5, 50.2, 7.500001, 50.200001)], "no cell of these 1 features: 1 of them"),
+        ([shapely.box(20, 50, 21, 51)], "nothing of the 1 feature"),
+        ([shapely.box(7.5, 50.2, 7.500001, 50.200001)], "no cell of the 1 feature: 1 of them"),
     ):
         with pytest.raises(room.NoData, match=words):
             room.features(archive, shapes, DAYS[0])
-    with pytest.raises(room.NoData, match="nothing of these 1 features on 2020-01-01"):
+    with pytest.raises(room.NoData, match="nothing of the 1 feature on 2020-01-01"):
         room.features(archive, [shapely.box(7.1, 50.1, 7.3, 50.2)], dt.date(2020, 1, 1))
 
 

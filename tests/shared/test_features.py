@@ -64,7 +64,11 @@ def test_names_are_those_of_a_column_or_numbers(columns, wanted, names, called):
     ("columns", "wanted", "words"),
     [
         ({"crop": ["x", "y", "z"]}, "field", "no column field; the columns are crop"),
-        ({"crop": ["x", None, "z"]}, "crop", "1 of 3 features have nothing.*crop.*number 2"),
+        (
+            {"crop": ["x", None, "z"]},
+            "crop",
+            "crop has nothing for 1 of 3 features.*number 2",
+        ),
         ({}, "crop", "no columns at all"),
     ],
 )
