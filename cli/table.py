@@ -31,8 +31,8 @@ def print_table(
 
     ``widths`` are those of the widest cell of each column, where they are known before the
     rows are; then nothing is held in memory.  ``window`` is that of the stream, in columns.
-    ``spare`` of the last columns are left out where the window has no room for them, and of the
-    last that is left the ends, if it ``cuts``.
+    ``spare`` of the last columns are left out where the rest then fits the window; the last that
+    is left is shortened for that, if it ``cuts``.
     """
     stream = stream or sys.stdout
     if widths is None:
@@ -40,20 +40,30 @@ def print_table(
         widths = [max(map(width, cells)) for cells in zip(*rows, strict=True)] or [0] * len(columns)
     widths = [max(n, width(name)) for n, name in zip(widths, columns, strict=True)]
     room = window or _window(stream)
-    if spare and sum(widths) + 2 * (len(widths) - 1) > room:
+    if spare and not _fits(widths, room) and _fits(_cut(widths[:-spare], room, cuts), room):
         columns, widths = columns[:-spare], widths[:-spare]
         rows = (cells[:-spare] for cells in rows)
-    over = sum(widths) + 2 * (len(widths) - 1) - room
-    if cuts and 0 < over <= widths[-1] - LEAST:
-        rows = ((*cells[:-1], shorten(cells[-1], widths[-1] - over)) for cells in rows)
-        widths, over = [*widths[:-1], widths[-1] - over], 0
-    fits = over <= 0
+    if (cut := _cut(widths, room, cuts)) != widths:
+        rows = ((*cells[:-1], shorten(cells[-1], cut[-1])) for cells in rows)
+        widths = cut
+    fits = _fits(widths, room)
     try:
         lines = _beside(columns, rows, widths, stream) if fits else _below(columns, rows, stream)
         for line in lines:
             stream.write(f"{line}\n")
     except BrokenPipeError:
         hush(stream)
+
+
+def _fits(widths: Sequence[int], room: int) -> bool:
+    return sum(widths) + 2 * (len(widths) - 1) <= room
+
+
+def _cut(widths: Sequence[int], room: int, cuts: bool) -> list[int]:
+    """The widths with the last one as narrow as it must be, and may be, to fit."""
+    over = max(0, sum(widths) + 2 * (len(widths) - 1) - room)
+    last = widths[-1] - over
+    return [*widths[:-1], last if cuts and last >= LEAST else widths[-1]]
 
 
 def width(text: str) -> int:
