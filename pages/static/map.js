@@ -69,12 +69,12 @@ const spot = L.circleMarker([0, 0], { radius: 6, color: "#d55e00", fill: false }
  */
 async function ask(what, query = {}, body) {
   const address = `${what}?${new URLSearchParams(query)}`;
-  const options = body && {
+  const how = body && {
     method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" },
   };
   let answer;
   try {
-    answer = await fetch(address, options);
+    answer = await fetch(address, how);
   } catch {
     throw new Error("The server has ended; the terminal says why.");
   }

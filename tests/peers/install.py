@@ -71,7 +71,8 @@ def _install_node(name: str, package: Path) -> None:
         raise OSError("there is no npm")
     (PEERS / name).mkdir()
     shutil.copy(package, PEERS / name)
-    shutil.copy(HERE / "provider.mjs", PEERS / name)  # modules are looked for beside it
+    for file in ("provider.mjs", "eslint.config.mjs"):  # modules are looked for beside them
+        shutil.copy(HERE / file, PEERS / name)
     _run(npm, "install", "--prefix", str(PEERS / name), "--no-audit", "--no-fund")
 
 
