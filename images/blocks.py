@@ -97,11 +97,11 @@ class Cube:
         level, box = self.finest, self.frame.bbox
         across = self.frame.dlon * _narrowing(box.south, box.north, widest=True)
         cells = self.frame.dlat * across / cell_width(1 << level) ** 2
-        most = math.sqrt(min(CELLS, self._most_cells) / cells)
+        most = math.sqrt(min(CELLS, self.most_cells) / cells)
         return int(min(SIDE, max(64, 2 ** math.floor(math.log2(most)))))
 
     @property
-    def _most_cells(self) -> float:
+    def most_cells(self) -> float:
         """Cells of which a block may be made, if it is a composite."""
         how, chunks = self.images[0].how, self.images[0].chunks
         if self.speckle:

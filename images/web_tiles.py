@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 SIDE = 256  # pixels
 ZOOM_MAX = 19  # of a tile; beyond, a browser enlarges pixels
 CELLS = 500_000  # of all bands, about the most that are read at a time: more takes more memory
+LESS = 12  # times less memory than elsewhere for a composite of a piece
 THREADS = 2
 GREYS = 254  # of a picture of one band; 0 is a gap
 FASTEST = 1  # how much zlib tries: what stays on one computer need not be small
@@ -192,7 +193,8 @@ def _blocks(cube: Cube, height: int, columns: slice) -> Iterator[tuple[slice, sl
     across = cube.frame.dlon * np.cos(np.radians(cube.frame.lat[0]))
     level = cube.level(slice(0, 1)) if cube.averages else level_of(cube.nside)
     cells = cube.frame.dlat * across / cell_width(1 << level) ** 2  # of a pixel
-    side = max(1, min(cube.side, math.ceil(math.sqrt(CELLS / cells / len(cube.bands)))))
+    most = min(CELLS / len(cube.bands), cube.most_cells / LESS)
+    side = max(1, min(cube.side, math.ceil(math.sqrt(most / cells))))
     for top in range(0, height, side):
         for left in range(columns.start, columns.stop, side):
             yield (
