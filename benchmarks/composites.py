@@ -17,11 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
 
-import convert
 import retrieve
 import store
+from benchmarks._speckle import counts, record, size_of, speckle
 from benchmarks.start import memory
 from benchmarks.store import Row
 from grid import BBox, Chunk, Tile
@@ -62,19 +61,14 @@ def filled(path: Path) -> store.Archive:
     """An archive of speckle, a tenth of each record unseen."""
     archive = store.Archive(path)
     for tile in TILES:
-        start, length = convert.tile_runs(tile)
-        size = int(length.sum())
-        runs = {"start_ipix": ("runs", start), "run_len": ("runs", length)}
-        about = {"nside": convert.NSIDE, "ellipsoid": "sphere", "ordering": "nested", "source": ""}
+        size = size_of(tile)
         for number in range(DAYS):
             rng = np.random.default_rng(number)
-            count = np.where(rng.random(size) < 0.9, 7, 0).astype(np.uint16)
-            bands = {}
-            for band in ("VV", "VH"):
-                power = rng.gamma(4.4, 0.02, size).astype(np.float32)
-                bands[band] = ("cells", np.where(count > 0, power, np.float32("nan")))
-            cells = xr.Dataset(bands | {"count": ("cells", count)} | runs, attrs=about)
-            archive.write(Chunk(tile, FIRST + dt.timedelta(days=number)), cells)
+            count = counts(rng, size)
+            power = {band: speckle(rng, size) for band in ("VV", "VH")}
+            archive.write(
+                Chunk(tile, FIRST + dt.timedelta(days=number)), record(tile, power, count)
+            )
     return archive
 
 

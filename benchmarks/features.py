@@ -18,11 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import shapely
-import xarray as xr
 
-import convert
 import retrieve
 import store
+from benchmarks._speckle import counts, record, size_of, speckle
 from benchmarks.composites import seconds
 from benchmarks.start import memory
 from benchmarks.store import Row
@@ -83,21 +82,15 @@ FIELDS = {"all over a tile": scattered, "that are all of a tile": dividing}
 
 
 def filled(path: Path) -> store.Archive:
-    """An archive of speckle, a tenth of each record unseen."""
+    """An archive of speckle, a tenth of each record unseen; a day is the one before, shifted."""
     archive = store.Archive(path)
-    start, length = convert.tile_runs(TILE)
-    size, rng = int(length.sum()), np.random.default_rng(1)
-    runs = {"start_ipix": ("runs", start), "run_len": ("runs", length)}
-    about = {"nside": convert.NSIDE, "ellipsoid": "sphere", "ordering": "nested", "source": ""}
-    speckle = rng.gamma(4.4, 0.02, size).astype(np.float32)
+    size, rng = size_of(TILE), np.random.default_rng(1)
+    field = speckle(rng, size)
     for number in range(DAYS):
-        count = np.where(rng.random(size) < 0.9, 7, 0).astype(np.uint16)
-        bands = {
-            band: ("cells", np.where(count > 0, np.roll(speckle, shift), np.float32("nan")))
-            for band, shift in (("VV", 1000 * number), ("VH", 77 + 1000 * number))
-        }
-        cells = xr.Dataset(bands | {"count": ("cells", count)} | runs, attrs=about)
-        archive.write(Chunk(TILE, FIRST + dt.timedelta(days=number)), cells)
+        shifts = {"VV": 1000 * number, "VH": 77 + 1000 * number}
+        power = {band: np.roll(field, shift) for band, shift in shifts.items()}
+        day = FIRST + dt.timedelta(days=number)
+        archive.write(Chunk(TILE, day), record(TILE, power, counts(rng, size)))
     return archive
 
 

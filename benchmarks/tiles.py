@@ -21,11 +21,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 import requests
-import xarray as xr
 
-import convert
 import retrieve
 import store
+from benchmarks._speckle import counts, record, size_of, speckle
 from benchmarks.store import Row
 from grid import BBox, Chunk, Tile
 from tests.peers.install import missing, python
@@ -76,26 +75,12 @@ def run() -> Iterator[Row]:
 
 
 def filled(path: Path) -> store.Archive:
-    """An archive of speckle at the usual size."""
+    """An archive of speckle at the usual size, all of it seen."""
     archive = store.Archive(path)
     for number, tile in enumerate(TILES):
-        start, length = convert.tile_runs(tile)
-        rng, size = np.random.default_rng(number), int(length.sum())
-        bands = {
-            band: ("cells", rng.gamma(4.4, 0.02, size).astype(np.float32)) for band in ("VV", "VH")
-        }
-        cells = xr.Dataset(
-            {
-                **bands,
-                "count": ("cells", np.full(size, 7, np.uint16)),
-                "start_ipix": ("runs", start),
-                "run_len": ("runs", length),
-            },
-            attrs={
-                "nside": convert.NSIDE, "ellipsoid": "sphere", "ordering": "nested", "source": "",
-            },
-        )  # fmt: skip
-        archive.write(Chunk(tile, DAY), cells)
+        rng, size = np.random.default_rng(number), size_of(tile)
+        power = {band: speckle(rng, size) for band in ("VV", "VH")}
+        archive.write(Chunk(tile, DAY), record(tile, power, counts(rng, size, gaps=0.0)))
     return archive
 
 

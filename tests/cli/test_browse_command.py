@@ -38,6 +38,13 @@ def address_in(text):
     return address
 
 
+def open_map(terminal):
+    """Answer the question for an area by `map`."""
+    terminal.wait_for("or map")
+    terminal.answer("map")
+    terminal.wait_for("without the map.")
+
+
 def post(address, what, body):
     parts = urlsplit(address)
     return requests.post(
@@ -81,9 +88,7 @@ def test_without_an_archive_it_says_how_to_get_one(tmp_path):
 
 def test_an_area_that_is_drawn_goes_on_in_the_terminal(tmp_path):
     with Terminal(tmp_path, *DOWNLOAD, environ=NO_WINDOW, columns=200) as terminal:
-        terminal.wait_for("or map")
-        terminal.answer("map")
-        terminal.wait_for("without the map.")
+        open_map(terminal)
         address = address_in(terminal.shown)
         days = {"first": "2026-01-20", "last": "2026-01-20"}
         area = {"area": "3.6,51.1,4.4,51.4"}
@@ -98,9 +103,7 @@ def test_an_area_that_is_drawn_goes_on_in_the_terminal(tmp_path):
         with pytest.raises(requests.ConnectionError):
             requests.get(address, timeout=5)
         terminal.answer("back")
-        terminal.wait_for("or map")
-        terminal.answer("map")
-        terminal.wait_for("without the map.")
+        open_map(terminal)
         terminal.answer("3.6,51.1,3.7,51.2")
         assert "west 3.6, south 51.1, east 3.7" in terminal.wait_for("Right? [Y/n]: ")
         terminal.answer("y")
@@ -110,13 +113,9 @@ def test_an_area_that_is_drawn_goes_on_in_the_terminal(tmp_path):
 
 def test_enter_goes_on_without_the_map(tmp_path):
     with Terminal(tmp_path, *DOWNLOAD, environ=NO_WINDOW, columns=200) as terminal:
-        terminal.wait_for("or map")
-        terminal.answer("map")
-        terminal.wait_for("without the map.")
+        open_map(terminal)
         terminal.answer("")
-        terminal.wait_for("or map")
-        terminal.answer("map")
-        terminal.wait_for("without the map.")
+        open_map(terminal)
         terminal.press("c")
         assert terminal.end() == 130
 
@@ -124,9 +123,7 @@ def test_enter_goes_on_without_the_map(tmp_path):
 def test_an_area_of_the_archive_may_be_drawn_too(archive, tmp_path):
     flags = "retrieve", "--archive", str(archive), "--no-show"
     with Terminal(tmp_path, *flags, environ=NO_WINDOW, columns=200) as terminal:
-        terminal.wait_for("or map")
-        terminal.answer("map")
-        terminal.wait_for("without the map.")
+        open_map(terminal)
         address = address_in(terminal.shown)
         days = {"first": "2026-01-20", "last": "2026-01-26"}
         area = {"area": "7.2,50.1,7.8,50.4"}
