@@ -134,7 +134,7 @@ class Holdings:
     def has(self, chunk: Chunk) -> bool:
         """Whether there is a record of this chunk."""
         held = self.by_tile.get(chunk.tile.name)
-        return held is not None and _key(chunk.day, chunk.orbit) in held.days
+        return held is not None and key_of(chunk.day, chunk.orbit) in held.days
 
     def last_day(self, name: str) -> dt.date:
         """The day of the newest record of a tile that has one."""
@@ -336,7 +336,7 @@ def _state(name: str, of: os.stat_result) -> str:
 
 
 def _held(tile: Tile, stamp: str, rows: list[Row]) -> Held:
-    keys = [_key(row["day"], row["orbit"]) for row in rows]
+    keys = [key_of(row["day"], row["orbit"]) for row in rows]
     about: dict[str, Any] = {
         "kinds": list({row["synthetic"]: None for row in rows}),
         "backend": next(
@@ -361,7 +361,8 @@ def _held(tile: Tile, stamp: str, rows: list[Row]) -> Held:
     )  # fmt: skip
 
 
-def _key(day: dt.date, orbit: str) -> Key:
+def key_of(day: dt.date, orbit: str) -> Key:
+    """What a record is known by, as keys have it."""
     return day.toordinal(), ORBITS.index(orbit)
 
 

@@ -35,23 +35,20 @@ class Lookout:
         """Those of these tiles that there are."""
         states = {tile: self._state(tile) for tile in tiles}
         with self._lock:
-            known = {
-                tile: self._views[tile]
+            found = {
+                tile: self._views[tile][1]
                 for tile, state in states.items()
                 if tile in self._views and self._views[tile][0] == state
             }
-        fresh = {view.tile: view for view in self.archive.views(states.keys() - known.keys())}
+        found |= {view.tile: view for view in self.archive.views(states.keys() - found.keys())}
         with self._lock:
             for tile, state in states.items():
-                if tile in known or tile in fresh:
-                    self._views[tile] = known.get(tile) or (state, fresh[tile])
-                    self._views.move_to_end(tile)
-                else:
-                    self._views.pop(tile, None)
+                self._views.pop(tile, None)
+                if tile in found:
+                    self._views[tile] = state, found[tile]
             while len(self._views) > KEPT:
                 self._views.popitem(last=False)
-        return [known[tile][1] if tile in known else fresh[tile] for tile in states
-                if tile in known or tile in fresh]  # fmt: skip
+        return [found[tile] for tile in states if tile in found]
 
     def _state(self, tile: Tile) -> str:
         """What changes when the tile does."""

@@ -104,7 +104,7 @@ def grid_values(
         means = Means(frame, rows, columns, names)
         means.add(cells)
         return means.values()
-    values = np.stack([cells[band].values for band in names]).astype(np.float32, copy=False)
+    values = _stacked([cells[band].values for band in names]).astype(np.float32, copy=False)
     return plain_gaps(_at_centres(cells, values, frame, rows, columns, method, workers))
 
 

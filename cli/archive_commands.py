@@ -21,7 +21,7 @@ from cli.exits import DONE, FAILED, NO_DATA
 from cli.questions import Period
 from cli.table import print_table
 from cli.terminal import confirm, count, duration, size, somebody_is_there, tell
-from cli.workspace import Workspace
+from cli.workspace import Workspace, records_in_words
 from grid import ORBITS, BBox
 from shared.files import local_path
 
@@ -67,7 +67,7 @@ def run_list(
             click.echo(line)
         return DONE
     print_records(found)
-    tell(workspace.describe() if chosen.is_all else described(found))
+    tell(workspace.describe() if chosen.is_all else records_in_words(found))
     if there := apart.names(workspace.path):
         tell(f"Kept apart from it: {', '.join(there)}")
     return DONE
@@ -89,12 +89,6 @@ def write_stac(found: Holdings, place: str, path: str, overwrite: bool) -> int:
     tell(f"  {count(written, 'item')}")
     click.echo(path)
     return DONE
-
-
-def described(found: Holdings) -> str:
-    """How many records there are, and of how many tiles."""
-    tiles = count(len(found.tiles), "tile")
-    return f"{count(found.records, 'record')} in {tiles}, {size(found.size)}"
 
 
 def draw_map(found: Holdings, archive: str, path: str, overwrite: bool) -> int:

@@ -18,8 +18,8 @@ from cli.page import opened
 from cli.retrieve_command import Wish
 from cli.terminal import tell, tell_whole
 from cli.workspace import Workspace
+from grid import BBox
 from images.atlas import COLOUR
-from shared.areas import plain
 
 if TYPE_CHECKING:
     from images.atlas import Atlas
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 MAIN = Path(__file__).parents[1] / "main.py"
 DIGITS = 5  # of the degrees of a box that was seen, a metre
-SHOW = "Open it in a browser on this computer; Ctrl-C ends it."
 
 
 def run_browse(
@@ -41,7 +40,10 @@ def run_browse(
         with opened(atlas_of(workspace), Saver(workspace), address, not no_open) as url:
             if host != LOOPBACK:
                 tell(f"  whoever reaches {host} and knows the address may look at the archive")
-            tell(f"The archive {workspace.path} as a map.  {SHOW}")
+            tell(
+                f"The archive {workspace.path} as a map.  Open it in a browser on this computer; "
+                "Ctrl-C ends it."
+            )
             click.echo(url)
             sys.stdout.flush()
             threading.Event().wait()
@@ -108,12 +110,12 @@ class Saver:
 
 def wish_of(view: View, is_power: bool) -> Wish:
     """What is seen, as `retrieve` is asked for it."""
-    picked, box = view.picked, plain(view.bbox)
+    picked, box = view.picked, view.bbox
     bands = None if picked.band == COLOUR else (picked.band,)
     ranges = [] if picked.band == COLOUR and is_power else list(view.ranges.values())
     sides = [round(side, DIGITS) for side in (box.west, box.south, box.east, box.north)]
     return Wish(
-        type(box)(*sides),
+        BBox(*sides),
         (picked.first, picked.last),
         bands=bands,
         orbit=picked.orbit,

@@ -40,13 +40,13 @@ def print_table(
         widths = [max(map(width, cells)) for cells in zip(*rows, strict=True)] or [0] * len(columns)
     widths = [max(n, width(name)) for n, name in zip(widths, columns, strict=True)]
     room = window or _window(stream)
-    if spare and not _fits(widths, room) and _fits(_cut(widths[:-spare], room, cuts), room):
+    if spare and _over(widths, room) and not _over(_cut(widths[:-spare], room, cuts), room):
         columns, widths = columns[:-spare], widths[:-spare]
         rows = (cells[:-spare] for cells in rows)
     if (cut := _cut(widths, room, cuts)) != widths:
         rows = ((*cells[:-1], shorten(cells[-1], cut[-1])) for cells in rows)
         widths = cut
-    fits = _fits(widths, room)
+    fits = not _over(widths, room)
     try:
         lines = _beside(columns, rows, widths, stream) if fits else _below(columns, rows, stream)
         for line in lines:
@@ -55,14 +55,14 @@ def print_table(
         hush(stream)
 
 
-def _fits(widths: Sequence[int], room: int) -> bool:
-    return sum(widths) + 2 * (len(widths) - 1) <= room
+def _over(widths: Sequence[int], room: int) -> int:
+    """By how many columns a line of these widths is too wide; 0: it fits."""
+    return max(0, sum(widths) + 2 * (len(widths) - 1) - room)
 
 
 def _cut(widths: Sequence[int], room: int, cuts: bool) -> list[int]:
     """The widths with the last one as narrow as it must be, and may be, to fit."""
-    over = max(0, sum(widths) + 2 * (len(widths) - 1) - room)
-    last = widths[-1] - over
+    last = widths[-1] - _over(widths, room)
     return [*widths[:-1], last if cuts and last >= LEAST else widths[-1]]
 
 

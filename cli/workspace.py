@@ -148,8 +148,7 @@ class Workspace:
             return "new" if not self.archive.is_folder else "no records"
         if not found.records:
             return "no records"
-        tiles = count(len(found.tiles), "tile")
-        return f"{count(found.records, 'record')} in {tiles}, {size(found.size)}"
+        return records_in_words(found)
 
     @property
     def is_readable(self) -> bool:
@@ -176,6 +175,12 @@ class Workspace:
         known = self.remembered() | {name: str(value) for name, value in answers.items()}
         with contextlib.suppress(OSError), replacing(self.folder / ANSWERS) as temporary:
             temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+
+
+def records_in_words(found: Holdings) -> str:
+    """How many records there are, of how many tiles, and their bytes."""
+    tiles = count(len(found.tiles), "tile")
+    return f"{count(found.records, 'record')} in {tiles}, {size(found.size)}"
 
 
 def downloads_folder(archive_path: str | Path) -> Path:

@@ -19,23 +19,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archive.holdings import day_of
+from archive.holdings import day_of, key_of
 from archive.lookout import Lookout
 from archive.passes import passes_of
 from grid import ORBITS, BBox, Chunk, Tile, as_box
 from healpix.few import centres, ids_around
-from healpix.ids import cell_width, level_of, runs_to_ids
+from healpix.ids import cell_width, level_of
 from images import composites, figure, lazy, web_tiles
 from images.blocks import padded
 from images.grids import DAY, image_of
 from images.records import Image, NoData, layout_of, of_period, on_days
 from images.scales import RATIO, Scale
-from shared.counts import band_names
+from images.tile_map import unwrapped
 
 if TYPE_CHECKING:
     from archive.contents import Contents
     from archive.holdings import Holdings
     from archive.snapshot import View
+    from archive.spans import Spans
     from images.settings import Look
 
 TILES_MOST = 64  # of the archive, that a tile of the map is made of
@@ -150,12 +151,9 @@ class Atlas:
         if not self._held.tiles:
             return None
         west, south, _, north = self._held.sides.T
-        width = self._layout.chunk_size[0]
-        ordered = np.unique(west)
-        gaps = np.diff([*ordered, ordered[0] + 360])
-        first = ordered[(int(np.argmax(gaps)) + 1) % ordered.size]
-        turned = np.where(west < first, west + 360, west)
-        return [float(first), float(south.min()), float(turned.max() + width), float(north.max())]
+        lefts = unwrapped(west.tolist())
+        east = max(lefts) + self._layout.chunk_size[0]
+        return [min(lefts), float(south.min()), east, float(north.max())]
 
     def coverage(self, picked: Picked) -> list[list[float]]:
         """West, south, number of records of each tile, and how many of them are picked."""
@@ -266,29 +264,26 @@ class Atlas:
         wide = min(90.0, half / max(math.cos(math.radians(lat)), 1e-6))
         box = as_box((lon - wide, max(-90.0, lat - half), lon + wide, min(90.0, lat + half)))
         keys, rows = self._keys(picked), []
+        alone = np.array([cell], np.uint64), np.ones(1, np.uint32)
         for view in self._lookout.views(self._near(box, picked)):
-            for chunk in view.chunks():
-                if keys((chunk.day.toordinal(), ORBITS.index(chunk.orbit))):
-                    row = self._row(view, chunk, box, cell)
-                    rows += [row] if row else []
+            spans = view.meet(alone)[1]
+            if spans.size:  # else the cell is another tile's
+                chunks = (each for each in view.chunks() if keys(key_of(each.day, each.orbit)))
+                rows += [self._row(view, chunk, spans) for chunk in chunks]
         return sorted(rows, key=lambda row: (row["day"], row["orbit"]))
 
-    def _row(self, view: View, chunk: Chunk, box: BBox, cell: int) -> dict[str, Any] | None:
-        """What a record has of a cell; None if the cell is another tile's."""
-        cells = view.read(chunk, box)
-        ids = runs_to_ids(cells["start_ipix"].values, cells["run_len"].values)
-        (at,) = np.flatnonzero(ids == cell) if cell in ids else (None,)
-        if at is None:
-            return None
-        about = view.about(chunk)
-        values = {name: float(cells[name].values[at]) for name in band_names(cells)}
+    def _row(self, view: View, chunk: Chunk, spans: Spans) -> dict[str, Any]:
+        """What a record has of a single cell."""
+        bands, about = self._layout.bands, view.about(chunk)
+        found = view.values(chunk, spans, (*bands, "count"))
+        values = {name: float(found[name][0]) for name in bands}
         passes = passes_of(about)
         kept = ("source", "backend", "collection", "job_id", "processed")
         return {
             "day": chunk.day.isoformat(),
             "orbit": chunk.orbit,
             "tile": chunk.tile.name,
-            "count": int(cells["count"].values[at]),
+            "count": int(found["count"][0]),
             "values": {name: _number(value) for name, value in values.items()},
             "shown": {name: self._shown(value) for name, value in values.items()},
             "begin": passes.texts["acquired_begin"],

@@ -442,15 +442,7 @@ def draw_colours(
     axes: Axes, scale: Scale, values: Mapping[str, Pixels], ranges: Ranges, box: Box
 ) -> None:
     """The picture in colour, each channel over its range."""
-    channels = scale.channels(values)
-    shape = next(iter(channels.values())).shape
-    rgba = np.zeros((*shape, 4), np.uint8)  # of floats it would make more in several passes
-    known = [np.isfinite(values[name]) for name in channels if name in values]
-    rgba[..., 3] = 255 * np.logical_and.reduce(known)
-    for i, (name, channel) in enumerate(channels.items()):
-        low, high = ranges[name] or _ANY
-        share = np.clip((np.nan_to_num(channel, nan=low) - low) / (high - low), 0, 1)
-        rgba[..., i] = np.rint(255 * share)
+    rgba = scale.in_colour(values, {name: limits or _ANY for name, limits in ranges.items()})
     if not rgba[..., 3].all():
         _hatch(axes, box)
     axes.imshow(rgba, extent=box, origin="lower", aspect=axes.get_aspect(), interpolation="nearest")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from images.grids import Pixels, to_db
 from shared.collection import DECIBELS, REFLECTANCE, Product, product_of
@@ -67,6 +68,19 @@ class Scale:
                 found[RATIO] = found["VV"] - found["VH"]
         return found
 
+    def in_colour(
+        self, values: Mapping[str, Pixels], ranges: Mapping[str, tuple[float, float]]
+    ) -> NDArray[np.uint8]:
+        """The picture in colour, each channel over its range: uint8[..., 4], gaps transparent."""
+        channels = self.channels(values)
+        # Of bytes: of floats a picture of it would be made in several passes.
+        rgba = np.empty((*next(iter(channels.values())).shape, 4), np.uint8)
+        known = [np.isfinite(values[name]) for name in channels if name in values]
+        rgba[..., 3] = 255 * np.logical_and.reduce(known)
+        for i, (name, channel) in enumerate(channels.items()):
+            rgba[..., i] = shares(channel, ranges[name], 255)
+        return rgba
+
     @property
     def colours(self) -> str:
         """The map of colours of a single band."""
@@ -110,6 +124,13 @@ class Scale:
     def title(self) -> str:
         """What the pictures show."""
         return self.product.title
+
+
+def shares(shown: Pixels, limits: tuple[float, float], most: int) -> Pixels:
+    """Where values lie between two limits, in whole steps from 0, where gaps are, to ``most``."""
+    low, high = limits
+    share = np.clip((np.nan_to_num(shown, nan=low) - low) / (high - low), 0, 1)
+    return np.asarray(np.rint(most * share), np.float32)
 
 
 def scale_of(attributes: Mapping[Any, Any]) -> Scale:

@@ -17,7 +17,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ from healpix.ids import cell_width, level_of
 from healpix.pixels import ring_rows_between
 from images.blocks import Block, Cube, padded
 from images.records import Image
-from images.scales import COLOURS, Scale
+from images.scales import COLOURS, Scale, shares
 from shared.land import land
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ Range = tuple[float, float]
 class MercatorFrame(Frame):
     """The pixels of a tile, row 0 in the south; ``dlat`` is the height of the lowest row."""
 
-    edges: Floats = None  # type: ignore[assignment]
+    edges: Floats  # of the rows, degrees, ascending
 
     @cached_property
     def lat(self) -> Floats:
@@ -102,7 +102,7 @@ def frame_of(z: int, x: int, y: int) -> MercatorFrame:
 class _Rows(Cube):
     """Rows of a tile, all of which are read as one of them would be by itself."""
 
-    like: Cube = None  # type: ignore[assignment]
+    like: Cube = field(kw_only=True)
 
     @cached_property
     def averages(self) -> bool:
@@ -222,7 +222,7 @@ def picture(
         shades = np.nan_to_num(known) % len(COLOURS)
         palette = [_rgb(colour) for colour in COLOURS]
     else:
-        shades = _shares(scale.shown(known), limits, GREYS - 1)
+        shades = shares(scale.shown(known), limits, GREYS - 1)
         palette = _ramp(scale.colours)
     numbers = np.where(np.isnan(known), 0, 1 + shades).astype(np.uint8)
     return _png(numbers, [(0, 0, 0), *palette], transparent=0)
@@ -236,8 +236,8 @@ def empty() -> bytes:
 def land_tile(z: int, x: int, y: int, *, dark: bool) -> bytes:
     """Land and sea, as a PNG."""
     frame = frame_of(z, x, y)
-    ground = land(frame.lat[::-1], frame.lon)
-    return _png(ground[::-1].astype(np.uint8), [WATER[dark], GROUND[dark]], None)
+    ground = land(frame.lat, frame.lon)
+    return _png(ground.astype(np.uint8), [WATER[dark], GROUND[dark]], None)
 
 
 def _in_colour(
@@ -245,24 +245,13 @@ def _in_colour(
 ) -> bytes:
     from PIL import Image as Picture
 
-    channels = scale.channels(values)
-    rgba = np.empty((SIDE, SIDE, 4), np.uint8)
-    gap = np.logical_or.reduce([np.isnan(values[name]) for name in channels if name in values])
-    for i, name in enumerate(channels):
-        rgba[..., i] = _shares(channels[name], ranges[name], 255)
-    rgba[..., 3] = np.where(gap, 0, 255)
+    rgba = scale.in_colour(values, ranges)
     file = io.BytesIO()
     Picture.fromarray(rgba[::-1]).save(file, "PNG", compress_level=PLAIN)
     return file.getvalue()
 
 
-def _shares(shown: NDArray[np.float32], limits: Range, most: int) -> NDArray[np.float32]:
-    """Where values lie between two limits, in whole steps from 0 to ``most``."""
-    low, high = limits
-    share = (np.nan_to_num(shown, nan=low, neginf=low, posinf=high) - low) / (high - low)
-    return np.asarray(np.rint(np.clip(share, 0, 1) * most), np.float32)
-
-
+@functools.cache
 def _ramp(name: str) -> list[tuple[int, int, int]]:
     """The colours of one band, dark to bright."""
     if name == "gray":

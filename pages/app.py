@@ -11,6 +11,7 @@ import importlib.util
 import math
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -55,11 +56,13 @@ class Desk(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class View:
     """What is seen in the page: what is picked, of which box, in which range."""
 
-    def __init__(self, picked: Picked, bbox: BBox, ranges: dict[str, Range]) -> None:
-        self.picked, self.bbox, self.ranges = picked, bbox, ranges
+    picked: Picked
+    bbox: BBox
+    ranges: dict[str, Range]
 
 
 def create(atlas: Atlas | None, desk: Desk, guard: Guard) -> Flask:

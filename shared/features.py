@@ -6,6 +6,7 @@ and may be points, too.  What is neither polygon nor point is left out and count
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -67,7 +68,7 @@ def as_features(source: FeaturesLike, column: str | None = None) -> Features:
     parts = np.empty(len(owned), object)
     parts[:] = [part for _, part in owned]
     owners = np.array([owner for owner, _ in owned], np.int64)
-    again = sum(names.count(name) > 1 for name in order) if len(order) < len(names) else 0
+    again = sum(number > 1 for number in Counter(names).values())
     return Features(tuple(order), parts, owners, called, again, int((~there).sum()))
 
 

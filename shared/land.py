@@ -27,7 +27,7 @@ OPEN = 16  # strips that are kept open
 
 
 def land(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether there is land, for a regular grid: ``bool[len(lat), len(lon)]``, lat descending.
+    """Whether there is land, for a regular grid: ``bool[len(lat), len(lon)]``.
 
     The mask has 120 pixels a degree, rows from 90 N southwards, columns from 180 W.
     """
