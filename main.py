@@ -13,12 +13,8 @@ from typing import Any
 import click
 
 from cli import archive_commands, flags, last, menu, sections
-from cli.add_command import AddFlags, run_add
 from cli.completion import completion
-from cli.download_command import DownloadFlags, run_download
 from cli.flags import as_text
-from cli.login_command import run_login
-from cli.retrieve_command import RetrieveFlags, run_retrieve
 from cli.running import end, look_seldom, run
 from cli.workspace import Workspace
 from shared import judge
@@ -80,6 +76,8 @@ def download(archive_path: str, **answers: Any) -> int:
       main.py download --bbox fields.gpkg --start 2026-01 --max-credits 200 --yes
       main.py download --update
     """
+    from cli.download_command import DownloadFlags, run_download
+
     return run_download(Workspace(archive_path), DownloadFlags(**answers))
 
 
@@ -98,6 +96,8 @@ def add(archive_path: str, **answers: Any) -> int:
       main.py add openEO.nc --orbit ascending
       main.py add scene.tif --day 2026-01-20 --bands VV,VH
     """
+    from cli.add_command import AddFlags, run_add
+
     return run_add(Workspace(archive_path), AddFlags(**answers))
 
 
@@ -109,9 +109,7 @@ def retrieve(archive_path: str, **answers: Any) -> int:
     """Show a box of the archive, or write it to files.
 
     The files may be pictures (.png), netCDF (.nc), GeoTIFF (.tif) and, of several days,
-    animations (.gif).
-
-    A window opens where there is a display.
+    animations (.gif).  A window opens where there is a display.
 
     \b
     Examples:
@@ -120,6 +118,8 @@ def retrieve(archive_path: str, **answers: Any) -> int:
       main.py retrieve --bbox 7.1,50.2,7.2,50.3 --start 2026-01 --line field.csv --no-show
       main.py retrieve --bbox 7,50,8,50.5 --start 2026-01 --composite mean --output mean.tif
     """
+    from cli.retrieve_command import RetrieveFlags, run_retrieve
+
     return run_retrieve(Workspace(archive_path), RetrieveFlags(**answers))
 
 
@@ -193,9 +193,10 @@ def login(archive_path: str, **answers: Any) -> int:
     code to confirm in a browser, or name and password.  Nothing is ordered.
 
     \b
-    Examples:
-      main.py login --backend cdse --check || echo "somebody has to log in"
+    Example: main.py login --backend cdse --check || echo "somebody has to log in"
     """
+    from cli.login_command import run_login
+
     return run_login(Workspace(archive_path), **answers)
 
 
@@ -209,8 +210,7 @@ def claims(archive_path: str, release: str | None) -> int:
     So no other one pays for it, too.  The claims of one that is gone end after some hours.
 
     \b
-    Examples:
-      main.py claims --archive s3://bucket/sentinel1.zarr --release laptop
+    Example: main.py claims --archive s3://bucket/sentinel1.zarr --release laptop
     """
     return archive_commands.run_claims(Workspace(archive_path), release)
 

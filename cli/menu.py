@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cli.add_command import AddFlags, run_add
 from cli.archive_commands import run_list, run_verify
 from cli.conversation import held
-from cli.download_command import DownloadFlags, run_download
 from cli.exits import DONE
 from cli.questions import EXAMPLE_AREA, EXAMPLE_DAY
-from cli.retrieve_command import RetrieveFlags, run_retrieve
 from cli.terminal import begin, choose, confirm, count, tell
 from cli.workspace import Workspace
 
 if TYPE_CHECKING:
+    from cli.download_command import DownloadFlags
     from jobs.journal import Request
 
 DEMO_FOLDER = "demo"
@@ -38,23 +36,27 @@ def run_menu(workspace: Workspace) -> int:
     tell("  At any question, ? explains it and back returns to the one before.")
     request = ask_to_continue(workspace)
     if request is not None:
+        from cli.download_command import run_download
+
         return run_download(workspace, flags_of(request))
     options = {"1": "download", "2": "retrieve", "3": "list", "4": "verify", "5": "add"}
     options |= {"6": "update", "7": "browse"}
     options["q"] = "quit"
     match choose("What do you want to do?", options, default="1"):
         case "1":
-            return run_download(workspace, DownloadFlags())
+            return _download(workspace)
         case "2":
-            return run_retrieve(workspace, RetrieveFlags())
+            return _retrieve(workspace)
         case "3":
             return run_list(workspace)
         case "4":
             return run_verify(workspace, ask_first=True)
         case "5":
+            from cli.add_command import AddFlags, run_add
+
             return run_add(workspace, AddFlags())
         case "6":
-            return run_download(workspace, DownloadFlags(update=True, asks=True))
+            return _download(workspace, update=True, asks=True)
         case "7":
             from cli.browse_command import run_browse
 
@@ -62,8 +64,22 @@ def run_menu(workspace: Workspace) -> int:
     return DONE
 
 
+def _download(workspace: Workspace, *given: Any, **answers: Any) -> int:
+    from cli.download_command import DownloadFlags, run_download
+
+    return run_download(workspace, DownloadFlags(*given, **answers))
+
+
+def _retrieve(workspace: Workspace, *given: Any, **answers: Any) -> int:
+    from cli.retrieve_command import RetrieveFlags, run_retrieve
+
+    return run_retrieve(workspace, RetrieveFlags(*given, **answers))
+
+
 def flags_of(request: Request) -> DownloadFlags:
     """The flags that ask for the same again."""
+    from cli.download_command import DownloadFlags
+
     return DownloadFlags(
         request.bbox, (request.first, request.first), (request.last, request.last),
         request.orbit, request.backend, yes=True, catalogue=request.catalogue or None,
@@ -101,14 +117,11 @@ def run_demo() -> int:
     folder.mkdir(exist_ok=True)
     workspace, picture = Workspace(str(folder / "sentinel1.zarr")), str(folder / "sentinel1.png")
     day = EXAMPLE_DAY, EXAMPLE_DAY
-    code = run_download(
-        workspace, DownloadFlags(EXAMPLE_AREA, day, day, backend="sandbox", yes=True)
-    )
+    code = _download(workspace, EXAMPLE_AREA, day, day, backend="sandbox", yes=True)
     if code != DONE:
         return code
-    code = run_retrieve(
-        workspace,
-        RetrieveFlags(EXAMPLE_AREA, EXAMPLE_DAY, outputs=[picture], overwrite=True, no_show=True),
+    code = _retrieve(
+        workspace, EXAMPLE_AREA, EXAMPLE_DAY, outputs=[picture], overwrite=True, no_show=True
     )
     tell(f"The archive is in {workspace.path}, the picture in {picture}.")
     return code

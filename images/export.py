@@ -27,6 +27,7 @@ from images.geotiff import write_geotiff
 from images.grids import APART_BY, grid_bands, is_lazy
 from images.netcdf import write_netcdf
 from images.pieces import Progress, is_of_computing
+from images.prints import printed
 from images.settings import Look
 from shared.files import is_disk_full, reason, replacing, require_space
 
@@ -163,5 +164,9 @@ def _is_of_writing(error: Exception) -> bool:
 
 
 def _save_png(figure: Figure, path: Path, look: Look) -> None:
-    about, fast = {"Description": str(figure.get_label())}, {"compress_level": PNG_LEVEL}
-    figure.savefig(path, dpi=look.dpi, metadata=about, pil_kwargs=fast)
+    from PIL.PngImagePlugin import PngInfo
+
+    about = PngInfo()
+    about.add_text("Description", str(figure.get_label()))
+    picture = printed(figure, look.dpi)
+    picture.save(path, "png", dpi=(look.dpi,) * 2, pnginfo=about, compress_level=PNG_LEVEL)

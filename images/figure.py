@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,16 +48,19 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 0.95, 0.25, 0.85, 0.5  # inch, around the panels
 _BAR, _ROW = 0.12, 0.27  # inch, thickness of a colour bar, height of a row of the key
 _BESIDE, _BELOW, _FOOT = 1.45, 0.4, 0.4  # inch, room for bars beside and below, source line
 _APART = 0.32  # inch, between a panel and what is beside it: half a label of its last tick
+_UNDER = 0.03  # inch, between a bar in a channel's colour and its words
+_CHANNELS, _SHADES = ("red", "lime", "blue"), 256  # of such bars
 _EDGE = 0.15  # inch, left free around what is written
 LEGEND = 0.95  # inch, what "no data" takes beside the source line
 _OVER = 0.17  # inch, a row over a panel too narrow for its title and the scale bar side by side
 _REACH = 0.005  # of an axis, how far beyond its end a tick is still taken in
 _GREY = "0.7"
 _ANY = (0.0, 1.0)  # dB, to draw by what has no range; it is not written anywhere
-TITLE = "title of a panel"  # gid of these texts
+TITLE, KEY = "title of a panel", "key of a band"  # gid of these texts
 MAP = "map"  # label of the axes that have an image
 
 Range = tuple[float, float]
+Place = tuple[float, float, float, float]  # left, bottom, width, height; shares of the figure
 Ranges = dict[str, Range | None]  # by channel; None where no pixel has a value in dB
 Words = tuple[str, float, str]  # a line of text, its size in points, its weight
 
@@ -84,7 +86,7 @@ def draw_image(dataset: xr.Dataset, look: Look) -> Figure:
     figure = Figure(figsize=layout.size, dpi=100)
     values = _on_paper(dataset, look)
     for i, name in enumerate(alone):
-        axes, (bar,) = layout.map_axes(figure, i, name), layout.bar_axes(figure, i)
+        axes, bar = layout.map_axes(figure, i, name), layout.bar_axes(figure, i)
         _draw_band(
             axes,
             bar,
@@ -98,10 +100,9 @@ def draw_image(dataset: xr.Dataset, look: Look) -> Figure:
         )
     if composite:
         axes = layout.map_axes(figure, len(alone), ", ".join(composite))
-        bars = layout.bar_axes(figure, len(alone), 3)
         ranges = channel_ranges(scale, scale.channels(values), look)
         draw_colours(axes, scale, values, ranges, box)
-        draw_ramps(bars, scale, ranges)
+        draw_ramps(figure, layout.ramps(len(alone)), scale, ranges)
     _scale_bar(figure.axes[0], box, layout.map_size[0], layout.is_narrow)
     lines = coast(box)
     for axes in figure.axes:
@@ -147,7 +148,8 @@ def plot_ranges(figure: Figure) -> dict[str, Range]:
             case [name, "range", along]:
                 low, high = axes.get_xlim() if along == "x" else axes.get_ylim()
                 ranges[name] = (float(low), float(high))
-    return ranges
+    ramps: list[Any] = [ramp for ramp in figure.artists if ramp.get_gid() == KEY]
+    return ranges | {str(ramp.get_label()): ramp.get_clim() for ramp in ramps if ramp.get_label()}
 
 
 def show(figure: Figure) -> bool:
@@ -297,9 +299,12 @@ class _Layout:
             return self.left, self.top + i * self.step[1]
         return self.left + i * self.step[0], self.top
 
-    def add(self, figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    def place(self, left: float, top: float, width: float, height: float) -> Place:
         w, h = self.size
-        return figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
+        return left / w, 1 - (top + height) / h, width / w, height / h
+
+    def add(self, figure: Figure, *inches: float) -> Axes:
+        return figure.add_axes(self.place(*inches))
 
     def map_axes(self, figure: Figure, i: int, title: str) -> Axes:
         """The axes of a panel, ticks and labels on the outer sides only."""
@@ -329,18 +334,23 @@ class _Layout:
             fontweight="bold", ha="center" if self.is_narrow else "left", gid=TITLE,
         )  # fmt: skip
 
-    def bar_axes(self, figure: Figure, i: int, rows: int = 1) -> list[Axes]:
-        """Axes for the colour bars of a panel: beside it when stacked, else below it."""
+    def bar_axes(self, figure: Figure, i: int) -> Axes:
+        """Axes for the colour bar of a panel: beside it when stacked, else below it."""
         left, top = self.corner(i)
         width, height = self.room
-        if self.stacked and rows == 1:
-            return [self.add(figure, left + width + _APART, top, _BAR, height)]
+        if self.stacked:
+            return self.add(figure, left + width + _APART, top, _BAR, height)
+        return self.add(figure, left, top + height + _BOTTOM, width, _BAR)
+
+    def ramps(self, i: int) -> list[Place]:
+        """Where the three bars of a panel in colour go, likewise."""
+        left, top = self.corner(i)
+        width, height = self.room
         if self.stacked:
             left, width, top = left + width + _APART, _BESIDE - _APART, top + 0.02
         else:
             top += height + _BOTTOM
-        thick = _BAR if rows == 1 else 0.6 * _BAR
-        return [self.add(figure, left, top + _ROW * k, width, thick) for k in range(rows)]
+        return [self.place(left, top + _ROW * k, width, 0.6 * _BAR) for k in range(3)]
 
 
 def degree_axes(axes: Axes, width: float, height: float) -> None:
@@ -448,14 +458,41 @@ def draw_colours(
     axes.imshow(rgba, extent=box, origin="lower", aspect=axes.get_aspect(), interpolation="nearest")
 
 
-def draw_ramps(bars: list[Axes], scale: Scale, ranges: Ranges) -> None:
+def draw_ramps(figure: Figure, places: Iterable[Place], scale: Scale, ranges: Ranges) -> None:
     """The key of a picture in colour: a bar for each channel."""
-    for i, (name, limits) in enumerate(ranges.items()):
-        ramp = np.zeros((1, 64, 3))
-        ramp[0, :, i] = np.linspace(0, 1, 64)
-        extent = (*(limits or _ANY), 0, 1)
-        bars[i].imshow(ramp, extent=extent, aspect="auto", interpolation="bilinear")
-        _name_ramp(bars[i], scale, name, limits)
+    for place, channel, (name, limits) in zip(places, _CHANNELS, ranges.items(), strict=True):
+        draw_ramp(figure, place, scale, name, limits, channel)
+
+
+def draw_ramp(
+    figure: Figure, place: Place, scale: Scale, name: str, limits: Range | None, channel: str = ""
+) -> None:
+    """A bar of the colours of a band, or of a channel, with its name and range below it.
+
+    It is no axes, which take some time to make and to draw.
+    """
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+    from matplotlib.image import BboxImage
+    from matplotlib.patches import Rectangle
+    from matplotlib.transforms import Bbox, TransformedBbox
+
+    ends, (left, bottom, width, height) = limits or _ANY, place
+    colours = (
+        LinearSegmentedColormap.from_list(name, ["black", channel])
+        if channel
+        else colour_map(scale, name, ends)
+    )
+    where = TransformedBbox(Bbox.from_bounds(*place), figure.transFigure)
+    ramp = BboxImage(where, cmap=colours, norm=Normalize(*ends), interpolation="nearest")
+    ramp.set_data(np.linspace(*ends, _SHADES)[np.newaxis])
+    ramp.set(label=name if limits else "", gid=KEY)
+    figure.add_artist(ramp)
+    figure.add_artist(Rectangle((left, bottom), width, height, fill=False, linewidth=0.8))
+    unit = f" {scale.unit(name)}".rstrip()
+    what = "no value" if limits is None else "{} to {}{}".format(*_ends(scale, limits), unit)
+    below = bottom - _UNDER / figure.get_figheight()
+    words = f"{name}  {what}"
+    figure.text(left + width / 2, below, words, fontsize=_SMALL, ha="center", va="top", gid=KEY)
 
 
 def _hatch(axes: Axes, box: Box) -> None:
@@ -552,40 +589,17 @@ def title_of(attrs: Mapping[Any, Any], what: str) -> str:
 
 def words_inches(words: Sequence[Words]) -> float:
     """Width of the longest of some lines."""
+    from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
 
-    paths = [
-        TextPath((0, 0), text, prop=FontProperties(size=points, weight=weight))
-        for text, points, weight in words
-        if text.strip()
+    dots = 10 * 72  # an inch: a tenth of a point, so that rounding is nothing
+    fine: Any = RendererAgg(1, 1, dots)  # type: ignore[no-untyped-call]
+    widths = [
+        fine.get_text_width_height_descent(line, FontProperties(size=size, weight=weight), False)[0]
+        for text, size, weight in words
+        for line in text.splitlines()
     ]
-    # Curves stay inside of the points that they are drawn by, which are known sooner.
-    bounds = [float(path.vertices[:, 0].max()) for path in paths]
-    widest = 0.0
-    for bound, path in sorted(zip(bounds, paths, strict=True), key=itemgetter(0), reverse=True):
-        if bound > widest:
-            widest = max(widest, path.get_extents().x1)
-    return 1.04 * widest / 72  # dots of a screen are rounded
-
-
-def draw_ramp(bar: Axes, scale: Scale, name: str, limits: Range | None) -> None:
-    """The key of the image of a band."""
-    ends = limits or _ANY
-    ramp = np.linspace(*ends, 64)[np.newaxis]
-    bar.imshow(
-        ramp, extent=(*ends, 0, 1), aspect="auto", cmap=colour_map(scale, name, ends),
-        vmin=ends[0], vmax=ends[1],
-    )  # fmt: skip
-    _name_ramp(bar, scale, name, limits)
-
-
-def _name_ramp(bar: Axes, scale: Scale, name: str, limits: Range | None) -> None:
-    bar.set(xticks=[], yticks=[])
-    unit = f" {scale.unit(name)}".rstrip()
-    what = "no value" if limits is None else "{} to {}{}".format(*_ends(scale, limits), unit)
-    bar.set_xlabel(f"{name}  {what}", fontsize=_SMALL, labelpad=1.5)
-    bar.set_label(f"{name} range x" if limits else "")
+    return float(1.04 * max(widths, default=0.0) / dots)  # dots of a screen are rounded
 
 
 def _ends(scale: Scale, limits: Range) -> list[str]:

@@ -19,6 +19,7 @@ from images.coast import coast, draw_coast
 from images.figure import Ranges
 from images.grids import Box, Pixels, grid_bands, grid_edges, is_lazy, metres_per_degree
 from images.pieces import computed
+from images.prints import printed
 from images.scales import Scale, scale_of
 from images.settings import Look
 
@@ -59,17 +60,9 @@ def ranges(dataset: xr.Dataset, look: Look) -> dict[str, tuple[float, float]]:
 
 def animate(dataset: xr.Dataset, path: Path, look: Look) -> None:
     """Write the images of a grid (time, lat, lon), one after the other, as an animated GIF."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image as Picture
-
     if dataset.sizes.get("time", 1) < 2:
         raise ValueError("An animation needs images of two days or more.")
-    frames = []
-    for figure in frames_of(dataset, look):
-        canvas = FigureCanvasAgg(figure)
-        figure.set_dpi(FRAME_DPI)
-        canvas.draw()
-        frames.append(Picture.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
+    frames = [printed(figure, FRAME_DPI) for figure in frames_of(dataset, look)]
     first, *rest = [frame.quantize(colors=256) for frame in frames]
     first.save(path, save_all=True, append_images=rest, duration=FRAME_TIME, loop=0)
 
@@ -135,11 +128,11 @@ class _Sheet:
         width, height = self.image
         x = self.left + column * self.cell[0] + (max(width, CELL) - width) / 2
         y = self.size[1] - self.top - row * self.cell[1] - 0.2 - height
-        return self._add(figure, x, y, width, height)
+        return figure.add_axes(self._place(x, y, width, height))
 
-    def bar(self, figure: Figure, number: int) -> Any:
-        """Axes of a part of the key."""
-        return self._add(figure, self.left + number * BAR, 0.62, BAR - 0.2, 0.08)
+    def bar(self, number: int) -> drawing.Place:
+        """Where a part of the key goes."""
+        return self._place(self.left + number * BAR, 0.62, BAR - 0.2, 0.08)
 
     def write(self, figure: Figure, lines: Sequence[drawing.Words]) -> None:
         """Title, days and source."""
@@ -151,9 +144,9 @@ class _Sheet:
             figure.text(*at, text, fontsize=points, fontweight=weight, va="center")
         figure.texts[-1].set_color("0.25")
 
-    def _add(self, figure: Figure, x: float, y: float, width: float, height: float) -> Any:
+    def _place(self, x: float, y: float, width: float, height: float) -> drawing.Place:
         w, h = self.size
-        return figure.add_axes((x / w, y / h, width / w, height / h))
+        return x / w, y / h, width / w, height / h
 
 
 def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figure:
@@ -179,11 +172,11 @@ def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figu
             labelleft=number % sheet.across == 0, labelbottom=lowest, labelsize=6.5
         )  # fmt: skip
         _put_date(axes, days[index], sheet.image[0] < CELL)
-    bars = [sheet.bar(figure, number) for number in range(len(ranges))]
+    bars = [sheet.bar(number) for number in range(len(ranges))]
     if len(ranges) == 3:
-        drawing.draw_ramps(bars, scale, ranges)
+        drawing.draw_ramps(figure, bars, scale, ranges)
     else:
-        drawing.draw_ramp(bars[0], scale, *next(iter(ranges.items())))
+        drawing.draw_ramp(figure, bars[0], scale, *next(iter(ranges.items())))
     sheet.write(figure, lines)
     if gaps:
         drawing.say_no_data(figure, sheet.size[0] - 0.12)

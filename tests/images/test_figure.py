@@ -229,8 +229,10 @@ def test_axes_and_bars_carry_their_units(usual):
     assert all(label.get_text().endswith("°E") for label in first.get_xticklabels())
     assert all(label.get_text().endswith("°N") for label in first.get_yticklabels())
     bars = [axes for axes in figure.axes if axes not in maps(figure)]
-    assert len(bars) == 5
-    assert all("dB" in axes.get_xlabel() for axes in bars)
+    keys = [text.get_text() for text in figure.texts if text.get_gid() == drawing.KEY]
+    words = [axes.get_xlabel() for axes in bars] + keys
+    assert len(words) == 5
+    assert all("dB" in each for each in words)
 
 
 def test_longitudes_past_180_are_called_west():

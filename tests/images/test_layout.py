@@ -115,7 +115,7 @@ def off_the_paper(figure):
     """Whatever of a figure is not wholly on its paper: half a dot is the rounding of the edges."""
     renderer = drawn(figure)
     paper = figure.bbox.padded(0.5)
-    things = [*figure.axes, *figure.texts, *figure.legends]
+    things = [*figure.axes, *figure.artists, *figure.texts, *figure.legends]
     boxes = [(thing, thing.get_tightbbox(renderer)) for thing in things]
     return [
         (str(thing), (box.extents - figure.bbox.extents).round(1).tolist())
@@ -168,6 +168,8 @@ def things(figure):
         bar for axes in figure.axes for bar in axes.artists if isinstance(bar, AnchoredOffsetbox)
     ]
     legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    ramps = [one for one in figure.artists if one.get_gid() == drawing.KEY]
+    found += [(f"ramp {ramp.get_label()} {i}", ramp) for i, ramp in enumerate(ramps)]
     found += [("legend", legend) for legend in [*figure.legends, *legends, *bars]]
     return [(name, thing.get_window_extent(renderer)) for name, thing in found]
 
