@@ -431,11 +431,27 @@ def draw_values(
     limits = limits or _ANY
     if np.isnan(shown).any():
         _hatch(axes, box)
-    return axes.imshow(
-        np.where(shown == -np.inf, limits[0], shown),
-        extent=box, origin="lower", aspect=axes.get_aspect(), interpolation="nearest",
-        cmap=colour_map(scale, band, limits), vmin=limits[0], vmax=limits[1],
+    return add_image(
+        axes, np.where(shown == -np.inf, limits[0], shown), box,
+        cmap=colour_map(scale, band, limits), clim=limits,
     )  # fmt: skip
+
+
+def add_image(axes: Axes, values: np.ndarray[Any, Any], box: Box, **look: Any) -> AxesImage:
+    """An image over a box, each dot that of the pixel it is in.
+
+    Other than by `imshow`, its pixels get their colours, not all dots of the paper.
+    """
+    from matplotlib.image import PcolorImage
+
+    west, east, south, north = box
+    rows, columns = values.shape[:2]
+    edges = np.linspace(west, east, columns + 1), np.linspace(south, north, rows + 1)
+    image = PcolorImage(axes, *edges, values, **look)
+    axes.add_image(image)
+    image.set_extent(box)
+    image.origin = "lower"
+    return image
 
 
 def colour_map(scale: Scale, band: str, limits: Range) -> Any:
@@ -455,7 +471,7 @@ def draw_colours(
     rgba = scale.in_colour(values, {name: limits or _ANY for name, limits in ranges.items()})
     if not rgba[..., 3].all():
         _hatch(axes, box)
-    axes.imshow(rgba, extent=box, origin="lower", aspect=axes.get_aspect(), interpolation="nearest")
+    add_image(axes, rgba, box)
 
 
 def draw_ramps(figure: Figure, places: Iterable[Place], scale: Scale, ranges: Ranges) -> None:
