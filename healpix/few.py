@@ -111,9 +111,9 @@ def _ring_sizes(ring: Ints, nside: int) -> Ints:
 
 def _ring_lats(rings: Ints, nside: int, geodetic: bool) -> Floats:
     """Latitudes of rings in degrees."""
-    each, which = np.unique(rings, return_inverse=True)
-    lats = np.array([_ring_lat(ring, nside, geodetic) for ring in each.tolist()], float)
-    return np.asarray(lats[which])
+    each = sorted(set(rings.tolist()))  # np.unique would import numpy.ma
+    lats = np.array([_ring_lat(ring, nside, geodetic) for ring in each], float)
+    return np.asarray(lats[np.searchsorted(each, rings)])
 
 
 # --- values at points, as of `sample` and `places` -----------------------------------------

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from grid import DEGREE, Chunk, Tile
 from jobs.catalogue import Cover
@@ -13,6 +13,7 @@ from jobs.journal import Row
 from jobs.settings import Settings
 
 Range = tuple[float, float]
+Usual = TypeVar("Usual", float, "float | None")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def estimate(
     held = [(row.noticed or row.finished or 0) - (row.started or 0) for row in history]
     behind = [(row.ended or row.noticed) - row.noticed for row in history if row.noticed]
     costs = [row.credits for row in history if row.credits is not None]
-    last = statistics.median(behind) if behind else 0.0
+    last = _median(behind, 0.0)
     turns = math.ceil(number / pace.max_inflight)
 
     def seconds(each: float) -> float:
@@ -55,7 +56,7 @@ def estimate(
         return max(turns * each, starts) + last if number else 0.0
 
     least = typical.credits if backend in made.backends else None
-    credits = statistics.median(costs) if costs else least
+    credits = _median(costs, least)
     pixel_bytes = typical.bytes * len(made.recipe.bands)
     return Estimate(
         round(area * _median(density, pixel_bytes / typical.pixel**2)),
@@ -73,14 +74,20 @@ def _covered(row: Row) -> float:
     return float(row.known.get("covered", 1.0))
 
 
-def _median(values: Sequence[float], otherwise: float) -> float:
-    return statistics.median(values) if values else otherwise
+def _median(values: Sequence[float], otherwise: Usual) -> float | Usual:
+    if not values:
+        return otherwise
+    import statistics
+
+    return statistics.median(values)
 
 
 def _spread(values: Sequence[float], total: Callable[[float], float]) -> Range | None:
     """The total by the lower and by the upper quartile of what one took."""
     if len(values) < 2:
         return None
+    import statistics
+
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
     return total(low), total(high)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import io
 import zipfile
 import zlib
 from pathlib import Path
@@ -35,7 +36,7 @@ def land(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.bool_
     columns = np.clip(((lon + 180) % 360 * A_DEGREE).astype(int), 0, COLUMNS - 1)
     found = np.empty((len(lat), len(lon)), bool)
     strip, inside = np.divmod(rows, A_DEGREE)
-    for number in np.unique(strip).tolist():
+    for number in set(strip.tolist()):
         here = strip == number
         eight = _strip(number)[inside[here]][:, columns >> 3]
         found[here] = eight >> (7 - (columns & 7)) & 1
@@ -53,28 +54,38 @@ def is_open_sea(bbox: BBox) -> bool:
 @functools.lru_cache(OPEN)
 def _strip(number: int) -> NDArray[np.uint8]:
     """The rows of a degree, counted from 90 N, eight columns a byte: ``uint8[120, 5400]``."""
-    bits = zlib.decompress(_strips()[number])
+    bits = zlib.decompress(_deflated(number))
     return np.frombuffer(bits, np.uint8).reshape(A_DEGREE, COLUMNS // 8)
+
+
+def _deflated(number: int) -> bytes:
+    """A strip that is kept in the user's cache, else from the mask, of which all are kept then."""
+    with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return _kept().read(str(number))  # which checks it by its CRC
+    return _strips()[number]
+
+
+@functools.cache
+def _kept() -> zipfile.ZipFile:
+    return zipfile.ZipFile(io.BytesIO(_path().read_bytes()))
 
 
 @functools.cache
 def _strips() -> list[bytes]:
-    """All strips, deflated: those that are kept in the user's cache, else made, and kept."""
-    from platformdirs import user_cache_path
-
-    path = user_cache_path("sentinel1-healpix") / KEPT
-    with (
-        contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
-        zipfile.ZipFile(path) as file,  # which checks each by its CRC
-    ):
-        return [file.read(str(number)) for number in range(ROWS // A_DEGREE)]
-    strips = _made()
+    """All strips, deflated."""
+    strips, path = _made(), _path()
     with contextlib.suppress(OSError):  # no room, or not allowed: it is made again
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial, zipfile.ZipFile(partial, "w") as file:
             for number, data in enumerate(strips):
                 file.writestr(str(number), data)
     return strips
+
+
+def _path() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("sentinel1-healpix") / KEPT
 
 
 def _made() -> list[bytes]:
