@@ -7,6 +7,7 @@ bits are equal, and tests hold them so.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,12 @@ from healpix.loops import plain
 from healpix.quads import MARGIN
 
 BLOCK = 1 << 16  # points that are looked up at a time
+RINGS = 1 << 14  # whose latitudes are kept: a walk asks for each some times, the next tile again
 
 Bools = NDArray[np.bool_]
 
 _decode, _encode = plain(cells.decode), plain(cells.encode)
-_ring_lat = plain(cells.ring_lat)
+_ring_lat = functools.lru_cache(RINGS)(plain(cells.ring_lat))
 _quarter_turns, _z_and_w = plain(cells.quarter_turns), plain(cells.z_and_w)
 
 

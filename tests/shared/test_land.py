@@ -37,9 +37,9 @@ def kept(tmp_path, monkeypatch, strips):
 
 
 def test_land_is_where_the_mask_of_the_package_has_none_of_the_ocean(kept):
-    path = Path(find_spec("global_land_mask").origin).with_name(
-        "globe_combined_mask_compressed.npz"
-    )
+    spec = find_spec("global_land_mask")
+    assert spec is not None
+    path = Path(str(spec.origin)).with_name("globe_combined_mask_compressed.npz")
     rows = ((90 - LAT) * 120).astype(int).tolist()
     with zipfile.ZipFile(path) as file, file.open("mask.npy") as stream:
         stream.read(file.getinfo("mask.npy").file_size - 21600 * 43200)
