@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
+USERS := .users
 TORTURE_ROUNDS ?= 300
 # What is not compiled when it is installed is compiled at its first use, and kept.
 unexport PYTHONDONTWRITEBYTECODE
@@ -26,8 +27,8 @@ check: $(DEV) ## ruff (lint, format) and mypy strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(DEV) ## the measurements behind docs/speed.md
-	$(BIN)/python -m benchmarks
+bench: $(DEV) $(USERS)/.runtime ## the measurements behind docs/speed.md
+	BENCH_PYTHON=$(USERS)/bin/python $(BIN)/python -m benchmarks
 
 docs: $(DEV) ## the pictures, the session and the list of constants in docs
 	$(BIN)/python docs/make.py
@@ -40,7 +41,7 @@ peers: $(DEV) ## tests against servers that nobody here wrote; sets them up in .
 	$(BIN)/python -m pytest tests/peers
 
 clean: ## remove .venv, .peers and caches (never an archive)
-	rm -rf $(VENV) .peers .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(USERS) .peers .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV):
@@ -55,3 +56,9 @@ $(RUNTIME): requirements.txt | $(VENV)
 $(DEV): requirements-dev.txt requirements.txt | $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements-dev.txt
 	@touch $@ $(RUNTIME)
+
+# As users have it, for what they wait for: without the packages of the tests.
+$(USERS)/.runtime: requirements.txt
+	$(PYTHON) -m venv $(USERS)
+	$(USERS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@

@@ -36,6 +36,8 @@ from benchmarks.store import Row
 from grid import BBox, Chunk, Provenance, Tile, tiles_covering
 
 ROOT = Path(__file__).parents[1]
+# An environment as users have it: pystac imports a package of the tests where that is there.
+PYTHON = str(Path(os.environ.get("BENCH_PYTHON", sys.executable)).absolute())
 TURNS = 7
 TILES, RECORDS = 4000, 120
 SMALL = 256  # NSIDE of the large archive, whose cells are of no interest
@@ -49,14 +51,6 @@ import resource, subprocess, sys
 nothing = subprocess.DEVNULL
 subprocess.run(sys.argv[1:], stdin=nothing, stdout=nothing, stderr=nothing)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-"""
-
-# As where the packages of the tests are not: pystac imports jsonschema if it is there.
-BARE = """
-import runpy, sys
-sys.modules["jsonschema"] = None
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -77,7 +71,7 @@ def run() -> Iterator[Row]:
 
 def demo(place: Path) -> Path:
     """The archive of the demo: two records in two tiles."""
-    command = [sys.executable, str(ROOT / "main.py"), "demo"]
+    command = [PYTHON, str(ROOT / "main.py"), "demo"]
     subprocess.run(command, cwd=place, check=True, capture_output=True)
     return place / "demo" / "sentinel1.zarr"
 
@@ -123,8 +117,8 @@ def copy(source: Path, target: Path, tile: Tile, metadata: dict[str, object]) ->
 
 def first_lines(small: Path, large: Path) -> Iterator[Row]:
     """Lists, and the first question."""
-    main = [sys.executable, str(ROOT / "main.py")]
-    yardstick = [sys.executable, "-c", "import xarray"]
+    main = [PYTHON, str(ROOT / "main.py")]
+    yardstick = [PYTHON, "-c", "import xarray"]
     works = {
         "`list`, 2 records": ([*main, "list", "--archive", str(small)], "0.35"),
         "until the first question, 2 records": ([*main, "--archive", str(small)], "0.35"),
@@ -152,7 +146,7 @@ def first_lines(small: Path, large: Path) -> Iterator[Row]:
 
 def pictures(small: Path, place: Path) -> Iterator[Row]:
     """A small box as a picture, and as files."""
-    main = [sys.executable, str(ROOT / "main.py"), "retrieve", "--archive", str(small)]
+    main = [PYTHON, str(ROOT / "main.py"), "retrieve", "--archive", str(small)]
     flags = ["--bbox", BOX, "--day", str(DAY), "--no-show", "--overwrite", "--output"]
     for suffix, packages in (
         (".png", "matplotlib.pyplot, xarray, zarr"),
@@ -160,14 +154,14 @@ def pictures(small: Path, place: Path) -> Iterator[Row]:
         (".tif", "xarray, zarr, rasterio"),
     ):
         command = [*main, *flags, str(place / f"box{suffix}")]
-        yardstick = [sys.executable, "-c", f"import {packages}"]
+        yardstick = [PYTHON, "-c", f"import {packages}"]
         measured = against(command, yardstick)
         yield f"`retrieve` 0.1 x 0.1 degrees to {suffix}", f"`import {packages}`", "1.2", measured
 
 
 def ordered(place: Path) -> Row:
     """Until a job is created, of a download whose every answer is given."""
-    yardstick = [sys.executable, "-c", "import openeo"]
+    yardstick = [PYTHON, "-c", "import openeo"]
     with back_end() as url:
         first_job(url, place / "ordered")
         ours, theirs = [], []
@@ -185,7 +179,7 @@ def ordered(place: Path) -> Row:
 @contextlib.contextmanager
 def back_end() -> Iterator[str]:
     """The address of a sandbox on loopback, whose jobs take long."""
-    command = [sys.executable, "-m", "sandbox", "--job-seconds", "600"]
+    command = [PYTHON, "-m", "sandbox", "--job-seconds", "600"]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
@@ -199,7 +193,7 @@ def back_end() -> Iterator[str]:
 def first_job(url: str, folder: Path) -> float:
     """Seconds from the start of a download until the back end has created its first job."""
     command = [
-        sys.executable, "-c", BARE, str(ROOT / "main.py"), "download", "--yes",
+        PYTHON, str(ROOT / "main.py"), "download", "--yes",
         "--archive", f"{folder}.zarr",
         "--bbox", BOX, "--start", str(DAY), "--end", str(DAY),
         "--backend", url, "--catalogue", f"{url}/stac",
@@ -298,7 +292,7 @@ def plans(large: Path, place: Path) -> Iterator[Row]:
         "    workspace.has, Journal(Path(sys.argv[2])), 'cdse', chunk_size=(1, 0.5))\n"
         "print(len(plan.missing) + len(plan.archived), file=sys.stderr)\n"
     )
-    command = [sys.executable, "-c", code, str(large), str(place / "j")]
+    command = [PYTHON, "-c", code, str(large), str(place / "j")]
     yield (
         "plan of 700,800 chunks against 480,000 records", "", "5 s, 300 MB",
         f"{statistics.median(spend(command) for _ in range(3)):.1f} s, {memory(command):.0f} MB",
@@ -345,6 +339,6 @@ def memory(command: Sequence[str], lines: int | None = None) -> float:
     """The most memory that a command holds, in megabytes."""
     if lines is not None:
         command = ["sh", "-c", f"{shlex.join(command)} | head -{lines}"]
-    launched = [sys.executable, "-c", LAUNCH, *command]
+    launched = [PYTHON, "-c", LAUNCH, *command]
     done = subprocess.run(launched, cwd=ROOT, check=True, capture_output=True, text=True)
     return int(done.stdout) / (1e6 if sys.platform == "darwin" else 1e3)
