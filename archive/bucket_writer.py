@@ -132,10 +132,10 @@ class BucketWriter(TileWriter):
 
     def _put_index(self, group: Group, runs: Runs) -> None:
         """The cells, the same whoever puts them."""
-        files = arrays.packed(group, "start_ipix", slice(None), runs[0])
-        files |= arrays.packed(group, "run_len", slice(None), runs[1])
+        files = arrays.packed(group, "start_ipix", runs[0])
+        files |= arrays.packed(group, "run_len", runs[1])
         for name, ids in ids_of(group, runs):
-            files |= arrays.packed(group, name, slice(None), ids)
+            files |= arrays.packed(group, name, ids)
         self._bucket.put_all(files.items())
 
     def _claim(self, slot: int) -> int:
@@ -297,7 +297,7 @@ class BucketWriter(TileWriter):
             values, tag = self._read_rows(group, name, number)
             if not change(values, place) and tag is not None:
                 return
-            data = arrays.packed_rows(group, name, number, values)
+            data = arrays.packed_rows(group, name, values)
             if self._bucket.put_if(self._rows_key(name, number), data, tag):
                 return
             _pause(turn)

@@ -35,6 +35,13 @@ def pack(values: npt.NDArray[Any], how: Mapping[str, Any]) -> bytes:
     return sealed(bytes(blosc.compress(raw, *options, how["typesize"])))
 
 
+def pack_texts(texts: npt.NDArray[Any], how: Mapping[str, Any]) -> bytes:
+    """As `pack`, for texts."""
+    from numcodecs.vlen import VLenUTF8  # type: ignore[import-untyped]
+
+    return pack(np.frombuffer(VLenUTF8().encode(texts), np.uint8), how)
+
+
 def unpack(data: Bytes, out: npt.NDArray[Any] | None = None) -> Any:
     """Undo crc32c and blosc; straight into ``out`` where it is given.  Raises DamageError."""
     from numcodecs import blosc
@@ -66,7 +73,7 @@ def read_values(data: Bytes | None, dtype: str, size: int) -> npt.NDArray[Any]:
 
 def read_texts(data: Bytes | None, size: int) -> list[str]:
     """As `read_values`, for an array of strings."""
-    from numcodecs.vlen import VLenUTF8  # type: ignore[import-untyped]
+    from numcodecs.vlen import VLenUTF8
 
     texts = VLenUTF8().decode(unpack(_there(data)))
     return [str(text) for text in texts[:size]]

@@ -111,7 +111,8 @@ def encode_shard(values: npt.NDArray[Any], array: Array) -> bytes:
             part = np.concatenate([part, np.full(inner - len(part), fill)])
         return pack(part, how)
 
-    parts = list(pool().map(encode, range(0, len(values), inner)))
+    starts = range(0, len(values), inner)
+    parts = list((pool().map if len(starts) > 1 else map)(encode, starts))
     index = np.full((_inner_chunks(array), 2), EMPTY, "<u8")
     sizes = np.array([len(part) for part in parts])
     there = np.flatnonzero(sizes)

@@ -261,7 +261,7 @@ def lengthen(path: Path, tile: Tile, days: int) -> None:
         "provenance": [texts[0]] * rows,
     }
     for name, array in values.items():
-        data = packed_rows(group, name, 0, array)
+        data = packed_rows(group, name, np.asarray(array).tolist())
         (path / tile.name / name / "c" / "0").write_bytes(data)
     file = path / tile.name / "zarr.json"
     metadata = json.loads(file.read_bytes())

@@ -369,7 +369,7 @@ def test_stray_files_of_a_killed_writer_are_swept(tmp_path):
     archive = begin(tmp_path / "a")
     clean = tree(tmp_path)
     tile = tmp_path / "a" / TILE.name
-    strays = [tile / "VV" / "c" / "0" / "0.1234.partial", tile / "x.partial.json"]
+    strays = [tile / "VV" / "c" / "1" / "0.1234.partial", tile / "x.partial.json"]
     strays += [tile / "VH" / "c" / str(slot) / "0" for slot in (2, 77)]
     for path in strays:
         path.parent.mkdir(exist_ok=True)
