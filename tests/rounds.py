@@ -1,8 +1,8 @@
 """How much of what has no end the tests take: some of it in `make test`, all in `make torture`.
 
 Where a test could stop a program at each of a thousand moments, or look at hundreds of
-combinations, `make test` takes every third; which third, and where dice fall, changes from
-day to day.  A failure says how to
+combinations, `make test` takes every third of these, and a sixth of those; which, and where dice
+fall, changes from day to day.  A failure says how to
 repeat it: ``ROUNDS_SEED=<number>``.  ``TORTURE_ROUNDS=<number>`` is `make torture`.
 """
 
@@ -20,7 +20,7 @@ import pytest
 # Kept for the workers, which may begin after midnight.
 SEED = int(os.environ.setdefault("ROUNDS_SEED", str(dt.date.today().toordinal())))
 TORTURE = "TORTURE_ROUNDS" in os.environ
-EACH = 3  # of so many moments `make test` takes one
+EACH, SHARE = 3, 6  # of so many moments, and of so many combinations, `make test` takes one
 
 Moment = TypeVar("Moment")
 torture = pytest.mark.torture
@@ -36,10 +36,10 @@ def moments(of_all: Sequence[Moment]) -> list[Moment]:
 
 
 def combinations(*axes: Iterable[Any]) -> list[tuple[Any, ...]]:
-    """A third of all combinations, for `parametrize`: any, not those of every third name."""
+    """A sixth of all combinations, for `parametrize`: any, not those of every sixth name."""
     every = list(itertools.product(*axes))
     random.Random(0).shuffle(every)
-    return every if TORTURE else every[SEED % EACH :: EACH]
+    return every if TORTURE else every[SEED % SHARE :: SHARE]
 
 
 def rounds(usual: int, share: float = 1.0) -> int:
