@@ -21,7 +21,8 @@ QUESTIONS = {
     "Area": (
         "A box, as 3.6,51.1,4.4,51.4 or 3.6E 51.1N 4.4E 51.4N; or polygons: the name of a"
         " GeoJSON, shapefile, GeoPackage or KML file (of one layer, as file.gpkg|layer), "
-        "or WKT.  map opens a page in the browser to draw it on."
+        "or WKT; lat,lon: before it if latitudes come first.  map opens a page in the "
+        "browser to draw it on."
     ),
     "Right": "That is how the area was understood; n asks for it again.",
     "Did you mean": (

@@ -10,6 +10,7 @@ from cli.archive_commands import run_list, run_verify
 from cli.conversation import held
 from cli.exits import DONE
 from cli.questions import EXAMPLE_AREA, EXAMPLE_DAY
+from cli.spelled import sure
 from cli.terminal import begin, choose, confirm, count, tell
 from cli.workspace import Workspace
 
@@ -81,7 +82,7 @@ def flags_of(request: Request) -> DownloadFlags:
     from cli.download_command import DownloadFlags
 
     return DownloadFlags(
-        request.bbox, (request.first, request.first), (request.last, request.last),
+        sure(request.bbox), (request.first, request.first), (request.last, request.last),
         request.orbit, request.backend, yes=True, catalogue=request.catalogue or None,
         no_catalogue=request.catalogue is None, max_credits=request.max_credits,
         collection=request.collection or None, max_cloud=request.max_cloud,

@@ -29,12 +29,25 @@ Doubt = Callable[[BBox, BBox], str]  # a box, and with latitudes first: why that
 
 
 def place(text: str) -> BBox:
-    """A box, or an `Area` of polygons; raises ValueError."""
-    if not areas.is_meant(text):
-        return spelled.box(text)
+    """A box, or an `Area` of polygons; raises ValueError, `spelled.Doubtful` for one of both.
+
+    ``lat,lon:`` or ``lon,lat:`` before polygons says what comes first in them.
+    """
     from shared import polygons
 
-    return polygons.read(text)
+    order, what = spelled.ordered(text)
+    if not areas.is_meant(what):
+        return spelled.box(text)
+    if order:
+        return spelled.sure(polygons.read(what, latitudes_first=order == spelled.LATITUDES))
+    try:
+        return polygons.read(what)
+    except ValueError as error:
+        try:
+            meant = polygons.read(what, latitudes_first=True)
+        except ValueError:
+            raise error from None
+        raise spelled.Doubtful(str(error), meant, f"As {spelled.LATITUDES}{what}") from None
 
 
 def asked_of(
@@ -89,6 +102,8 @@ def area(
             return None
         if kept and text == kept.name and not Path(text).exists():
             return kept
+        if text == default:
+            return spelled.sure(place(text))  # it was agreed on before
         try:
             return place(text)
         except spelled.Doubtful as doubtful:
@@ -138,7 +153,7 @@ def _settled(given: BBox, doubt: Doubt, asks: bool) -> BBox:
         return meant if confirm(f"Did you mean {meant}?", True, f"  {why}.  ") else given
     raise ValueError(
         f"{why}, so latitudes may have been written first.  Nothing was done.  Did you mean "
-        f"{meant}?  If not, write {spelled.with_letters(given)}."
+        f"{meant}?  {spelled.ways_out(given)}"
     )
 
 

@@ -9,11 +9,15 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from grid import BBox, parse_days, pasted, shorten
+from shared.areas import Area
 
 BOXES = "west,south,east,north in degrees"  # what is accepted, in messages
 DAYS = "2026-01-31, 2026-01, 2026-W04, 31.01.2026, yesterday, last 30 days, or A/B"
+
+LATITUDES, LONGITUDES = "lat,lon:", "lon,lat:"  # before polygons: what comes first in them
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
 _BEHIND = re.compile(rf"({_NUMBER})\s*([NSEW])\b", re.IGNORECASE)
@@ -27,11 +31,28 @@ class SureBox(BBox):
 
 
 class Doubtful(ValueError):
-    """Four numbers that are no box as they stand, but in another order; the text says it."""
+    """What is no area as it stands, but in another order; the text says it."""
 
-    def __init__(self, reason: str, meant: BBox) -> None:
+    def __init__(
+        self, reason: str, meant: BBox, how: str = "In the order west,south,east,north"
+    ) -> None:
         self.meant = meant
-        super().__init__(f"{reason}  In the order west,south,east,north it would be {meant}.")
+        super().__init__(f"{reason}  {how} it would be {meant}.")
+
+
+def sure(bbox: BBox) -> BBox:
+    """The same area, of which nobody asks any more whether it was meant."""
+    if isinstance(bbox, Area):
+        return replace(bbox, is_sure=True)
+    return SureBox(bbox.west, bbox.south, bbox.east, bbox.north)
+
+
+def ordered(text: str) -> tuple[str, str]:
+    """`LATITUDES`, `LONGITUDES` or "": what is said to come first in polygons; and the rest."""
+    found = re.match(r"\s*(lat,\s*lon:|lon,\s*lat:)(?=.)", text, re.IGNORECASE)
+    if not found:
+        return "", text
+    return found[1].replace(" ", "").lower(), text[found.end() :].strip()
 
 
 # --- boxes -------------------------------------------------------------------------------
@@ -59,13 +80,24 @@ def box(text: str) -> BBox:
 def meant_instead(given: BBox) -> BBox | None:
     """The box that has the same numbers with latitudes first, if that could be one.
 
-    None for what letters have settled, and for what is a box one way alone.
+    Likewise of polygons.  None for what is settled, and for what is an area one way alone.
     """
+    if isinstance(given, Area) and not given.is_sure:
+        from shared import polygons
+
+        return polygons.swapped(given)
     if type(given) is not BBox:
         return None
     numbers = given.west, given.south, given.east, given.north
     meant = next(_reordered([f"{number!r}" for number in numbers]), None)
     return None if meant == given else meant
+
+
+def ways_out(given: BBox) -> str:
+    """What to write where an area was meant as it stands, or, of polygons, the other way."""
+    if isinstance(given, Area):
+        return f"Write {LATITUDES}{given.name} then, or {LONGITUDES}{given.name} if not."
+    return f"If not, write {with_letters(given)}."
 
 
 def with_letters(bbox: BBox) -> str:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cli.download_command import DownloadFlags
+from cli.spelled import sure
 from cli.workspace import Workspace
 from grid import BBox
 from shared.areas import iter_tiles
@@ -38,7 +39,7 @@ def flags_of_update(workspace: Workspace, flags: DownloadFlags) -> DownloadFlags
     last = today()
     start = min(first, last)
     yes = flags.yes or not flags.asks
-    flags = replace(flags, bbox=area, start=(start, start), end=(last, last), yes=yes)
+    flags = replace(flags, bbox=sure(area), start=(start, start), end=(last, last), yes=yes)
     return flags if before is None else as_before(flags, before)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -49,6 +49,7 @@ class Area(BBox):
     wkb: bytes = b""
     name: str = ""  # what it was read from, for people
     clips: bool = True  # whether what lies outside is left out of images
+    is_sure: bool = field(default=False, compare=False)  # that its longitudes come first
 
     @classmethod
     def of(cls, polygon: BaseGeometry, name: str) -> Area:
@@ -124,7 +125,8 @@ def from_text(text: str) -> Area | None:
 
     try:
         found = json.loads(text)
-        return Area.of(shapely.from_wkt(found["wkt"]), str(found["name"]))
+        area = Area.of(shapely.from_wkt(found["wkt"]), str(found["name"]))
+        return replace(area, is_sure=True)
     except (ValueError, TypeError, KeyError, shapely.GEOSException):
         return None
 

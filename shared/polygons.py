@@ -8,6 +8,7 @@ twice, and in one piece across 180 degrees, however it was cut there (RFC 7946, 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import warnings
@@ -44,16 +45,31 @@ class Layer(NamedTuple):
     columns: dict[str, NDArray[Any]]
 
 
-def read(text: str) -> BBox:
+def read(text: str, latitudes_first: bool = False) -> BBox:
     """The area of WKT, or of a file: an `Area`, or a plain box where the polygon is just its box.
 
-    ``file|layer`` names one of several layers.  Raises ValueError that says in one line what the
+    ``file|layer`` names one of several layers.  ``latitudes_first``: whoever wrote it, wrote
+    them so.  Raises ValueError that says in one line what the
     thing is and what is accepted.
     """
     text = text.strip().strip("'\"")
     name = shorten(text) if WKT.fullmatch(text) else text
     layers = read_layers(text, _has_polygon, "polygons", f"an area is a box, or {ACCEPTED}", [])
-    return _area([each for layer in layers for each in layer.geometries], name)
+    found = [each for layer in layers for each in layer.geometries]
+    return _area(map(_flipped, found) if latitudes_first else found, name)
+
+
+def swapped(area: Area) -> BBox | None:
+    """The area whose latitudes are the longitudes of this one; None where that cannot be."""
+    with contextlib.suppress(ValueError):
+        return _area([_flipped(area.polygon)], area.name)
+    return None
+
+
+def _flipped(geometry: BaseGeometry) -> BaseGeometry:
+    import shapely
+
+    return shapely.transform(geometry, lambda xy: xy[:, ::-1])
 
 
 def read_layers(
