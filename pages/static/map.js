@@ -704,6 +704,7 @@ function start(desk) {
   const box = (desk.box && wider(desk.box)) || (archive && archive.extent) || [-30, 30, 40, 65];
   look(box);
   at("area").hidden = !desk.wantsArea;
+  at("saving").hidden = desk.wantsArea; // `browse` writes files
   [at("from").value, at("to").value] = [desk.first, desk.last];
   at("view").hidden = !archive || !archive.images.length;
   if (!archive) at("title").textContent = "There is no archive yet";
