@@ -14,7 +14,7 @@ import re
 import select
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TextIO, TypeVar
 
 from cli import conversation
@@ -89,10 +89,13 @@ def confirm(question: str, default: bool, before: str = "") -> bool:
     return ask(question, parse, hint=" [Y/n]" if default else " [y/N]", before=before, room=1)
 
 
-def choose(question: str, options: dict[str, str], default: str) -> str:
+def choose(
+    question: str, options: dict[str, str], default: str, about: Mapping[str, str] | None = None
+) -> str:
     """Ask for one of ``options`` (key: what it means), by key or by its meaning.
 
-    They are in a line of their own where the window is too narrow for one line.
+    They are in a line of their own where the window is too narrow for one line.  ``about``: what
+    is said of them; then each has a line.
     """
 
     def parse(text: str) -> str:
@@ -101,10 +104,24 @@ def choose(question: str, options: dict[str, str], default: str) -> str:
                 return key
         raise ValueError(f"{text!r} is not one of {', '.join(options)}.")
 
+    if about is not None:
+        return ask(question, parse, default, f"{_listed(options, about)}\nWhich one", room=1)
     listed = "".join(f"  {key} {meaning}" for key, meaning in options.items())
     if len(_folded(f"{question}{listed} [{default}]: ", spare=1)) > 1:
         listed = "\n" + listed
     return ask(question, parse, default, listed, room=1)
+
+
+def _listed(options: Mapping[str, str], about: Mapping[str, str]) -> str:
+    """A line for each; without what is said of them where the window is too narrow for that."""
+    widest = max(map(len, options.values()))
+    names = [f"\n  {key} {meaning}" for key, meaning in options.items()]
+    lines = [
+        f"{name:<{widest + 7}}{about.get(key, '')}".rstrip()
+        for name, key in zip(names, options, strict=True)
+    ]
+    is_wide = all(len(_folded(line.strip("\n"))) == 1 for line in lines)
+    return "".join(lines if is_wide else names)
 
 
 def somebody_is_there() -> bool:
