@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 MOST_TRIES = 20  # answers to one question, where nobody is at a terminal to read the reasons
 ANSWER_ROOM = 16  # columns, left free behind a question where the window has them
+WHICH = "Which one"  # the end of a question that lists what can be answered
 STAYS = "\N{NO-BREAK SPACE}"
 USUAL_WIDTH = 80  # columns of a window that does not say how wide it is, or says 0
 UNITS = (("B", 1), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12))
@@ -50,15 +51,18 @@ def ask(
     hint: str = "",
     before: str = "",
     room: int = ANSWER_ROOM,
+    again: str = "",
 ) -> T:
     """Ask until ``parse`` takes the answer; a ValueError is shown as one line of reason.
 
     ``before``, ``name``, ``hint`` and in brackets the default make up the question, with
     ``room`` columns for the answer.  An empty answer means the default, ? or help explains
-    the question, and back returns to the one before (see `conversation`).  Raises InputEnded
-    at the end of input and KeyboardInterrupt at Ctrl-C; both say that nothing was started.
+    the question, and back returns to the one before (see `conversation`).  ``again``: what a
+    long one is asked as when it was read once.  Raises InputEnded at the end of input and
+    KeyboardInterrupt at Ctrl-C; both say that nothing was started.
     """
-    question = before + name + hint + (f" [{default}]: " if default else ": ")
+    end = f" [{default}]: " if default else ": "
+    question = before + name + hint + end
     tries = 0
     while True:
         answer = conversation.recalled()
@@ -73,6 +77,7 @@ def ask(
                 conversation.note(answer)
                 return found
         tries += 1
+        question = again + end if again else question
         if tries >= MOST_TRIES and not sys.stdin.isatty():
             raise InputEnded(name, f"none of {tries} answers could be used at")
 
@@ -105,7 +110,8 @@ def choose(
         raise ValueError(f"{text!r} is not one of {', '.join(options)}.")
 
     if about is not None:
-        return ask(question, parse, default, f"{_listed(options, about)}\nWhich one", room=1)
+        hint = f"{_listed(options, about)}\n{WHICH}"
+        return ask(question, parse, default, hint, room=1, again=WHICH)
     listed = "".join(f"  {key} {meaning}" for key, meaning in options.items())
     if len(_folded(f"{question}{listed} [{default}]: ", spare=1)) > 1:
         listed = "\n" + listed

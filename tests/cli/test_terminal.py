@@ -276,7 +276,7 @@ def test_typed_question_marks_explain_and_back_returns(typed):
     with typed(QUESTIONS[0]) as running:
         running.wait_for("Which one [1]: ")
         running.answer("?")
-        running.wait_for("1 orders images of an area and stores them")
+        running.wait_for("The number of a command, or its name.")
         running.wait_for("Which one [1]: ")
         running.answer("back")
         running.wait_for("There is no question before this one.")
