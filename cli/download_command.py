@@ -57,7 +57,7 @@ class DownloadFlags:
     bands: Sequence[str] | None = None
     max_cloud: float | None = None
     update: bool = False
-    asks: bool = False  # also whether to start an update that costs something
+    asks: bool = False  # also whether to start an update
 
 
 @dataclass(frozen=True)
@@ -198,11 +198,8 @@ def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
 
 
 def agreed(plan: Plan, flags: DownloadFlags) -> bool:
-    """Whether somebody wants a plan that was told; an update that costs nothing is not asked about.
-
-    It goes on as it went before, and what was begun is paid for.
-    """
-    if flags.yes or (flags.update and (plan.backend == "sandbox" or not plan.missing)):
+    """Whether somebody wants the plan that was told; an update that orders nothing is wanted."""
+    if flags.yes or (flags.update and not plan.missing):  # what was begun is paid for
         return True
     return confirm("Start?", default=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,7 +141,7 @@ def test_update_orders_what_is_new_and_asks_nothing(field, sandbox, capsys, monk
     assert sandbox.events()["counts"]["created"] == created
 
 
-def test_update_in_the_menu_asks_once_and_only_if_it_costs_something(
+def test_update_in_the_menu_asks_once_and_only_if_there_is_something_to_order(
     field,
     sandbox,
     answer,  # noqa: F811
@@ -165,13 +166,13 @@ def test_update_in_the_menu_asks_once_and_only_if_it_costs_something(
     assert "Nothing to order." in said
 
 
-def test_update_in_the_menu_does_not_ask_for_what_is_free(field):
+def test_what_was_begun_is_brought_to_its_end_by_an_update_without_a_question(field):
     workspace, day = Workspace(main.ZARR_PATH), dt.date(2026, 1, 22)
     wanted = Wanted(read("field.geojson"), (day, day), "sandbox")
     flags = DownloadFlags(update=True, asks=True)
     plan = planned(workspace, wanted, flags, settings(flags), None)
     assert plan.missing
-    assert agreed(plan, flags)
+    assert agreed(replace(plan, missing=[], begun=plan.missing), flags)
 
 
 def test_update_begins_where_the_last_tile_ends(field, sandbox):
