@@ -13,13 +13,12 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli import questions
 from cli.terminal import ask, choose, confirm, tell, tell_whole
 from grid import DEGREE
-from shared.areas import Area, clipping, wkt
+from shared.areas import Area, clipping, file_of, wkt
 from shared.collection import Product
 
 if TYPE_CHECKING:
@@ -64,18 +63,28 @@ def ask_pixel(bbox: BBox) -> tuple[float, float] | tuple[None, None]:
     """Height and width of a pixel, in degrees; none: as the cells."""
 
     def parse(text: str) -> tuple[float, float] | tuple[None, None]:
-        return (None, None) if text.strip() in ("", "cells") else pixel(text, bbox)
+        if text.strip() in ("", "cells"):
+            return None, None
+        return pixel(text, bbox)
 
     return ask("Pixel size", parse, "cells", ", degrees, or metres like 100 m")
 
 
 def pixel(text: str, bbox: BBox) -> tuple[float, float]:
     """Height and width of a pixel of a box, degrees: of degrees or of metres on the ground."""
+    try:
+        return _size(text, bbox)
+    except ValueError:
+        wrong = f"{text.strip()!r} is no size of a pixel; write 0.001, or 100 m."
+        raise ValueError(wrong) from None
+
+
+def _size(text: str, bbox: BBox) -> tuple[float, float]:
     metres = re.fullmatch(r"\s*(\S+?)\s*(k?)m\s*", text)
     if not metres:
         parts = [questions.spacing(part) for part in re.findall(r"[^,;x\s]+", text)] or [math.nan]
-        if not 1 <= len(parts) <= 2 or not parts[0] > 0:
-            raise ValueError(f"{text.strip()!r} is no size of a pixel; write 0.001, or 100 m.")
+        if len(parts) > 2 or not parts[0] > 0:
+            raise ValueError(text)
         return parts[0], parts[-1]
     length = questions.spacing(metres[1]) * (1000 if metres[2] else 1)
     middle = math.radians((bbox.south + bbox.north) / 2)
@@ -144,7 +153,7 @@ def ask_tables(bbox: BBox) -> dict[str, bool]:
 
 def has_several(bbox: BBox) -> bool:
     """Whether an area is of a file with several features."""
-    if not isinstance(bbox, Area) or not Path(bbox.name).is_file():
+    if not isinstance(bbox, Area) or file_of(bbox.name) is None:
         return False
     from shared.features import as_features
 
@@ -233,7 +242,7 @@ def _words(named: Sequence[tuple[str, object]]) -> list[str]:
 def exactly(bbox: BBox) -> str:
     """A box with every digit that it has; of polygons the file, or all their corners."""
     if isinstance(bbox, Area):
-        return bbox.name if Path(bbox.name).exists() else wkt(bbox.polygon)
+        return bbox.name if file_of(bbox.name) else wkt(bbox.polygon)
     sides = bbox.west, bbox.south, bbox.east, bbox.north
     return ",".join(repr(side).removesuffix(".0") for side in sides)
 

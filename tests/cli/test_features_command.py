@@ -140,6 +140,39 @@ def test_days_without_a_record_are_no_data(fields, capsys):
     assert not Path("a.csv").exists()
 
 
+@pytest.mark.parametrize("file", ["swapped.gpkg", "lat,lon:swapped.gpkg"])
+def test_features_with_latitudes_first_are_refused_and_a_word_settles_them(fields, capsys, file):
+    right = geopandas.read_file("fields.gpkg")
+    turned = shapely.transform(right.geometry.values, lambda xy: xy[:, ::-1])
+    right.set_geometry(turned, crs=4326).to_file("swapped.gpkg")
+    is_said = file.startswith("lat,lon:")
+    code = main.main(["retrieve", "--features", file, *DAYS, *LINE])
+    assert code == (DONE if is_said else NO_DATA)
+    assert ("lat,lon:swapped.gpkg: latitudes may" in capsys.readouterr().err) == (not is_said)
+    if is_said:
+        assert run(*DAYS, "--line", "b.csv") == DONE
+        assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
+
+
+def test_polygons_that_were_agreed_on_are_those_of_their_features_and_of_the_told_command(
+    fields, monkeypatch, capsys
+):
+    shapes = [shapely.box(50.1, 7.2, 50.2, 7.4), shapely.box(50.1, 7.6, 50.2, 7.7)]
+    geopandas.GeoDataFrame({"name": ["a", "b"]}, geometry=shapes, crs=4326).to_file("sea.gpkg")
+    way = ["sea.gpkg", "y", "y", "", "2026", "any", "", "VV", "more", "0.05", "usual", "n", "none",
+           "each.csv", "a.nc"]  # fmt: skip
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{answer}\n" for answer in way)))
+    assert main.main(["retrieve", "--no-show"]) == DONE
+    first = {name: Path(name).read_bytes() for name in ("each.csv", "a.nc")}
+    told = capsys.readouterr().err.partition("without questions:")[2].splitlines()
+    for words in filter(None, map(shlex.split, told)):
+        assert main.main(words[2:]) == DONE
+    assert Path("each.csv").read_bytes() == first["each.csv"]
+    Path("sea.gpkg").unlink()
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n\n\n2026-01-20\n\nVV\nb.nc\n"))
+    assert main.main(["retrieve", "--no-show"]) == DONE, "it is remembered as it was agreed on"
+
+
 def test_without_the_package_parquet_is_refused_before_anything_is_read(
     fields, capsys, monkeypatch
 ):
