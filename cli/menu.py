@@ -41,8 +41,7 @@ def run_menu(workspace: Workspace) -> int:
 
         return run_download(workspace, flags_of(request))
     options = {"1": "download", "2": "retrieve", "3": "list", "4": "verify", "5": "add"}
-    options |= {"6": "update", "7": "browse"}
-    options["q"] = "quit"
+    options |= {"6": "update", "7": "browse", "8": "remove", "q": "quit"}
     match choose("What do you want to do?", options, default="1"):
         case "1":
             return _download(workspace)
@@ -62,6 +61,11 @@ def run_menu(workspace: Workspace) -> int:
             from cli.browse_command import run_browse
 
             return run_browse(workspace)
+        case "8":
+            from cli.chosen import Chosen
+            from cli.remove_command import run_remove
+
+            return run_remove(workspace, Chosen())
     return DONE
 
 

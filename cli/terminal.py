@@ -14,7 +14,7 @@ import re
 import select
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TextIO, TypeVar
 
 from cli import conversation
@@ -92,7 +92,7 @@ def confirm(question: str, default: bool, before: str = "") -> bool:
 def choose(question: str, options: dict[str, str], default: str) -> str:
     """Ask for one of ``options`` (key: what it means), by key or by its meaning.
 
-    They are in a line of their own where the window is too narrow for one line.
+    They are in columns below it where the window is too narrow for one line.
     """
 
     def parse(text: str) -> str:
@@ -101,10 +101,20 @@ def choose(question: str, options: dict[str, str], default: str) -> str:
                 return key
         raise ValueError(f"{text!r} is not one of {', '.join(options)}.")
 
-    listed = "".join(f"  {key} {meaning}" for key, meaning in options.items())
+    entries = [f"  {key} {meaning}" for key, meaning in options.items()]
+    listed = "".join(entries)
     if len(_folded(f"{question}{listed} [{default}]: ", spare=1)) > 1:
-        listed = "\n" + listed
+        listed = "\n" + _in_columns(entries, _width() - len(f" [{default}]: ") - 1)
     return ask(question, parse, default, listed, room=1)
+
+
+def _in_columns(entries: Sequence[str], width: int) -> str:
+    """Rows of entries below each other, as many side by side as fit into a width."""
+    wide = max(map(len, entries))
+    across = max(1, width // wide)
+    padded = [entry.ljust(wide) for entry in entries]
+    rows = ("".join(padded[i : i + across]) for i in range(0, len(padded), across))
+    return "\n".join(row.rstrip() for row in rows)
 
 
 def somebody_is_there() -> bool:

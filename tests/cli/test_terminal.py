@@ -107,7 +107,7 @@ WHOLE = ["retrieve", "--archive", "whole.zarr", "--no-show"]
 QUESTIONS = [
     Question(
         "What do you want to do?", "q quit [1]: ", [], "Back end",
-        "0", "'0' is not one of 1, 2, 3, 4, 5, 6, 7, q.",
+        "0", "'0' is not one of 1, 2, 3, 4, 5, 6, 7, 8, q.",
         "list", "There is no archive at sentinel1.zarr",
     ),
     Question(
