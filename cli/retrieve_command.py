@@ -120,7 +120,8 @@ def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
         tell("Nothing was written.")
         return DONE
     with cluster(flags.scheduler):
-        read_and_show(workspace.archive, asked, not flags.no_show)
+        if not flags.no_show or asked.targets or asked.lines or not asked.tables:
+            read_and_show(workspace.archive, asked, not flags.no_show)
         if asked.tables:
             features_command.write_each(workspace.archive, asked)
     places.remember(workspace, wish.bbox)
@@ -285,7 +286,7 @@ def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
             rows = retrieve.statistics(grid) if wish.by is None else rows_apart(archive, wish)[0]
         write_lines(wish, rows, grid.attrs)
     seen = figure is not None and show and retrieve.show(figure)
-    if show and not seen and not wish.targets and not wish.lines:
+    if show and not seen and not (wish.targets or wish.lines or wish.tables):
         tell("There is no display to open a window on; name a file with --output.")
 
 

@@ -176,7 +176,8 @@ def _ask_targets(name: str, hint: str, suffixes: tuple[str, ...]) -> dict[str, b
 def tell_command(wish: Wish, archive: str, shows: bool) -> None:
     """Say the command line that does what was answered."""
     tell("The same without questions:")
-    tell_whole(f"  {quoted(['python', 'main.py', *arguments(wish, archive, shows)])}")
+    if shows or wish.targets or wish.lines:
+        tell_whole(f"  {quoted(['python', 'main.py', *arguments(wish, archive, shows)])}")
     if wish.tables:
         tell_whole(f"  {quoted(['python', 'main.py', *feature_arguments(wish, archive)])}")
 

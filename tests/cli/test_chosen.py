@@ -241,7 +241,7 @@ def test_the_menu_removes_as_well_and_asks(few, answer):
     terminals = pytest.importorskip("tests.terminals")  # not on Windows
     before = few.chunks()
     with terminals.Terminal(few.path.parent, "--archive", "a.zarr") as running:
-        running.wait_for("q quit [1]: ")
+        running.wait_for("[1]: ")
         running.answer("remove", "7,50,7.5,50.5", "y", str(DAYS[1]), "", answer)
         assert running.end() == 0, running.shown
     left = [c for c in before if c.day != DAYS[1]]

@@ -106,7 +106,7 @@ FIELD = "POLYGON ((3.9 51.2, 4.1 51.2, 4.0 51.22, 3.9 51.2))"
 WHOLE = ["retrieve", "--archive", "whole.zarr", "--no-show"]
 QUESTIONS = [
     Question(
-        "What do you want to do?", "q quit [1]: ", [], "Back end",
+        "What do you want to do?", "Which one [1]: ", [], "Back end",
         "0", "'0' is not one of 1, 2, 3, 4, 5, 6, 7, 8, q.",
         "list", "There is no archive at sentinel1.zarr",
     ),
@@ -201,6 +201,11 @@ QUESTIONS = [
         "`verify --remove` removes what is damaged", "all", "'all' is neither y nor n.",
         "y", "Removed 1 damaged record.", ["--archive", "damaged.zarr"],
     ),
+    Question(
+        "Remove 2 records for good?", "for good? [y/N]: ", ["8", BOX, "", "2026-01-20", ""],
+        "Nothing was removed.", "some", "'some' is neither y nor n.",
+        "y", "Removed 2 records.", ["--archive", "whole.zarr"],
+    ),
 ]  # fmt: skip
 IDS = [f"{i}-{question.name.split(',')[0][:12]}" for i, question in enumerate(QUESTIONS)]
 each_question = pytest.mark.parametrize("question", QUESTIONS, ids=IDS)
@@ -269,10 +274,10 @@ def test_at_any_question_one_can_leave_and_nothing_was_done(typed, folder, quest
 def test_typed_question_marks_explain_and_back_returns(typed):
     """In one sitting: the menu, an area as people have it, days as they say them."""
     with typed(QUESTIONS[0]) as running:
-        running.wait_for("q quit [1]: ")
+        running.wait_for("Which one [1]: ")
         running.answer("?")
-        running.wait_for("1 orders images of an area and stores them")
-        running.wait_for("q quit [1]: ")
+        running.wait_for("The number of a command, or its name.")
+        running.wait_for("Which one [1]: ")
         running.answer("back")
         running.wait_for("There is no question before this one.")
         running.answer("1", "", "area.shp")
