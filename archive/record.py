@@ -69,7 +69,7 @@ def try_read(
     """As `read`, with a DamageError for the values of a variable that is damaged."""
     sizes = about.get("bytes", {})
     shards = [
-        Shard(group.storage, group.shard(name, slot), group.arrays[name], sizes.get(name))
+        Shard(group.storage, group.shard(name, slot), group.arrays[name], sizes.get(name), group)
         for name in names
     ]
     return {

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from archive.layout import EMPTY
 from archive.packing import DamageError, pack, sealed, unpack, unsealed
 from archive.spans import Piece, Spans
 from archive.storage import Bytes, Part, Storage
+from archive.unpacked import Unpacked
 from healpix.copies import gather
 
 Array = Mapping[str, Any]  # the metadata of an array
@@ -36,6 +37,7 @@ class Shard(NamedTuple):
     key: str
     array: Array
     size: int | None = None  # bytes, if it is known; 0: no file, only fill values
+    owner: object = None  # who sees this record under this key
 
     @property
     def inner(self) -> int:
@@ -66,23 +68,37 @@ def one_of_many() -> Iterator[None]:
         _thread.is_one_of_many = False
 
 
+@contextlib.contextmanager
+def keeping(unpacked: Unpacked | None) -> Iterator[None]:
+    """What this thread reads is looked for there first, and kept there."""
+    _thread.unpacked = unpacked
+    try:
+        yield
+    finally:
+        _thread.unpacked = None
+
+
 def read_shards(shards: Sequence[Shard], spans: Spans) -> list[Any]:
     """The cells of these spans, one span after the other, from each of some shards.
 
     Fetches the inner chunks that the spans touch and nothing else, in all shards at once.
     What is damaged is a DamageError instead.
     """
-    outs: list[Any] = [np.empty(spans.size, shard.array["data_type"]) for shard in shards]
+    outs = _rooms([shard.array["data_type"] for shard in shards], spans.size)
+    unpacked: Unpacked | None = getattr(_thread, "unpacked", None)
+    held = [_held(shard, spans, unpacked) for shard in shards]
     tasks: list[tuple[int, Any]] = []
-    for i, (shard, found) in enumerate(zip(shards, _fetch(shards, spans), strict=True)):
+    for i, (shard, found) in enumerate(zip(shards, _fetch(shards, spans, held), strict=True)):
         if isinstance(found, DamageError):
             outs[i] = found
             continue
         pieces = spans.pieces(shard.inner)
         for number, piece in pieces.items():
             target = outs[i][piece.to : piece.to + piece.size]
-            if number in found:
-                tasks.append((i, (target, shard.inner, piece, found[number])))
+            if number in held[i]:
+                gather(held[i][number], piece.starts, piece.sizes, target)
+            elif number in found:
+                tasks.append((i, (target, shard, number, piece, found[number], unpacked)))
             else:
                 target[:] = fill_value(shard.array)
     work = [task for _, task in tasks]
@@ -92,6 +108,22 @@ def read_shards(shards: Sequence[Shard], spans: Spans) -> list[Any]:
         if damage is not None:
             outs[i] = damage
     return outs
+
+
+def _held(
+    shard: Shard, spans: Spans, unpacked: Unpacked | None
+) -> dict[int, npt.NDArray[Any]]:
+    """Those of the inner chunks that the spans touch which are unpacked already."""
+    if unpacked is None or shard.size == 0:
+        return {}
+    found = {n: unpacked.get(shard.owner, shard.key, n) for n in spans.pieces(shard.inner)}
+    return {number: values for number, values in found.items() if values is not None}
+
+
+def _rooms(types: Sequence[str], size: int) -> list[Any]:
+    """Arrays to be read into; those of a type are the rows of one."""
+    blocks = {each: iter(np.empty((types.count(each), size), each)) for each in set(types)}
+    return [next(blocks[each]) for each in types]
 
 
 def encode_shard(values: npt.NDArray[Any], array: Array) -> bytes:
@@ -148,16 +180,26 @@ def fill_value(array: Array) -> Any:
     return np.dtype(array["data_type"]).type(array["fill_value"])
 
 
-def _fetch(shards: Sequence[Shard], spans: Spans) -> list[dict[int, Bytes] | DamageError]:
-    """The bytes of the inner chunks that the spans touch; a chunk of fill value is left out."""
+def _fetch(
+    shards: Sequence[Shard], spans: Spans, held: Sequence[Container[int]] = ()
+) -> list[dict[int, Bytes] | DamageError]:
+    """The bytes of the inner chunks that the spans touch; a chunk of fill value is left out.
+
+    ``held``: of each shard those that are not wanted.
+    """
     found: list[dict[int, Bytes] | DamageError] = [{} for _ in shards]
-    there = [i for i, shard in enumerate(shards) if shard.size != 0]
+    wanted = [
+        [n for n in spans.pieces(shard.inner) if not (held and n in held[i])]
+        for i, shard in enumerate(shards)
+    ]
+    there = [i for i, shard in enumerate(shards) if shard.size != 0 and wanted[i]]
     if not there:
         return found
     storage = shards[there[0]].storage
     some = [shards[i] for i in there]
-    whole = spans.size == int(some[0].array["shape"][-1])
-    parts = _fetch_whole(storage, some) if whole else _fetch_some(storage, some, spans)
+    whole = spans.size == int(some[0].array["shape"][-1]) and not any(held)
+    numbers = [wanted[i] for i in there]
+    parts = _fetch_whole(storage, some) if whole else _fetch_some(storage, some, numbers)
     for i, part in zip(there, parts, strict=True):
         found[i] = part
     return found
@@ -179,7 +221,7 @@ def _fetch_whole(storage: Storage, shards: Sequence[Shard]) -> list[dict[int, By
 
 
 def _fetch_some(
-    storage: Storage, shards: Sequence[Shard], spans: Spans
+    storage: Storage, shards: Sequence[Shard], numbers: Sequence[Sequence[int]]
 ) -> list[dict[int, Bytes] | DamageError]:
     """The wanted inner chunks: first all indexes, then what they point to."""
     found: list[dict[int, Bytes] | DamageError] = [{} for _ in shards]
@@ -192,10 +234,9 @@ def _fetch_some(
         except DamageError as error:
             found[i] = error
             continue
-        numbers = spans.pieces(shard.inner)
         wanted += [
             (i, number, Part(shard.key, start, size))
-            for number, start, size in _entries(index, numbers)
+            for number, start, size in _entries(index, numbers[i])
         ]
     for (i, number, _), data in zip(
         wanted, storage.fetch([part for _, _, part in wanted]), strict=True
@@ -237,18 +278,32 @@ def _entries(
             yield number, offset, length
 
 
-def _place(task: tuple[npt.NDArray[Any], int, Piece, Bytes]) -> DamageError | None:
+def _place(
+    task: tuple[npt.NDArray[Any], Shard, int, Piece, Bytes, Unpacked | None],
+) -> DamageError | None:
     """Decode one inner chunk and put its cells where they belong in the result."""
-    out, inner, piece, data = task
+    out, shard, number, piece, data, unpacked = task
     try:
-        if piece.size == inner:
+        if unpacked is not None:
+            values = unpack(data, np.empty(shard.inner, out.dtype))
+            unpacked.put(shard.owner, shard.key, number, values)
+            gather(values, piece.starts, piece.sizes, out)
+        elif piece.size == shard.inner:
             unpack(data, out)
         else:
-            values = np.frombuffer(unpack(data), out.dtype)
-            gather(values, piece.starts, piece.sizes, out)
+            values = _scratch(shard.inner * out.dtype.itemsize).view(out.dtype)
+            gather(unpack(data, values), piece.starts, piece.sizes, out)
     except DamageError as error:
         return error
     return None
+
+
+def _scratch(size: int) -> npt.NDArray[np.uint8]:
+    """Bytes of this thread to unpack into: new ones would cost as much as the unpacking."""
+    held: npt.NDArray[np.uint8] | None = getattr(_thread, "scratch", None)
+    if held is None or held.size < size:
+        held = _thread.scratch = np.empty(size, np.uint8)
+    return held[:size]
 
 
 @cache

@@ -22,10 +22,10 @@ from grid import BBox
 from healpix import folds, places, quads
 from healpix.arrays import Floats, Ints
 from healpix.ids import level_of
-from healpix.indexes import index_runs
+from healpix.indexes import RunIndex, index_runs
 from healpix.latitudes import to_authalic
 from healpix.pixels import add_to_pixels, ring_rows
-from healpix.sample import interpolate, look_up
+from healpix.sample import add_nearest, interpolate, look_up
 from shared.classes import most_frequent
 from shared.counts import band_names, count_of, weights_of
 from shared.variables import coordinate, variable
@@ -118,10 +118,8 @@ def _at_centres(
     workers: int,
 ) -> NDArray[np.float32]:
     """Values (n, cell) at the pixel centres, (n, row, column)."""
-    lat, lon = frame.lat[rows], frame.lon[columns]
-    index = index_runs(cells["start_ipix"].values, cells["run_len"].values)
-    level = level_of(cells.attrs["nside"])
-    lat = to_authalic(lat) if cells.attrs["ellipsoid"] == "WGS84" else lat
+    lon = frame.lon[columns]
+    lat, index, level = _sought(cells, frame.lat[rows])
     out = np.empty((len(values), lat.size, lon.size), np.float32)
     fill = interpolate if method == "bilinear" else look_up
 
@@ -200,12 +198,9 @@ class Means:
 
     def values(self) -> NDArray[np.float32]:
         """The means, (band, row, column); NaN where no cell has a value."""
-        empty = self._sums[..., -1] == 0
-        if empty.any():
+        if not self._sums[..., -1].all():
             for part in self._parts:
-                value, weight = self._nearest(part)
-                self._sums[empty, 0:-1:2] += (value * weight)[empty]
-                self._sums[empty, 1::2] += weight[empty]
+                self._add_nearest(part)
         with np.errstate(invalid="ignore"):
             means = self._sums[..., 0:-1:2] / self._sums[..., 1::2]
         return plain_gaps(np.moveaxis(means, -1, 0).astype(np.float32))
@@ -218,19 +213,30 @@ class Means:
             weights = [weights_of(cells, band) for band in self.bands]
         return values.astype(np.float32, copy=False), _stacked(weights)
 
-    def _nearest(self, cells: xr.Dataset) -> tuple[Floats, Floats]:
-        """Value and weight, (row, column, band), of the cells around the pixel centres."""
-        values, weights = self._values(cells)
-        both = np.concatenate([values, np.broadcast_to(weights, values.shape).astype(np.float32)])
-        found = _at_centres(cells, both, self.frame, self.rows, self.columns, "nearest", 1)
-        value, weight = np.split(np.moveaxis(found.astype(float), 0, -1), 2, axis=-1)
-        seen = np.isfinite(value) & (weight > 0)
-        return np.where(seen, value, 0), np.where(seen, weight, 0)
+    def _add_nearest(self, cells: xr.Dataset) -> None:
+        """Give the pixels without a centre the cells around their own."""
+        lat, index, level = _sought(cells, self.frame.lat[self.rows])
+        add_nearest(
+            lat, self.frame.lon[self.columns], level, index, *self._values(cells), self._sums
+        )
+
+
+def _sought(cells: xr.Dataset, lat: Floats) -> tuple[Floats, RunIndex, int]:
+    """Latitudes as the cells have them, and what finds one of the cells, with their level."""
+    index = index_runs(cells["start_ipix"].values, cells["run_len"].values)
+    lat = to_authalic(lat) if cells.attrs["ellipsoid"] == "WGS84" else lat
+    return lat, index, level_of(cells.attrs["nside"])
 
 
 def _stacked(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """The rows as one array; of one no copy is made."""
-    return rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows)
+    """The rows as one array; no copy is made of one, nor of those that have been read as one."""
+    if len(rows) == 1:
+        return rows[0][np.newaxis]
+    whole = rows[0].base
+    if whole is None or whole.shape != (len(rows), *rows[0].shape):
+        return np.stack(rows)
+    are_its = (row.ctypes.data == at.ctypes.data for row, at in zip(rows, whole, strict=True))
+    return whole if all(are_its) else np.stack(rows)
 
 
 def class_values(

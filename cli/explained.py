@@ -64,8 +64,13 @@ QUESTIONS = {
     ),
     "Passes of which orbit": (
         "Ascending passes look east, descending ones west, so hills and houses look "
-        "different; any mixes them."
+        "different; any mixes them, apart has images of each."
     ),
+    "Apart by": (
+        "1 has images and lines of each direction, 2 of each relative orbit, which sees the ground "
+        "from the same place every time."
+    ),
+    "Named by": "The column of the file with the features' names; usual finds one, or counts.",
     "Bands": "Those that are wanted, with commas between them.",
     "Files": (
         "Names with commas or blanks between them; how a name ends says what kind of file it "

@@ -50,7 +50,7 @@ def write_each(archive: Archive, wish: Wish) -> None:
     assert isinstance(wish.bbox, Area)
     by = wish.by or "direction"
     read_and_write(
-        archive, wish.bbox.name, wish.days, wish.bands, wish.orbit, by, None, wish.tables
+        archive, wish.bbox.name, wish.days, wish.bands, wish.orbit, by, wish.id, wish.tables
     )  # fmt: skip
 
 

@@ -36,15 +36,15 @@ def ask_more(wish: Wish, found: Sequence[Coverage], product: Product, nside: int
     """
     from healpix.ids import cell_width
 
-    orbits = sorted({c.orbit for c in found if wish.days[0] <= c.day <= wish.days[1]})
+    orbits = {c.orbit for c in found if wish.days[0] <= c.day <= wish.days[1]}
     orbit = wish.orbit
-    if orbit is None and len(orbits) > 1:
-        orbit = questions.ask_orbit([name for name in orbits if name != "any"])
+    if orbit is None and len(orbits) > 1 and "any" in orbits:  # else it was asked before
+        orbit = questions.ask_orbit(sorted(orbits - {"any"}), apart=True)
     dlat, dlon = ask_pixel(wish.bbox)
     is_finer = dlat is not None and dlat < cell_width(nside)
     method = ask_method() if is_finer else wish.method
     one = wish.days[0] == wish.days[1]
-    return dataclasses.replace(
+    wish = dataclasses.replace(
         wish,
         orbit=orbit,
         dlat=dlat,
@@ -57,6 +57,9 @@ def ask_more(wish: Wish, found: Sequence[Coverage], product: Product, nside: int
         lines=ask_lines() if wish.is_series else wish.lines,
         tables=ask_tables(wish.bbox) if wish.is_series else wish.tables,
     )
+    column = ask_id(wish.bbox.name) if wish.tables and isinstance(wish.bbox, Area) else wish.id
+    by = wish.by or (ask_by() if product.is_power and not one else None)
+    return dataclasses.replace(wish, id=column, by=by)
 
 
 def ask_pixel(bbox: BBox) -> tuple[float, float] | tuple[None, None]:
@@ -151,6 +154,26 @@ def ask_tables(bbox: BBox) -> dict[str, bool]:
     return _ask_targets("Each feature", hint, questions.TABLE_SUFFIXES)
 
 
+def ask_id(file: str) -> str | None:
+    """The column with the names of a file's features; None: the one that is usual."""
+    from shared.features import as_features
+
+    def parse(text: str) -> str | None:
+        if text.strip() in ("", "usual"):
+            return None
+        as_features(file, text.strip())
+        return text.strip()
+
+    return ask("Named by", parse, "usual", " which column")
+
+
+def ask_by() -> str | None:
+    """What has images and lines of its own; None: each direction, unless they are mixed."""
+    options = {"1": "direction", "2": "relative-orbit"}
+    number = choose("Apart by what?", options, "1")
+    return None if number == "1" else options[number]
+
+
 def has_several(bbox: BBox) -> bool:
     """Whether an area is of a file with several features."""
     if not isinstance(bbox, Area) or file_of(bbox.name) is None:
@@ -223,7 +246,7 @@ def feature_arguments(wish: Wish, archive: str) -> list[str]:
     named: list[tuple[str, object]] = [
         ("--archive", archive), ("--features", wish.bbox.name), *_days(wish),
         ("--bands", wish.bands and ",".join(wish.bands)), ("--orbit", wish.orbit),
-        *(("--line", name) for name in wish.tables), ("--by", wish.by),
+        *(("--line", name) for name in wish.tables), ("--by", wish.by), ("--id", wish.id),
     ]  # fmt: skip
     return ["retrieve", *_words(named), "--overwrite"]
 

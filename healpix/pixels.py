@@ -12,6 +12,7 @@ from healpix.cells import FACE_EAST, FACE_SOUTH, cell_lon, decode, ring_lat, rin
 from healpix.latitudes import is_geodetic, rings_at, to_authalic
 from healpix.loops import loop
 
+_DOUBT = 1e-6  # columns; centres nearer to an edge are looked at by themselves
 _LOW = 4  # bits of ix and of iy that are looked up
 _LOW_X = np.array([sum((v >> 2 * b & 1) << b for b in range(_LOW)) for v in range(4**_LOW)])
 _LOW_Y = np.array([sum((v >> 2 * b + 1 & 1) << b for b in range(_LOW)) for v in range(4**_LOW)])
@@ -69,40 +70,71 @@ def add_to_pixels(
     of cells, whether they have a value or not.
     """
     nside = 1 << level
-    bands, apart, columns = values.shape[0], weights.shape[0] > 1, sums.shape[1]
+    bands, apart = values.shape[0], weights.shape[0] > 1
     low = min(_LOW, level)
     flat = sums.ravel()
-    k = np.uint64(0)
+    sizes = np.array([ring_size(top + i, nside) for i in range(rows.size)], np.int64)
+    steps = 45.0 / sizes / dlon  # columns of an eighth of a cell
+    pixels = np.empty(4**_LOW, np.int64)  # where the sums of each cell of a square are, or -1
+    k = 0
     for run in range(run_start.size):
         cell, stop = run_start[run], run_start[run] + run_len[run]
         while cell < stop:
             square = cell >> 2 * low
-            face, x, y = decode(square, level - low)
-            x, y = x << low, y << low
-            ring_of_corner = FACE_SOUTH[face] * nside - x - y - 1
-            end = min(stop, (square + 1) << 2 * low)
-            for inside in range(cell - (square << 2 * low), end - (square << 2 * low)):
-                here = k
-                k += np.uint64(1)
-                ix, iy = _LOW_X[np.uint64(inside)], _LOW_Y[np.uint64(inside)]
-                ring = ring_of_corner - ix - iy
-                if ring < top or ring >= top + rows.size:
+            begin = cell - (square << 2 * low)
+            end = min(stop - (square << 2 * low), 4**low)
+            _pixels_of_square(
+                square, begin, end, level, top, rows, sizes, steps, west, dlon, first,
+                sums.shape, pixels,
+            )  # fmt: skip
+            for inside in range(begin, end):
+                place = pixels[np.uint64(inside)]
+                if place < 0:
                     continue
-                row = rows[np.uint64(ring - top)]
-                east = FACE_EAST[face] * ring_size(ring, nside) + x - y + ix - iy
-                column = _column(east, ring, nside, west, dlon) - first
-                if row < 0 or column < 0 or column >= columns:
-                    continue
-                pixel = np.uint64((row * columns + column) * (2 * bands + 1))
+                pixel, here = np.uint64(place), np.uint64(k + inside - begin)
                 for band in range(bands):
-                    weight = float(weights[band if apart else 0, here])
                     value = float(values[band, here])
                     if value == value:
+                        weight = float(weights[band if apart else 0, here])
                         flat[pixel] += weight * value
                         flat[pixel + np.uint64(1)] += weight
                     pixel += np.uint64(2)
                 flat[pixel] += 1
-            cell = end
+            k += end - begin
+            cell += end - begin
+
+
+@loop
+def _pixels_of_square(
+    square: int, begin: int, end: int, level: int, top: int, rows: Ints, sizes: Ints,
+    steps: Floats, west: float, dlon: float, first: int, shape: Any, pixels: Ints,
+) -> None:  # fmt: skip
+    """Of the cells of a square of 16 by 16 the places of their sums in an array of a shape."""
+    low = min(_LOW, level)
+    nside, turn, before = 1 << level, 360.0 / dlon, west / dlon
+    face, x, y = decode(square, level - low)
+    x, y = x << low, y << low
+    corner = FACE_SOUTH[face] * nside - x - y - 1 - top
+    for inside in range(begin, end):
+        ix, iy = _LOW_X[np.uint64(inside)], _LOW_Y[np.uint64(inside)]
+        ring = corner - ix - iy
+        pixels[np.uint64(inside)] = -1
+        if ring < 0 or ring >= rows.size:
+            continue
+        east = FACE_EAST[face] * sizes[np.uint64(ring)] + x - y + ix - iy
+        place = east * steps[np.uint64(ring)] - before
+        beyond = place - turn
+        if place < -_DOUBT:
+            place += turn
+        elif beyond >= _DOUBT:
+            place = beyond
+        column = int(place)
+        if abs(place - column - 0.5) > 0.5 - _DOUBT or abs(beyond) < _DOUBT:
+            column = _column(east, ring + top, nside, west, dlon)
+        column -= first
+        row = rows[np.uint64(ring)]
+        if row >= 0 and column >= 0 and column < shape[1]:
+            pixels[np.uint64(inside)] = (row * shape[1] + column) * shape[2]
 
 
 @loop
@@ -115,7 +147,7 @@ def _column(east: int, ring: int, nside: int, west: float, dlon: float) -> int:
     elif beyond >= 360.0:
         beyond -= 360.0
     columns = beyond / dlon
-    if abs(columns - math.floor(columns + 0.5)) < 1e-6:  # on an edge healpy's rounding decides
+    if abs(columns - math.floor(columns + 0.5)) < _DOUBT:  # on an edge healpy's rounding decides
         beyond = cell_lon(east + 8 * size if east < 0 else east, ring, nside) - west
         columns = (beyond + 360.0 if beyond < 0.0 else beyond) / dlon
     return int(columns)

@@ -49,6 +49,36 @@ def look_up_loop(
 
 
 @loop
+def add_nearest(
+    lat: Floats, lon: Floats, level: int, index: RunIndex, values: Any, weights: Any, sums: Floats
+) -> None:
+    """Add the cells around the centres of the pixels that no cell was added to.
+
+    values, weights, sums: of `pixels.add_to_pixels`; a cell adds where it has a finite value.
+    """
+    quarters = np.array([quarter_turns(v) for v in lon])
+    columns, ids, some = np.empty(lon.size, np.int64), np.empty(lon.size, np.int64), quarters.copy()
+    for i in range(lat.size):
+        n = 0
+        for j in range(lon.size):
+            if sums[i, j, -1] == 0:
+                columns[n], some[n] = j, quarters[j]
+                n += 1
+        if n == 0:
+            continue
+        z, w = z_and_w(lat[i], 1 << level)
+        _row_ids(some[:n], z, w, level, ids[:n])
+        to_places(ids[:n], index)
+        for k in range(n):
+            for band in range(values.shape[0] if ids[k] >= 0 else 0):
+                value = float(values[band, ids[k]])
+                weight = float(weights[band if weights.shape[0] > 1 else 0, ids[k]])
+                if abs(value) < np.inf and weight > 0:
+                    sums[i, columns[k], 2 * band] += weight * value
+                    sums[i, columns[k], 2 * band + 1] += weight
+
+
+@loop
 def _row_ids(quarters: Floats, z: float, w: float, level: int, ids: Ints) -> None:
     """As `cell_around` and `encode`, for many longitudes (in quarter turns) of one latitude."""
     nside = 1 << level

@@ -629,12 +629,13 @@ def _ends(scale: Scale, limits: Range) -> list[str]:
 def when_and_how(attrs: Mapping[Any, Any]) -> str:
     """What of which days and passes a grid is, as "2026-01-20, ascending passes"."""
     orbits = [orbit for orbit in str(attrs.get("orbit", "any")).split("+") if orbit != "any"]
-    passes = [f"{' and '.join(orbits)} passes"] if orbits else []
+    made = str(attrs.get("composite", ""))  # of several it names the passes of each
+    passes = [f"{' and '.join(orbits)} passes"] if orbits and "(" not in made else []
     when = " ".join(filter(None, [str(attrs.get("day", "")), _hours(attrs)]))
     numbers = str(attrs.get("relative_orbits", "")).split()
     if len(numbers) == 1 and ACQUIRED_BEGIN in attrs:  # else it may be that of some records alone
         passes.append(f"relative orbit {numbers[0]}")
-    parts = [part for part in (str(attrs.get("composite", "")), when) if part]
+    parts = [part for part in (made, when) if part]
     return ", ".join(parts + passes)
 
 

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from archive.shards import one_of_many
+from archive.shards import keeping, one_of_many
+from archive.unpacked import Unpacked
 from cells.regrid import Frame
 from grid import BBox, Tile
 from healpix.arrays import Floats, Ints
@@ -43,6 +44,7 @@ ZOOM_MAX = 19  # of a tile; beyond, a browser enlarges pixels
 CELLS = 500_000  # of all bands, about the most that are read at a time: more takes more memory
 LESS = 12  # times less memory than elsewhere for a composite of a piece
 THREADS = 2
+KEPT = 32_000_000  # bytes of unpacked chunks, for the next tile
 GREYS = 254  # of a picture of one band; 0 is a gap
 FASTEST = 1  # how much zlib tries: what stays on one computer need not be small
 PLAIN = 0
@@ -138,7 +140,7 @@ def values_of(
         work += [(cube, some.start, *block) for block in _blocks(cube, height, columns)]
 
     def read(cube: Cube, first: int, some: slice, columns: slice) -> None:
-        with one_of_many():
+        with one_of_many(), keeping(None if image.how else _unpacked()):
             found = cube.read(0, some, columns)
         out[:, first + some.start : first + some.stop, columns] = found
 
@@ -151,6 +153,12 @@ def values_of(
 def _pool() -> ThreadPoolExecutor:
     """The threads that make all tiles: each thread that reads keeps memory for the next time."""
     return ThreadPoolExecutor(THREADS)
+
+
+@functools.cache
+def _unpacked() -> Unpacked:
+    """What all tiles were made of last."""
+    return Unpacked(KEPT)
 
 
 def _covered(frame: MercatorFrame, tiles: Sequence[Tile], nside: int) -> tuple[slice, slice]:

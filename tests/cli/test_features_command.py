@@ -128,7 +128,7 @@ def test_flags_of_features_need_features_or_a_line(archive, capsys):
     area = ("--bbox", "7.2,50.1,7.6,50.3", "--no-show", "--output", "a.png")
     for more, words in (
         (("--id", "x"), "--id needs --features"),
-        (("--by", "direction"), "--by needs"),
+        (("--by", "direction", "--as-of", "3"), "--by does not go with --as-of"),
     ):
         assert main.main(["retrieve", *area, "--day", "2026-01-20", *more]) == USAGE
         assert words in capsys.readouterr().err
@@ -188,7 +188,7 @@ def test_the_questions_offer_each_feature_of_a_file_and_tell_the_command(
 ):
     way = [
         "fields.gpkg", "y", "", "2026", "any", "", "VV", "more", "0.05", "usual", "n", "none",
-        "each.csv", "none",
+        "each.csv", "no such", "crop", "relative-orbit", "none",
     ]  # fmt: skip
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{answer}\n" for answer in way)))
     assert main.main(["retrieve", *more]) == DONE
@@ -201,4 +201,7 @@ def test_the_questions_offer_each_feature_of_a_file_and_tell_the_command(
         assert words[2:5] == ["retrieve", "--archive", main.ZARR_PATH]
         assert main.main(words[2:]) == DONE
     assert Path("each.csv").read_bytes() == before
-    assert set(pd.read_csv("each.csv")["orbit"]) == {"ascending", "descending", "mixed"}
+    table = pd.read_csv("each.csv")
+    assert set(table["orbit"]) == {"ascending", "descending"}
+    assert set(table["relative_orbit"]) == {"not known"}
+    assert set(table["feature"]) == {"a", "b"}

@@ -217,9 +217,30 @@ def test_of_classes_it_is_the_most_frequent_one_by_the_counts():
 # --- passes ---
 
 
-def test_passes_of_both_directions_are_mixed_only_if_somebody_asks_for_it(archive):
-    with pytest.raises(ValueError, match="2026-01-20 to 2026-02-13. Say which"):
-        opened(archive, "mean", orbit=None, **COARSE)
+@pytest.mark.parametrize("how", HOW)
+def test_unasked_passes_of_each_direction_make_a_composite_of_their_own(archive, how, tmp_path):
+    box = BBox(7.3, 50.1, 7.4, 50.2)
+    both = opened(archive, how, box, orbit=None, **FINE)
+    assert both["orbit"].values.tolist() == [1, 2]
+    for number, orbit in enumerate(("ascending", "descending")):
+        alone = opened(archive, how, box, orbit=orbit, **FINE)
+        np.testing.assert_array_equal(both["VV"][number], alone["VV"][0])
+    days = composites.words(how, 5), composites.words(how, 1)
+    words = f"{days[0]} (ascending) and {days[1]} (descending)"
+    assert both.attrs["composite"] == words
+    assert words in plot(both).get_label()
+    with xr.open_dataset(export(both, tmp_path / "a.nc"), decode_coords="all") as back:
+        np.testing.assert_array_equal(back["VV"], both["VV"])
+        assert back["orbit"].values.tolist() == [1, 2]
+        assert back["time_bnds"].values.astype("datetime64[D]").astype(str).tolist() == [
+            ["2026-01-20", "2026-02-14"]
+        ] * 2  # fmt: skip
+    with rasterio.open(export(both, tmp_path / "a.tif")) as back:
+        assert back.descriptions[0] == "VV ascending"
+        assert back.descriptions[-1].endswith(" descending")
+
+
+def test_passes_of_both_directions_are_mixed_if_somebody_asks_for_it(archive):
     mixed = opened(archive, "count", BBox(7.3, 50.1, 7.4, 50.2), orbit="any", **FINE)
     assert mixed["VV"].max() == 6
     assert opened(archive, "count", BBox(7.3, 50.1, 7.4, 50.2), **FINE)["VV"].max() == 5
@@ -253,10 +274,12 @@ def test_blocks_make_the_composite_that_is_made_at_once(archive, how, monkeypatc
 
 
 def test_a_cluster_gives_what_threads_give(archive, cluster):
-    for how in ("median", "newest"):
+    for pixels in (FINE, COARSE):
+        here = {how: opened(archive, how, **pixels).compute() for how in HOW}
         with compute.cluster(cluster):
-            there = opened(archive, how, **COARSE).compute()
-        xr.testing.assert_identical(there, opened(archive, how, **COARSE).compute())
+            there = {how: opened(archive, how, **pixels).compute() for how in HOW}
+        for how in HOW:
+            xr.testing.assert_identical(there[how], here[how])
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".tif"])
