@@ -160,7 +160,7 @@ def test_polygons_that_were_agreed_on_are_those_of_their_features_and_of_the_tol
     shapes = [shapely.box(50.1, 7.2, 50.2, 7.4), shapely.box(50.1, 7.6, 50.2, 7.7)]
     geopandas.GeoDataFrame({"name": ["a", "b"]}, geometry=shapes, crs=4326).to_file("sea.gpkg")
     way = ["sea.gpkg", "y", "y", "", "2026", "any", "", "VV", "more", "0.05", "usual", "n", "none",
-           "each.csv", "a.nc"]  # fmt: skip
+           "each.csv", "", "", "a.nc"]  # fmt: skip
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{answer}\n" for answer in way)))
     assert main.main(["retrieve", "--no-show"]) == DONE
     first = {name: Path(name).read_bytes() for name in ("each.csv", "a.nc")}
