@@ -66,8 +66,11 @@ def ask_which(workspace: Workspace, holdings: Holdings, asks: bool) -> Chosen:
     doubt = places.not_archived(workspace.archive)
     size_of_tile = holdings.layout.chunk_size
     bbox = places.asked_of(workspace, None, size_of_tile, doubt, usual=str(tiles(holdings)[0].bbox))
-    days = [day for held_ in holdings.tiles for day in held_.dates]
-    start = questions.ask_period(None, None, (min(days), max(days)))
+    days = sorted({chunk.day for chunk in Chosen(bbox).of(holdings).chunks()})
+    if not days:
+        return Chosen(bbox)
+    tell(f"  The archive has {count(len(days), 'day')} of it, {days[0]} to {days[-1]}.")
+    start = questions.ask_period(None, None, (days[0], days[-1]))
     chosen = Chosen(bbox, start)
     orbits = sorted({chunk.orbit for chunk in chosen.of(holdings).chunks()})
     if len(orbits) > 1:
