@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, NamedTuple
@@ -24,8 +24,8 @@ from archive.layout import EMPTY
 from archive.packing import DamageError, pack, sealed, unpack, unsealed
 from archive.spans import Piece, Spans
 from archive.storage import Bytes, Part, Storage
-from archive.unpacked import Unpacked
 from healpix.copies import gather
+from shared.last_used import LastUsed
 
 Array = Mapping[str, Any]  # the metadata of an array
 
@@ -37,7 +37,7 @@ class Shard(NamedTuple):
     key: str
     array: Array
     size: int | None = None  # bytes, if it is known; 0: no file, only fill values
-    owner: object = None  # who sees this record under this key
+    owner: Hashable = None  # for whom this key is this record, and will be
 
     @property
     def inner(self) -> int:
@@ -69,7 +69,7 @@ def one_of_many() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def keeping(unpacked: Unpacked | None) -> Iterator[None]:
+def keeping(unpacked: LastUsed | None) -> Iterator[None]:
     """What this thread reads is looked for there first, and kept there."""
     _thread.unpacked = unpacked
     try:
@@ -85,7 +85,7 @@ def read_shards(shards: Sequence[Shard], spans: Spans) -> list[Any]:
     What is damaged is a DamageError instead.
     """
     outs = _rooms([shard.array["data_type"] for shard in shards], spans.size)
-    unpacked: Unpacked | None = getattr(_thread, "unpacked", None)
+    unpacked: LastUsed | None = getattr(_thread, "unpacked", None)
     held = [_held(shard, spans, unpacked) for shard in shards]
     tasks: list[tuple[int, Any]] = []
     for i, (shard, found) in enumerate(zip(shards, _fetch(shards, spans, held), strict=True)):
@@ -110,13 +110,11 @@ def read_shards(shards: Sequence[Shard], spans: Spans) -> list[Any]:
     return outs
 
 
-def _held(
-    shard: Shard, spans: Spans, unpacked: Unpacked | None
-) -> dict[int, npt.NDArray[Any]]:
+def _held(shard: Shard, spans: Spans, unpacked: LastUsed | None) -> dict[int, npt.NDArray[Any]]:
     """Those of the inner chunks that the spans touch which are unpacked already."""
     if unpacked is None or shard.size == 0:
         return {}
-    found = {n: unpacked.get(shard.owner, shard.key, n) for n in spans.pieces(shard.inner)}
+    found = {n: unpacked.get((shard.owner, shard.key, n)) for n in spans.pieces(shard.inner)}
     return {number: values for number, values in found.items() if values is not None}
 
 
@@ -279,14 +277,14 @@ def _entries(
 
 
 def _place(
-    task: tuple[npt.NDArray[Any], Shard, int, Piece, Bytes, Unpacked | None],
+    task: tuple[npt.NDArray[Any], Shard, int, Piece, Bytes, LastUsed | None],
 ) -> DamageError | None:
     """Decode one inner chunk and put its cells where they belong in the result."""
     out, shard, number, piece, data, unpacked = task
     try:
         if unpacked is not None:
             values = unpack(data, np.empty(shard.inner, out.dtype))
-            unpacked.put(shard.owner, shard.key, number, values)
+            unpacked.put((shard.owner, shard.key, number), values)
             gather(values, piece.starts, piece.sizes, out)
         elif piece.size == shard.inner:
             unpack(data, out)

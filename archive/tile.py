@@ -28,7 +28,7 @@ LOST = json.dumps({"source": "unknown: its provenance was lost with a damaged fi
 EPOCH = dt.date(1970, 1, 1)
 
 
-@dataclass
+@dataclass(eq=False)
 class Group:
     """A tile's group: its metadata, and the key of the record in each of its slots."""
 

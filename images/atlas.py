@@ -31,6 +31,7 @@ from images.grids import DAY, image_of
 from images.records import Image, NoData, layout_of, of_period, on_days
 from images.scales import RATIO, Scale
 from images.tile_map import unwrapped
+from shared.last_used import LastUsed
 
 if TYPE_CHECKING:
     from archive.contents import Contents
@@ -43,6 +44,7 @@ TILES_MOST = 64  # of the archive, that a tile of the map is made of
 RANGED = 16  # tiles of the archive, at most, by which a range is found
 SAMPLES = 400  # pixels, of the longer side of a grid that a range is found by
 COLOUR = "colour"  # instead of a band: the picture in colour
+KEPT = 16_000_000  # bytes of the values of tiles, to be drawn in another range
 AROUND = 4.0  # mean cell widths to each side of a place, in which its cell is
 
 Range = tuple[float, float]
@@ -114,6 +116,7 @@ class Atlas:
         self._ask, self._lookout = holdings, Lookout(archive)
         self.scale = Scale(self._layout.product)
         self._held = _Held.of(holdings())
+        self._values = LastUsed(KEPT)
 
     # --- what there is ---
 
@@ -187,7 +190,11 @@ class Atlas:
         days = (DAY,) * (picked.how == "newest")  # a layer that comes with it
         classes = (*self._layout.product.classes(bands), *days)
         layers, nside = (*bands, *days), self._layout.nside
-        values = web_tiles.values_of(frame, views, image, layers, nside, classes)
+        key = (*views, image, layers, z, x, y)  # another view after each change
+        values = self._values.get(key)
+        if values is None:
+            values = web_tiles.values_of(frame, views, image, layers, nside, classes)
+            self._values.put(key, values)
         ordered = {name: ranges[name] for name in names}
         return web_tiles.picture(dict(zip(layers, values, strict=True)), self.scale, ordered)
 

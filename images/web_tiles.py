@@ -25,7 +25,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archive.shards import keeping, one_of_many
-from archive.unpacked import Unpacked
 from cells.regrid import Frame
 from grid import BBox, Tile
 from healpix.arrays import Floats, Ints
@@ -35,14 +34,15 @@ from images.blocks import Block, Cube, padded
 from images.records import Image
 from images.scales import COLOURS, Scale, shares
 from shared.land import land
+from shared.last_used import LastUsed
 
 if TYPE_CHECKING:
     from archive.snapshot import View
 
 SIDE = 256  # pixels
 ZOOM_MAX = 19  # of a tile; beyond, a browser enlarges pixels
-CELLS = 500_000  # of all bands, about the most that are read at a time: more takes more memory
-LESS = 12  # times less memory than elsewhere for a composite of a piece
+CELLS = 2_000_000  # of all bands, about the most that are read at a time: more takes more memory
+LESS = 10  # times less memory than elsewhere for a composite of a piece
 THREADS = 2
 KEPT = 32_000_000  # bytes of unpacked chunks, for the next tile
 GREYS = 254  # of a picture of one band; 0 is a gap
@@ -156,9 +156,9 @@ def _pool() -> ThreadPoolExecutor:
 
 
 @functools.cache
-def _unpacked() -> Unpacked:
+def _unpacked() -> LastUsed:
     """What all tiles were made of last."""
-    return Unpacked(KEPT)
+    return LastUsed(KEPT)
 
 
 def _covered(frame: MercatorFrame, tiles: Sequence[Tile], nside: int) -> tuple[slice, slice]:
@@ -197,18 +197,34 @@ def _groups(frame: MercatorFrame, rows: slice, nside: int) -> Iterator[slice]:
 
 
 def _blocks(cube: Cube, height: int, columns: slice) -> Iterator[tuple[slice, slice]]:
-    """The pixels in squares of few cells; of all cells few there is one."""
+    """The pixels in pieces of few cells; of all cells few there is one.
+
+    Of a composite in squares, else from side to side: fewer cells are then read twice.
+    """
     across = cube.frame.dlon * np.cos(np.radians(cube.frame.lat[0]))
-    level = cube.level(slice(0, 1)) if cube.averages else level_of(cube.nside)
-    cells = cube.frame.dlat * across / cell_width(1 << level) ** 2  # of a pixel
-    most = min(CELLS / len(cube.bands), cube.most_cells / LESS)
-    side = max(1, min(cube.side, math.ceil(math.sqrt(most / cells))))
-    for top in range(0, height, side):
-        for left in range(columns.start, columns.stop, side):
+    cells = cube.frame.dlat * across / cell_width(1 << _level(cube)) ** 2  # of a pixel
+    width = columns.stop - columns.start
+    if cube.images[0].how:
+        side = math.ceil(math.sqrt(cube.most_cells / LESS / cells))
+        high, wide = max(1, min(cube.side, side)), max(1, min(cube.side, side))
+    else:
+        number = math.ceil(cells * height * width * len(cube.bands) / CELLS)
+        high, wide = math.ceil(height / max(1, number)), max(1, width)
+    for top in range(0, height, high):
+        for left in range(columns.start, columns.stop, wide):
             yield (
-                slice(top, min(top + side, height)),
-                slice(left, min(left + side, columns.stop)),
+                slice(top, min(top + high, height)),
+                slice(left, min(left + wide, columns.stop)),
             )
+
+
+def _level(cube: Cube) -> int:
+    """The level that is read, which is one of those that there are."""
+    if not cube.averages:
+        return level_of(cube.nside)
+    wanted, first = cube.level(slice(0, 1)), cube.images[0].chunks[0]
+    there = [view.levels(first) for view in cube.views if first in view]
+    return min((has for levels in there for has in levels if has >= wanted), default=wanted)
 
 
 # --- as pictures -------------------------------------------------------------------------
