@@ -61,8 +61,9 @@ def read(text: str) -> BBox:
 
 def swapped(area: Area) -> BBox | None:
     """The area whose latitudes are the longitudes of this one; None where that cannot be."""
+    order, name = ordered(area.name)
     with contextlib.suppress(ValueError):
-        return _area([_flipped(area.polygon)], LATITUDES + area.name)
+        return _area([_flipped(area.polygon)], LATITUDES * (order != LATITUDES) + name)
     return None
 
 
