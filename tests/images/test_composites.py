@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieve as room
+from archive.snapshot import View
 from convert import cells_to_grid
 from grid import BBox, Chunk, Tile
 from healpix.ids import runs_to_ids
@@ -134,14 +135,13 @@ def test_a_coarser_pixel_is_the_mean_of_its_cells_by_all_their_counts(archive, h
 
 
 def test_pixels_far_coarser_than_cells_come_from_overviews(archive, monkeypatch):
-    read = []
-    view = blocks._read
+    read, values = [], View.values
 
-    def noted(reading):
-        read.append(reading[3])
-        return view(reading)
+    def noted(*arguments, **named):
+        read.append(named["level"])
+        return values(*arguments, **named)
 
-    monkeypatch.setattr(blocks, "_read", noted)
+    monkeypatch.setattr(View, "values", noted)
     box = BBox(7.0, 50.0, 9.0, 50.5)
     mean = opened(archive, "mean", box, dlat=0.25, dlon=0.25)["VV"][0].values
     assert set(read) == {10}
@@ -169,7 +169,7 @@ def test_the_mean_of_records_is_what_one_record_of_all_their_pixels_holds():
     total = there.sum(axis=(0, 2))
     union = np.where(there, pixels, 0).sum(axis=(0, 2), dtype=float) / total
     np.testing.assert_allclose(found["VV"], union, rtol=3e-7)
-    np.testing.assert_array_equal(found["count"], total)
+    np.testing.assert_array_equal(found["VV_count"], total)
 
 
 values = st.one_of(st.just(np.nan), st.floats(0, 10, width=32))
@@ -228,7 +228,7 @@ def test_unasked_passes_of_each_direction_make_a_composite_of_their_own(archive,
     days = composites.words(how, 5), composites.words(how, 1)
     words = f"{days[0]} (ascending) and {days[1]} (descending)"
     assert both.attrs["composite"] == words
-    assert words in plot(both).get_label()
+    assert words in str(plot(both).get_label())
     with xr.open_dataset(export(both, tmp_path / "a.nc"), decode_coords="all") as back:
         np.testing.assert_array_equal(back["VV"], both["VV"])
         assert back["orbit"].values.tolist() == [1, 2]
