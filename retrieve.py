@@ -87,10 +87,10 @@ def open(  # the name that the house gives it
     but images of each direction where they would be mixed.
 
     ``composite`` "mean" (by the counts), "median", "newest", "min", "max", "std" or "count": one
-    image (of each direction, as above), by each cell's values on all days.  ``as_of`` N: one image for ``start`` of the newest
-    values of the N days before, too; with them is their ``day``.  ``by`` "direction" or
-    "relative-orbit": passes that differ have steps of their own.  ``despeckle``: each image without
-    its speckle, by the others on its relative orbit (`images.speckle`).  Raises NoData, ValueError.
+    image (of each direction, as above) by each cell's values on all days.  ``as_of`` N: one for
+    ``start`` of the newest values of the N days before, too; with them is their ``day``.  ``by``
+    "direction" or "relative-orbit": passes that differ have steps of their own.  ``despeckle``:
+    each image without its speckle (`images.speckle`).  Raises NoData, ValueError.
     """
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
     return lazy.open_grid(on, start, end, as_of, composite, by, despeckle=despeckle)

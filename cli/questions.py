@@ -342,7 +342,7 @@ def ask_step(name: str, labels: Sequence[str]) -> int:
 
 
 def ask_orbit(orbits: Sequence[str], usual: str | None = None, apart: bool = False) -> str | None:
-    """Ask which of the orbits that an archive has; with ``apart`` maybe all, each by itself: None."""
+    """Ask which orbit of an archive's; None: all, each by itself, which ``apart`` offers."""
     names: list[str] = [*orbits, "any", *["apart"] * apart]
     options = {str(number): name for number, name in enumerate(names, 1)}
     default = next((key for key, orbit in options.items() if orbit == usual), "1")

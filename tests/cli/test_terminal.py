@@ -181,7 +181,8 @@ QUESTIONS = [
     ),
     Question(
         "Passes of which orbit?", "1 ascending  2 descending  3 any  4 apart [1]: ",
-        [BOX, "", "2026-01-08"], "Bands", "5", "'5' is not one of 1, 2, 3, 4.", "any", "Bands", WHOLE,
+        [BOX, "", "2026-01-08"], "Bands", "5", "'5' is not one of 1, 2, 3, 4.", "any", "Bands",
+        WHOLE,
     ),
     Question(
         "Bands", "Bands [VV,VH]: ", [BOX, "", ""], "Files",
