@@ -22,10 +22,11 @@ test: $(DEV) ## the tests; those that measure time run by themselves
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
-check: $(DEV) ## ruff (lint, format) and mypy strict
+check: $(DEV) ## ruff (lint, format) and mypy strict; TypeScript and ESLint where npm is
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.peers.page
 
 bench: $(DEV) $(USERS)/.runtime ## the measurements behind docs/speed.md
 	BENCH_PYTHON=$(USERS)/bin/python $(BIN)/python -m benchmarks

@@ -61,11 +61,16 @@ _thread = threading.local()
 @contextlib.contextmanager
 def one_of_many() -> Iterator[None]:
     """Read with this thread alone: its caller has as many of them as there are cores."""
-    _thread.is_one_of_many = True
+    before, _thread.is_one_of_many = is_one_of_many(), True
     try:
         yield
     finally:
-        _thread.is_one_of_many = False
+        _thread.is_one_of_many = before
+
+
+def is_one_of_many() -> bool:
+    """Whether this thread is to do alone what it does."""
+    return getattr(_thread, "is_one_of_many", False)
 
 
 @contextlib.contextmanager
@@ -102,7 +107,7 @@ def read_shards(shards: Sequence[Shard], spans: Spans) -> list[Any]:
             else:
                 target[:] = fill_value(shard.array)
     work = [task for _, task in tasks]
-    alone = len(work) < 4 or getattr(_thread, "is_one_of_many", False)
+    alone = len(work) < 4 or is_one_of_many()
     results = map(_place, work) if alone else pool().map(_place, work)
     for (i, _), damage in zip(tasks, results, strict=True):
         if damage is not None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from archive.holdings import day_of, key_of
 from archive.lookout import Lookout
 from archive.passes import passes_of
+from archive.shards import one_of_many
 from grid import ORBITS, BBox, Chunk, Tile, as_box
 from healpix.few import centres, ids_around
 from healpix.ids import cell_width, level_of
@@ -34,6 +35,8 @@ from images.tile_map import unwrapped
 from shared.last_used import LastUsed
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from archive.contents import Contents
     from archive.holdings import Holdings
     from archive.snapshot import View
@@ -240,8 +243,14 @@ class Atlas:
         cell = cell_width(self._layout.nside)
         sizes = lazy.spacing(bbox, cell, cell, SAMPLES)
         on = lazy.canvas(self._archive, bbox, bands, *sizes, "nearest", picked.orbit)
+        days, less = (picked.first, picked.last), web_tiles.LESS
+
+        def read() -> xr.Dataset:
+            with one_of_many():
+                return lazy.open_grid(on, *days, None, picked.how, now=True, less=less)
+
         try:
-            grid = lazy.open_grid(on, picked.first, picked.last, None, picked.how, now=True)
+            grid = web_tiles.pool().submit(read).result()
         except NoData:
             return {}
         found = figure.ranges(image_of(grid), self._look())

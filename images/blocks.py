@@ -28,7 +28,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from archive.shards import one_of_many
+from archive.shards import is_one_of_many, one_of_many
 from archive.storage import each_of
 from cells.regrid import Frame, Means, class_values, grid_values
 from grid import BBox, Chunk, Tile, wrap
@@ -72,6 +72,7 @@ class Cube:
     classes: tuple[str, ...] = ()  # the bands that hold such: never averaged
     area: Area | None = None  # of which pixels outside are gaps
     speckle: Speckle | None = None  # with what else the images are filtered
+    less: int = 1  # times less memory that a composite of a block may take
 
     @cached_property
     def averages(self) -> bool:
@@ -103,7 +104,9 @@ class Cube:
         """Cells of which a block may be made, if it is a composite."""
         if self.speckle:
             return FILTERED / len(self.bands)
-        return COMPOSITE / (32 * len(self.bands) + 24) if self.images[0].how else math.inf
+        if not self.images[0].how:
+            return math.inf
+        return COMPOSITE / self.less / (32 * len(self.bands) + 24)
 
     @property
     def chunks(self) -> tuple[tuple[int, ...], ...]:
@@ -259,7 +262,7 @@ def _read(reading: Reading) -> xr.Dataset:
 
 
 def whole(cube: Cube) -> NDArray[np.float32]:
-    """All blocks, (time, band, lat, lon), on threads."""
+    """All blocks, (time, band, lat, lon), on threads unless this is one of many."""
     numbers: list[Place] = list(product(*(range(len(sizes)) for sizes in cube.chunks)))
     out = np.empty([sum(sizes) for sizes in cube.chunks], np.float32)
 
@@ -268,8 +271,9 @@ def whole(cube: Cube) -> NDArray[np.float32]:
         rows = slice(i * cube.side, (i + 1) * cube.side)
         out[time, :, rows, j * cube.side : (j + 1) * cube.side] = block_of(cube, number)[0]
 
-    if len(numbers) == 1:
-        fill(numbers[0])
+    if len(numbers) == 1 or is_one_of_many():
+        for number in numbers:
+            fill(number)
         return out
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done in [pool.submit(fill, number) for number in numbers]:

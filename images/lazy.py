@@ -132,10 +132,12 @@ def open_grid(
     by: str | None = None,
     now: bool = False,
     despeckle: bool = False,
+    less: int = 1,
 ) -> xr.Dataset:
     """The images of a box on a regular grid: as `retrieve.open` has it.
 
     Lazy, on dask, or with ``now`` in memory: dask takes longer to import than a small box to read.
+    A composite takes so many times ``less`` memory.
     """
     archive, layout, bands, frame = on.archive, on.layout, on.bands, on.frame
     bbox, orbit, area = frame.bbox, on.orbit, clipping(frame.bbox)
@@ -162,7 +164,9 @@ def open_grid(
     layers = (*bands, DAY) if how == "newest" else bands
     classes = () if how == "count" else layout.product.classes(bands)
     classes += (DAY,) * (how == "newest")
-    cube = Cube(tuple(views), read, layers, frame, layout.nside, on.method, classes, area)
+    cube = Cube(
+        tuple(views), read, layers, frame, layout.nside, on.method, classes, area, less=less
+    )
     if despeckle:
         cube = replace(cube, speckle=_speckle(views, read))
     values = whole(cube) if now else _on_dask(cube)

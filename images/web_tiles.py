@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 SIDE = 256  # pixels
 ZOOM_MAX = 19  # of a tile; beyond, a browser enlarges pixels
 CELLS = 2_000_000  # of all bands, about the most that are read at a time: more takes more memory
-LESS = 10  # times less memory than elsewhere for a composite of a piece
+LESS = 24  # times less memory than elsewhere for a composite of a piece
 THREADS = 2
-KEPT = 32_000_000  # bytes of unpacked chunks, for the next tile
+KEPT = 24_000_000  # bytes of unpacked chunks, for the next tile
 GREYS = 254  # of a picture of one band; 0 is a gap
 FASTEST = 1  # how much zlib tries: what stays on one computer need not be small
 PLAIN = 0
@@ -135,7 +135,8 @@ def values_of(
         like = frame.part(slice(some.start, some.start + 1))
         of_all = tuple(views), (image,), bands
         alone = Cube(*of_all, like, nside, "nearest", classes)
-        cube = _Rows(*of_all, frame.part(some), nside, "nearest", classes, like=alone)
+        part = frame.part(some)
+        cube = _Rows(*of_all, part, nside, "nearest", classes, like=alone, less=LESS)
         height = some.stop - some.start
         work += [(cube, some.start, *block) for block in _blocks(cube, height, columns)]
 
@@ -144,14 +145,14 @@ def values_of(
             found = cube.read(0, some, columns)
         out[:, first + some.start : first + some.stop, columns] = found
 
-    for done in [_pool().submit(read, *each) for each in work]:
+    for done in [pool().submit(read, *each) for each in work]:
         done.result()
     return out
 
 
 @functools.cache
-def _pool() -> ThreadPoolExecutor:
-    """The threads that make all tiles: each thread that reads keeps memory for the next time."""
+def pool() -> ThreadPoolExecutor:
+    """The threads that read for all: each thread that reads keeps memory for the next time."""
     return ThreadPoolExecutor(THREADS)
 
 
@@ -205,7 +206,7 @@ def _blocks(cube: Cube, height: int, columns: slice) -> Iterator[tuple[slice, sl
     cells = cube.frame.dlat * across / cell_width(1 << _level(cube)) ** 2  # of a pixel
     width = columns.stop - columns.start
     if cube.images[0].how:
-        side = math.ceil(math.sqrt(cube.most_cells / LESS / cells))
+        side = math.ceil(math.sqrt(cube.most_cells / cells))
         high, wide = max(1, min(cube.side, side)), max(1, min(cube.side, side))
     else:
         number = math.ceil(cells * height * width * len(cube.bands) / CELLS)

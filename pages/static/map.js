@@ -34,6 +34,9 @@
 const LOOK_AGAIN = 10_000; // ms, after which it is asked whether something was written
 const FILLED = 32; // pixels, a tile of the archive narrower than that is filled
 const PATIENCE = 300; // ms, after which somebody who drags is thought to have stopped
+const [STEP, LEAP] = [2, 20]; // pixels, that an arrow key moves a corner; with Shift
+/** @type {Object<string, [number, number]>} */
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 const DARK = window.matchMedia("(prefers-color-scheme: dark)");
 
@@ -444,6 +447,8 @@ async function save() {
 
 /** @type {[number, number][]} */
 let corners = []; // latitude, longitude; of a rectangle the four
+/** @type {any[]} */
+let marks = []; // what each corner is held by
 let drawing = ""; // "rectangle", "polygon" or nothing
 const shape = L.polygon([], { color: "#d55e00", weight: 2, fillOpacity: 0.15, interactive: false });
 const handles = L.layerGroup();
@@ -461,7 +466,8 @@ function draw(what) {
   at("hint").textContent = drawing === "polygon"
     ? "Click each corner; a double click, or Enter, ends it."
     : drawing ? "Press at one corner and drag to the other."
-      : "Corners can be dragged, and the sides typed.";
+      : "Corners can be dragged, or moved with the arrow keys (Shift: further); Insert adds one, Delete "
+        + "removes one. The sides of a rectangle can be typed.";
 }
 
 /** @param {[number, number][]} some */
@@ -469,14 +475,56 @@ function setCorners(some) {
   corners = some;
   shape.setLatLngs(corners).addTo(map);
   handles.clearLayers().addTo(map);
-  const icon = L.divIcon({ className: "corner", iconSize: [12, 12] });
-  corners.forEach((corner, i) => {
-    const handle = L.marker(corner, { icon, draggable: true, keyboard: false });
-    handle.on("drag", () => moveCorner(i, handle.getLatLng()));
-    handle.on("dragend", () => setCorners(corners));
-    handles.addLayer(handle);
-  });
+  marks = corners.map(handleOf);
+  nameCorners();
   showArea();
+}
+
+/** What a corner is held by. @param {[number, number]} corner @param {number} i */
+function handleOf(corner, i) {
+  const icon = L.divIcon({ className: "corner", iconSize: [12, 12] });
+  const handle = L.marker(corner, { icon, draggable: true });
+  handle.on("drag", () => moveCorner(i, handle.getLatLng()));
+  handles.addLayer(handle);
+  handle.getElement().addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    if (!pressCorner(i, event)) return;
+    event.preventDefault();
+    event.stopPropagation(); // else the map moves as well
+  });
+  return handle;
+}
+
+/** Say which corner is where, to who cannot see it. */
+function nameCorners() {
+  marks.forEach((handle, i) => {
+    const [lat, lon] = corners[i];
+    const where = `${degrees(lat)} N, ${degrees(wrapped(lon))} E`;
+    handle.getElement().setAttribute("aria-label", `Corner ${i + 1} of ${corners.length}: ${where}`);
+  });
+}
+
+/**
+ * What a key does to a corner; whether it does anything.
+ * @param {number} i @param {KeyboardEvent} event
+ */
+function pressCorner(i, event) {
+  const way = ARROWS[event.key];
+  if (way && !event.altKey && !event.ctrlKey && !event.metaKey) {
+    const step = event.shiftKey ? LEAP : STEP;
+    const place = map.latLngToContainerPoint(corners[i]).add([way[0] * step, way[1] * step]);
+    moveCorner(i, map.containerPointToLatLng(place));
+    map.panInside(corners[i]);
+  } else if (event.key === "Insert" || event.key === "+") {
+    const [here, next] = [corners[i], corners[(i + 1) % corners.length]];
+    const middle = /** @type {[number, number]} */ ([(here[0] + next[0]) / 2, (here[1] + next[1]) / 2]);
+    setCorners([...corners.slice(0, i + 1), middle, ...corners.slice(i + 1)]);
+    marks[i + 1].getElement().focus();
+  } else if (event.key === "Delete" || event.key === "Backspace") {
+    if (corners.length < 4 && !drawing) say("An area has three corners at least.");
+    else setCorners(corners.filter((_, k) => k !== i));
+    marks[Math.min(i, marks.length - 1)]?.getElement().focus();
+  } else return false;
+  return true;
 }
 
 /** @param {number} i @param {{lat: number, lng: number}} to */
@@ -490,6 +538,8 @@ function moveCorner(i, to) {
     corners[below] = i % 2 ? [other[0], to.lng] : [to.lat, other[1]];
   }
   shape.setLatLngs(corners);
+  marks.forEach((handle, k) => handle.setLatLng(corners[k]));
+  nameCorners();
   showArea();
 }
 

@@ -264,6 +264,64 @@ def test_a_polygon_is_drawn_by_mouse_and_a_box_typed(wide, archive, desk):
         assert desk.taken.get() == "7.1,50.1,7.4,50.3"
 
 
+def corners(page):
+    """What is said of each corner, and the corners to be given keys."""
+    found = page.driver.find_elements(By.CSS_SELECTOR, ".corner")
+    return [each.get_attribute("aria-label") for each in found], found
+
+
+def place_of(words):
+    """Latitude and longitude of a corner, by what is said of it."""
+    lat, lon = words.split(": ")[1].split(", ")
+    return float(lat.removesuffix(" N")), float(lon.removesuffix(" E"))
+
+
+def test_corners_are_moved_added_and_removed_with_the_keyboard(wide, archive, desk):
+    with browsed(wide, archive, desk) as page:
+        centre = page.driver.execute_script("return map.getCenter().toString()")
+        page["polygon"].click()
+        for place in ((-300, -60), (-200, -100), (-150, 20), (-260, 60)):
+            page.at(*place).click().perform()
+        page.press(Keys.ENTER)
+        page.until(page["use"].is_enabled, "the end of the polygon")
+        before, handles = corners(page)
+        assert [words.split(":")[0] for words in before] == [
+            f"Corner {i} of 4" for i in range(1, 5)
+        ]
+        handles[1].send_keys(Keys.ARROW_RIGHT * 3 + Keys.ARROW_UP)
+        after, _ = corners(page)
+        (lat, lon), (north, east) = place_of(before[1]), place_of(after[1])
+        assert north > lat
+        assert east > lon
+        assert [after[0], *after[2:]] == [before[0], *before[2:]]
+        assert page.driver.execute_script("return map.getCenter().toString()") == centre
+        handles[1].send_keys(Keys.SHIFT, Keys.ARROW_RIGHT, Keys.NULL)
+        assert place_of(corners(page)[0][1])[1] - east > 2 * (east - lon)
+        handles[1].send_keys(Keys.DELETE)
+        assert len(corners(page)[0]) == 3
+        page.driver.switch_to.active_element.send_keys(Keys.DELETE)
+        page.until(lambda: "three corners" in page["said"].text, "a reason")
+        page.driver.switch_to.active_element.send_keys(Keys.INSERT)
+        assert len(corners(page)[0]) == 4
+        assert page.driver.switch_to.active_element.get_attribute("aria-label").startswith(
+            "Corner 3 of 4"
+        )
+        page["use"].click()
+        page.until(lambda: not desk.taken.empty(), "handing over")
+        assert desk.taken.get().count(",") == 4  # the first one is also the last
+
+
+def test_a_rectangle_stays_one_when_a_key_moves_its_corner(wide, archive, desk):
+    with browsed(wide, archive, desk) as page:
+        _, handles = corners(page)
+        handles[0].send_keys(Keys.ARROW_LEFT + Keys.ARROW_DOWN)
+        west, south, east, north = (
+            float(page[name].get_attribute("value")) for name in ("west", "south", "east", "north")
+        )
+        assert (west < 7, south < 50) == (True, True)
+        assert (east, north) == (8, 50.5)
+
+
 def test_a_narrow_dark_window_has_all_of_it(archive, tmp_path):
     with chromium("--window-size=420,800", "--blink-settings=preferredColorScheme=0") as narrow:
         with browsed(narrow, archive) as page:

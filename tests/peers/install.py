@@ -34,13 +34,20 @@ def missing(name: str) -> str:
 
 def main() -> None:
     """Install what is not there yet."""
+    for name in ("openeo", "stac", "titiler", "node"):
+        install(name)
+
+
+def install(name: str) -> None:
+    """Install a peer if it is not there yet."""
     PEERS.mkdir(exist_ok=True)
-    for name in ("openeo", "stac", "titiler"):
+    if name == "node":
+        _once(name, HERE / "package.json", _install_node)
+    else:
         _once(name, HERE / f"requirements-{name}.txt", _install_python)
-    _once("node", HERE / "package.json", _install_node)
 
 
-def _once(name: str, wanted: Path, install: object) -> None:
+def _once(name: str, wanted: Path, work: object) -> None:
     """Install a peer unless what is wanted is what is there."""
     ready, why = PEERS / f"{name}.ready", PEERS / f"{name}.why"
     text = wanted.read_text(encoding="utf-8")
@@ -49,8 +56,8 @@ def _once(name: str, wanted: Path, install: object) -> None:
     ready.unlink(missing_ok=True)
     shutil.rmtree(PEERS / name, ignore_errors=True)
     try:
-        assert callable(install)
-        install(name, wanted)
+        assert callable(work)
+        work(name, wanted)
     except (OSError, subprocess.CalledProcessError) as error:
         words = str(getattr(error, "stderr", "") or error).strip()[-LONGEST_WORDS:]
         why.write_text(" ".join(words.split()), encoding="utf-8")

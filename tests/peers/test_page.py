@@ -1,30 +1,35 @@
-"""The page of the map, read by who knows its language: TypeScript and ESLint."""
+"""The page of the map has nothing that TypeScript or ESLint complain of."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-
 import pytest
 
-from tests.conftest import ROOT
-from tests.peers.install import PEERS, missing
+from tests.peers import page
+from tests.peers.install import missing
 
-PAGE = ROOT / "pages" / "static" / "map.js"
-NODE = PEERS / "node"
-READERS = {
-    "tsc": ("--noEmit", "--allowJs", "--checkJs", "--strict", "--target", "es2022", "--lib",
-            "es2022,dom,dom.iterable"),
-    "eslint": ("--config", "eslint.config.mjs"),
-}  # fmt: skip
+needs_node = pytest.mark.skipif(bool(missing("node")), reason=missing("node") or "it is there")
 
 
-@pytest.mark.skipif(bool(missing("node")), reason=missing("node") or "it is there")
-@pytest.mark.parametrize("reader", READERS)
+@needs_node
+@pytest.mark.parametrize("reader", page.READERS)
 def test_the_page_has_nothing_to_complain_of(reader):
-    copy = shutil.copy(PAGE, NODE)  # ESLint reads what is below its settings
-    program = NODE / "node_modules" / ".bin" / (f"{reader}.cmd" if os.name == "nt" else reader)
-    command = [str(program), *READERS[reader], str(copy)]
-    done = subprocess.run(command, cwd=NODE, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+    assert page.complaints(reader) == ""
+
+
+@needs_node
+def test_a_mistake_in_the_page_is_told(tmp_path, monkeypatch, capsys):
+    wrong = tmp_path / "map.js"
+    text = page.PAGE.read_text(encoding="utf-8")
+    wrong.write_text(text + "\nconst unused = chosen().nothing;\n", encoding="utf-8")
+    monkeypatch.setattr(page, "PAGE", wrong)
+    assert page.main() == 1
+    told = capsys.readouterr().out
+    assert "nothing" in told  # by TypeScript
+    assert "unused" in told  # by ESLint
+
+
+def test_without_node_it_is_said_why(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tests.peers.install.PEERS", tmp_path)
+    (tmp_path / "node.why").write_text("there is no npm")
+    assert page.main() == 0
+    assert "there is no npm" in capsys.readouterr().out
