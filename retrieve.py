@@ -76,20 +76,21 @@ def open(  # the name that the house gives it
 
     A box is a `grid.BBox`, four numbers, or polygons (a file, WKT, shapely's) outside of which are
     gaps; a day a date, a UTC time, or text.  ``<band>(time, lat, lon)`` float32, linear power, NaN
-    for gaps, on dask arrays; ``time`` ascends, a step for each day with a record.  Pixel centres
+    for gaps, on dask arrays; ``time`` ascends, a step for each day with a record, two where it has
+    passes of both directions and ``orbit`` is None.  Pixel centres
     are at ``south + (i + 0.5) dlat`` and ``west + (j + 0.5) dlon``, in degrees, beyond 180, too.
 
     ``method`` "nearest" or "bilinear", as of `convert.cells_to_grid`, is for a grid that is
     finer than the cells; a pixel of a coarser one is the mean of its cells, by their counts.
     ``orbit`` "ascending" or "descending": passes of this direction alone.  "any": the record
     of all passes of a tile, else both directions, averaged by their counts.  None: as "any",
-    but ValueError where directions would be mixed.
+    but images of each direction where they would be mixed.
 
     ``composite`` "mean" (by the counts), "median", "newest", "min", "max", "std" or "count": one
-    image, by each cell's values on all days.  ``as_of`` N: one image for ``start`` of the newest
-    values of the N days before, too; with them is their ``day``.  ``by`` "direction" or
-    "relative-orbit": passes that differ have steps of their own.  ``despeckle``: each image without
-    its speckle, by the others on its relative orbit (`images.speckle`).  Raises NoData, ValueError.
+    image (of each direction, as above) by each cell's values on all days.  ``as_of`` N: one for
+    ``start`` of the newest values of the N days before, too; with them is their ``day``.  ``by``
+    "direction" or "relative-orbit": passes that differ have steps of their own.  ``despeckle``:
+    each image without its speckle (`images.speckle`).  Raises NoData, ValueError.
     """
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
     return lazy.open_grid(on, start, end, as_of, composite, by, despeckle=despeckle)
@@ -116,7 +117,10 @@ def retrieve(
     method: str = "nearest",
     orbit: str | None = None,
 ) -> xr.Dataset:
-    """The image of a day in memory, (lat, lon), as of `open`; ValueError beyond `MEMORY_MAX`."""
+    """The image of a day in memory, (lat, lon), as of `open`.
+
+    ValueError beyond `MEMORY_MAX`, or if there are passes of both directions to choose from.
+    """
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
     return lazy.image_of_day(on, day, settings().memory_max)
 

@@ -127,10 +127,7 @@ def _create(archive: Contents, disk: type[Disk], layout: Layout) -> None:
         return
     with _locked(archive, archive.path, f"the archive {archive.name}"):
         if read_layout(archive.files) is None:
-            opened = disk(archive.path)
-            for stray in archive.path.glob("*.partial*"):
-                opened.discard(stray.name)
-            opened.put("zarr.json", data)
+            _put_root(archive, disk, data)
     with contextlib.suppress(OSError):  # Windows: the other process still has it open
         (archive.path / LOCK).unlink()
 
@@ -145,8 +142,16 @@ def _raise_version(archive: Contents, disk: type[Disk]) -> None:
         archive.files.put("zarr.json", data)  # the same, whoever puts it
     else:
         with _locked(archive, archive.path, f"the archive {archive.name}"):
-            disk(archive.path).put("zarr.json", data)
+            _put_root(archive, disk, data)
     archive.look_again()
+
+
+def _put_root(archive: Contents, disk: type[Disk], data: bytes) -> None:
+    """Put what an archive says of itself, and remove what who was killed at it has left."""
+    opened = disk(archive.path)
+    for stray in archive.path.glob("*.partial*"):
+        opened.discard(stray.name)
+    opened.put("zarr.json", data)
 
 
 @contextlib.contextmanager

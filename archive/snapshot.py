@@ -23,6 +23,7 @@ import xarray as xr
 from archive import record, recovery
 from archive.layout import STEP, ArchiveError, Layout, NoRecordError
 from archive.packing import DamageError
+from archive.shards import Shard
 from archive.spans import Spans
 from archive.storage import Storage
 from archive.tile import Group
@@ -67,6 +68,16 @@ class View:
     def tile(self) -> Tile:
         """The tile."""
         return self._group.tile
+
+    @property
+    def token(self) -> str:
+        """What tells this view from others, in whatever process it is."""
+        return self._token
+
+    @property
+    def inner(self) -> int:
+        """Cells in an inner chunk: the least that is read of a variable of a record."""
+        return Shard(self._group.storage, "", self._group.arrays["count"]).inner
 
     @property
     def is_far(self) -> bool:
@@ -122,20 +133,22 @@ class View:
                 f"{chunk}: the record in {self._group.storage.name} has no level {level}; it has "
                 f"{', '.join(map(str, self.levels(chunk)))}."
             )
-        about = self._about_slot(slot)
         with self._explaining(chunk):
-            runs, spans = self._select(None if bbox is None else as_box(bbox), level)
+            runs, spans = self.within(bbox, level)
             values = self._read(names, slot, level, spans)
         data = {name: variable("cells", array) for name, array in values.items()}
         data |= {"start_ipix": variable("runs", runs[0]), "run_len": variable("runs", runs[1])}
-        attributes = {
+        return xr.Dataset(data, attrs=self.attributes(chunk, level))
+
+    def attributes(self, chunk: Chunk, level: int) -> dict[str, Any]:
+        """What `read` says of a record's cells at a level."""
+        return {
             "nside": 2**level,
             "ellipsoid": self._layout.ellipsoid,
             "ordering": "nested",
-            "source": str(about.get("source", "")),
+            "source": str(self.about(chunk).get("source", "")),
             **attributes_of(self._layout.product),
         }
-        return xr.Dataset(data, attrs=attributes)
 
     def meet(self, runs: Runs) -> tuple[Runs, Spans]:
         """Those of some cells, sorted runs of the archive's level, that the tile owns.
@@ -144,11 +157,17 @@ class View:
         """
         return _meet(self._runs_at(self._layout.level), runs)
 
-    def values(self, chunk: Chunk, spans: Spans, variables: Iterable[str]) -> dict[str, Any]:
-        """As `read`, of cells that `meet` has found: the arrays (cell) alone, by their names."""
+    def within(self, bbox: Box | None, level: int) -> tuple[Runs, Spans]:
+        """Those of its cells at a level that `read` gives of a box; None: all.  As of `meet`."""
+        return self._select(None if bbox is None else as_box(bbox), level)
+
+    def values(
+        self, chunk: Chunk, spans: Spans, variables: Iterable[str], level: int | None = None
+    ) -> dict[str, Any]:
+        """As `read`, of cells that `meet` or `within` has found: just the arrays (cell)."""
         slot, names = self._slot(chunk), self._names(variables)
         with self._explaining(chunk):
-            return self._read(names, slot, self._layout.level, spans)
+            return self._read(names, slot, self._layout.level if level is None else level, spans)
 
     def _read(self, names: tuple[str, ...], slot: int, level: int, spans: Spans) -> dict[str, Any]:
         """These cells at a level, by the names that variables have at full resolution."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,12 @@ BUCKETS = ("s3", "gs", "az", "memory")  # kinds of object stores
 FETCHES = 16  # requests that are under way at a time, where each takes long
 RETRIES = 4  # of a request that an object store did not answer, or not well
 CONNECT = dt.timedelta(seconds=10)  # for an object store to answer at all
+
+
+AT_ONCE = 16  # records that are read at the same time from far away
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Part(NamedTuple):
@@ -350,6 +356,17 @@ class Bucket(Far):
 
     def _no_bucket(self) -> str:
         return f"{self.name}: there is no such bucket.  Make it first, or check the name."
+
+
+def each_of(
+    work: Callable[[Item], Result], items: Sequence[Item], is_far: bool
+) -> Iterator[Result]:  # fmt: skip
+    """What reading gives of each item, in their order; far away of many at once."""
+    if len(items) < 2 or not is_far:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(min(len(items), AT_ONCE)) as pool:
+        yield from pool.map(work, items)
 
 
 def _lacks_bucket(error: Exception) -> bool:

@@ -14,21 +14,31 @@ from grid import Tile
 GAPS = 0.1  # share of the cells that are not seen
 
 
-def record(tile: Tile, power: Mapping[str, NDArray[np.float32]], count: NDArray[np.uint16]):
+def record(
+    tile: Tile,
+    power: Mapping[str, NDArray[np.float32]],
+    count: NDArray[np.uint16],
+    nside: int | None = None,
+) -> xr.Dataset:
     """The cells of a tile: of each band its power where ``count`` is above 0."""
-    start, length = convert.tile_runs(tile)
+    start, length = convert.tile_runs(tile, nside)
     bands = {
         band: ("cells", np.where(count > 0, values, np.float32("nan")))
         for band, values in power.items()
     }
     runs = {"start_ipix": ("runs", start), "run_len": ("runs", length)}
-    about = {"nside": convert.NSIDE, "ellipsoid": "sphere", "ordering": "nested", "source": ""}
+    about = {
+        "nside": nside or convert.NSIDE,
+        "ellipsoid": "sphere",
+        "ordering": "nested",
+        "source": "",
+    }
     return xr.Dataset(bands | {"count": ("cells", count)} | runs, attrs=about)
 
 
-def size_of(tile: Tile) -> int:
+def size_of(tile: Tile, nside: int | None = None) -> int:
     """The number of its cells."""
-    return int(convert.tile_runs(tile)[1].sum())
+    return int(convert.tile_runs(tile, nside)[1].sum())
 
 
 def speckle(rng: np.random.Generator, size: int) -> NDArray[np.float32]:

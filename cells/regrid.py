@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from grid import BBox
-from healpix import folds, places, quads
+from healpix import folds, networks, places, quads
 from healpix.arrays import Floats, Ints
 from healpix.ids import level_of
 from healpix.indexes import RunIndex, index_runs
@@ -163,8 +163,9 @@ def _compile_folds(values: NDArray[Any], counts: NDArray[Any]) -> None:
     folds.add_newest(values, counts, 0.0, values.copy(), a, values.copy())
     folds.add_least(values, counts, 1.0, values.copy(), a)
     folds.add_spread(values, counts, a, b, c, d)
-    folds.add_to_stack(values, counts, values.copy(), a)
-    folds.take_medians(values[np.newaxis].copy(), values.copy())
+    folds.add_to_stack(values, counts, values.copy(), values.copy(), a)
+    network = networks.median_network(1)
+    folds.take_medians(values[np.newaxis].copy(), values.copy(), a, network, 0, values.copy())
 
 
 class Means:

@@ -181,7 +181,7 @@ def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
         return DONE if plan.archived or flags.update else NO_DATA
     require_writable(archive)
     require_free_disk(plan, workspace, to_archive, made.download)
-    if not flags.yes and not confirm("Start?", default=False):
+    if not agreed(plan, flags):
         tell("Nothing was started.")
         return DONE
     with cluster(flags.scheduler):
@@ -195,6 +195,13 @@ def run_download(workspace: Workspace, flags: DownloadFlags) -> int:
         first, last = wanted.days
         places.remember(workspace, wanted.bbox, start=first, end=last, backend=wanted.backend)
     return code
+
+
+def agreed(plan: Plan, flags: DownloadFlags) -> bool:
+    """Whether somebody wants the plan that was told; an update that orders nothing is wanted."""
+    if flags.yes or (flags.update and not plan.missing):  # what was begun is paid for
+        return True
+    return confirm("Start?", default=False)
 
 
 def require_sense(flags: DownloadFlags) -> None:
@@ -252,7 +259,7 @@ def make_plan(
     if not flags.no_catalogue and not made.download.selection.collection:
         tell("  no catalogue is known of it: every day is ordered")
     elif not flags.no_catalogue:
-        patient = somebody_is_there() and not flags.yes and not flags.dry_run
+        patient = somebody_is_there() and not (flags.yes or flags.dry_run or flags.update)
         covers, go_on = ask_catalogue(wanted, flags.catalogue, patient, made.download)
     if not go_on:
         return None

@@ -8,9 +8,9 @@ BACK = "back"  # the answer that returns to the question before
 # By the name of a question, or by how it begins.
 QUESTIONS = {
     "What do you want to do": (
-        "1 orders images of an area and stores them; 2 shows what is stored; 3 lists it; "
-        "4 reads all of it again to find damage; 5 puts files of your own into it; 6 "
-        "orders what is new of the last area; 7 shows the archive on a map in a browser."
+        "The number of a command, or its name.  Each asks for what it needs, and says what it"
+        " will do before it does it; update goes on until today as the last download was.  "
+        "main.py COMMAND --help says what each can do without questions."
     ),
     "Continue it": "What was ordered and not fetched goes on; nothing is paid for twice.",
     "Back end": (
@@ -64,8 +64,13 @@ QUESTIONS = {
     ),
     "Passes of which orbit": (
         "Ascending passes look east, descending ones west, so hills and houses look "
-        "different; any mixes them."
+        "different; any mixes them, apart has images of each."
     ),
+    "Apart by": (
+        "1 has images and lines of each direction, 2 of each relative orbit, which sees the ground "
+        "from the same place every time."
+    ),
+    "Named by": "The column of the file with the features' names; usual finds one, or counts.",
     "Bands": "Those that are wanted, with commas between them.",
     "Files": (
         "Names with commas or blanks between them; how a name ends says what kind of file it "

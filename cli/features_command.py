@@ -14,7 +14,7 @@ from cli.exits import DONE
 from cli.running import cluster
 from cli.terminal import count, somebody_is_there, tell
 from cli.workspace import Workspace
-from shared.areas import Area
+from shared.areas import LATITUDES, Area, ordered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ def write_each(archive: Archive, wish: Wish) -> None:
     assert isinstance(wish.bbox, Area)
     by = wish.by or "direction"
     read_and_write(
-        archive, wish.bbox.name, wish.days, wish.bands, wish.orbit, by, None, wish.tables
+        archive, wish.bbox.name, wish.days, wish.bands, wish.orbit, by, wish.id, wish.tables
     )  # fmt: skip
 
 
@@ -84,13 +84,38 @@ def read_and_write(
     """Read what the features touch, say what there is, write it, and print the files' names."""
     import retrieve
 
-    with working("averaging the features") as progress:
-        table = retrieve.features(archive, file, *days, bands, orbit, by, column, progress)
+    try:
+        with working("averaging the features") as progress:
+            table = retrieve.features(archive, file, *days, bands, orbit, by, column, progress)
+    except (ValueError, retrieve.NoData) as error:
+        other = LATITUDES + file
+        if ordered(file)[0] or meets(archive, file) or not meets(archive, other):
+            raise
+        raise type(error)(
+            f"{error}  It has something of {other}: latitudes may have been written first."
+        ) from None
     tell_table(table)
     for name, replace in targets.items():
         with working(f"writing {Path(name).name}"):
             retrieve.save_line(table, None, name, replace)
         click.echo(name)
+
+
+def meets(archive: Archive, file: str) -> bool:
+    """Whether features are on tiles of an archive."""
+    import shapely
+
+    from shared.features import as_features
+
+    try:
+        bounds = shapely.bounds(as_features(file).parts)
+    except ValueError:
+        return False
+    west, south, east, north = bounds.T
+    return any(
+        bool(((west < t.east) & (east > t.west) & (south < t.north) & (north > t.south)).any())
+        for t in archive.tiles()
+    )
 
 
 def tell_table(table: pd.DataFrame) -> None:

@@ -233,7 +233,7 @@ retrieve_flags = _together(
     option(
         "--orbit",
         type=click.Choice(ORBITS),
-        help="Only passes of this direction; any may mix them.",
+        help="Only passes of this direction; any may mix them.  Not given: each by itself.",
     ),
     option(
         "--dlat",
@@ -274,7 +274,7 @@ retrieve_flags = _together(
     option(
         "--by",
         type=click.Choice(APART),
-        help="What has a line of its own; not given: direction.",
+        help="What has images and lines of its own; not given: direction.",
     ),
     option(
         "--composite",

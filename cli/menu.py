@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from jobs.journal import Request
 
 DEMO_FOLDER = "demo"
+OPTIONS = {
+    "1": "download", "2": "retrieve", "3": "list", "4": "verify", "5": "add", "6": "update",
+    "7": "browse", "8": "remove", "q": "quit",
+}  # fmt: skip
+ABOUT = {
+    "1": "order images of an area and store them",
+    "2": "show what is stored, or write it to files",
+    "3": "say what the archive holds",
+    "4": "read all of it again, to find damage",
+    "5": "put files that you have into it",
+    "6": "order what is new of the last area",
+    "7": "look at it on a map in the browser",
+    "8": "take records out of it",
+}
 
 
 @held
@@ -40,10 +54,7 @@ def run_menu(workspace: Workspace) -> int:
         from cli.download_command import run_download
 
         return run_download(workspace, flags_of(request))
-    options = {"1": "download", "2": "retrieve", "3": "list", "4": "verify", "5": "add"}
-    options |= {"6": "update", "7": "browse"}
-    options["q"] = "quit"
-    match choose("What do you want to do?", options, default="1"):
+    match choose("What do you want to do?", OPTIONS, default="1", about=ABOUT):
         case "1":
             return _download(workspace)
         case "2":
@@ -62,6 +73,11 @@ def run_menu(workspace: Workspace) -> int:
             from cli.browse_command import run_browse
 
             return run_browse(workspace)
+        case "8":
+            from cli.chosen import Chosen
+            from cli.remove_command import run_remove
+
+            return run_remove(workspace, Chosen(), asks=True)
     return DONE
 
 

@@ -35,19 +35,19 @@ def place(text: str) -> BBox:
     """
     from shared import polygons
 
-    order, what = spelled.ordered(text)
-    if not areas.is_meant(what):
+    if not areas.is_meant(text):
         return spelled.box(text)
-    if order:
-        return spelled.sure(polygons.read(what, latitudes_first=order == spelled.LATITUDES))
+    if areas.ordered(text)[0]:
+        return spelled.sure(polygons.read(text))
     try:
-        return polygons.read(what)
+        return polygons.read(text)
     except ValueError as error:
+        other = areas.LATITUDES + text
         try:
-            meant = polygons.read(what, latitudes_first=True)
+            meant = polygons.read(other)
         except ValueError:
             raise error from None
-        raise spelled.Doubtful(str(error), meant, f"As {spelled.LATITUDES}{what}") from None
+        raise spelled.Doubtful(str(error), meant, f"As {other}") from None
 
 
 def asked_of(
@@ -100,7 +100,7 @@ def area(
     def parse(text: str) -> BBox | spelled.Doubtful | None:
         if draw and text.strip().lower() == MAP and not Path(text).exists():
             return None
-        if kept and text == kept.name and not Path(text).exists():
+        if kept and text == kept.name and areas.file_of(text) is None:
             return kept
         if text == default:
             return spelled.sure(place(text))  # it was agreed on before
@@ -253,13 +253,15 @@ def _described(area: Area) -> str:
 
 def short_name(area: Area) -> str:
     """What an area is called: its file without the folder, or the beginning of its WKT."""
-    return area.name if "(" in area.name else Path(area.name).name
+    order, name = areas.ordered(area.name)
+    return area.name if "(" in name else f"{order}{Path(name).name}"
 
 
 def stem(bbox: BBox) -> str:
     """What the names of files of an area begin with, or hold: its file's, or its edges."""
     if isinstance(bbox, Area) and "(" not in bbox.name:
-        return re.sub(r"[^\w.-]+", "_", Path(bbox.name.partition("|")[0]).stem)
+        name = areas.ordered(bbox.name)[1].partition("|")[0]
+        return re.sub(r"[^\w.-]+", "_", Path(name).stem)
     return str(bbox).replace(",", "_")
 
 

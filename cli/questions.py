@@ -341,11 +341,13 @@ def ask_step(name: str, labels: Sequence[str]) -> int:
     return ask("Step", parse, "0")
 
 
-def ask_orbit(orbits: Sequence[str], usual: str | None = None) -> str:
-    """Ask which of the orbits that an archive has apart."""
-    options = {str(number): orbit for number, orbit in enumerate((*orbits, "any"), 1)}
+def ask_orbit(orbits: Sequence[str], usual: str | None = None, apart: bool = False) -> str | None:
+    """Ask which orbit of an archive's; None: all, each by itself, which ``apart`` offers."""
+    names: list[str] = [*orbits, "any", *["apart"] * apart]
+    options = {str(number): name for number, name in enumerate(names, 1)}
     default = next((key for key, orbit in options.items() if orbit == usual), "1")
-    return options[choose("Passes of which orbit?", options, default)]
+    chosen = options[choose("Passes of which orbit?", options, default)]
+    return None if chosen == "apart" else chosen
 
 
 def ask_composite() -> str | None:

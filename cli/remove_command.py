@@ -23,15 +23,19 @@ NAMED = 4  # tiles, at most, that are named
 
 @held
 def run_remove(
-    workspace: Workspace, chosen: Chosen, dry_run: bool = False, yes: bool = False
-) -> int:
-    """Say what would go, ask, and remove it; what was removed can be ordered again."""
+    workspace: Workspace, chosen: Chosen, dry_run: bool = False, yes: bool = False,
+    asks: bool = False,
+) -> int:  # fmt: skip
+    """Say what would go, ask, and remove it; what was removed can be ordered again.
+
+    ``asks``: whether to ask what is meant, be the answers piped.
+    """
     archive = workspace.existing
     archive.require_writable()
     holdings = workspace.holdings
     assert holdings is not None
     if chosen.is_all:
-        chosen = ask_which(workspace, holdings)
+        chosen = ask_which(workspace, holdings, asks or somebody_is_there())
     found = chosen.of(holdings)
     if not found.tiles:
         tell(f"{workspace.path} has no record of {chosen.words}.  Nothing was removed.")
@@ -52,9 +56,9 @@ def run_remove(
     return DONE
 
 
-def ask_which(workspace: Workspace, holdings: Holdings) -> Chosen:
+def ask_which(workspace: Workspace, holdings: Holdings, asks: bool) -> Chosen:
     """What is to go: an area and days, where somebody is there to say."""
-    if not somebody_is_there():
+    if not asks:
         raise ValueError(
             "Say what is to be removed: --bbox, --start and --end, --orbit.  Nothing was removed.  "
             "To be rid of all of an archive, delete its folder."
@@ -62,8 +66,11 @@ def ask_which(workspace: Workspace, holdings: Holdings) -> Chosen:
     doubt = places.not_archived(workspace.archive)
     size_of_tile = holdings.layout.chunk_size
     bbox = places.asked_of(workspace, None, size_of_tile, doubt, usual=str(tiles(holdings)[0].bbox))
-    days = [day for held_ in holdings.tiles for day in held_.dates]
-    start = questions.ask_period(None, None, (min(days), max(days)))
+    days = sorted({chunk.day for chunk in Chosen(bbox).of(holdings).chunks()})
+    if not days:
+        return Chosen(bbox)
+    tell(f"  The archive has {count(len(days), 'day')} of it, {days[0]} to {days[-1]}.")
+    start = questions.ask_period(None, None, (days[0], days[-1]))
     chosen = Chosen(bbox, start)
     orbits = sorted({chunk.orbit for chunk in chosen.of(holdings).chunks()})
     if len(orbits) > 1:

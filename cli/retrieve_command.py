@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from store import Archive
 
 
-DIRECTION = "direction"  # of what has a line of its own: as of `retrieve.open`
+DIRECTION = "direction"  # of what has images of its own: as of `retrieve.open`
 PICTURES = (".png", ".gif")  # are drawn of a coarser grid where that is enough
 
 
@@ -50,8 +50,9 @@ class Wish:
     stretch: tuple[float, float] | None = None
     targets: dict[str, bool] = field(default_factory=dict)  # file, and whether to replace it
     lines: dict[str, bool] = field(default_factory=dict)
-    by: str | None = None  # what has a line of its own
+    by: str | None = None  # what has images and lines of its own
     tables: dict[str, bool] = field(default_factory=dict)  # of each feature of the area's file
+    id: str | None = None  # the column with their names
     despeckle: bool = False
 
     @property
@@ -107,8 +108,8 @@ def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
         return features_command.run_features(workspace, flags, days)
     if flags.id is not None:
         raise ValueError("--id needs --features, of which it names a column.")
-    if flags.by is not None and not flags.lines:
-        raise ValueError("--by needs --line FILE: it says what has a line of its own.")
+    if flags.by is not None and flags.as_of is not None:
+        raise ValueError("--by does not go with --as-of, which is one image.")
     interactive = flags.bbox is None or days is None
     questions.require_targets(flags.outputs)
     questions.require_targets(flags.lines, questions.LINE_SUFFIXES)
@@ -120,7 +121,8 @@ def run_retrieve(workspace: Workspace, flags: RetrieveFlags) -> int:
         tell("Nothing was written.")
         return DONE
     with cluster(flags.scheduler):
-        read_and_show(workspace.archive, asked, not flags.no_show)
+        if not flags.no_show or asked.targets or asked.lines or not asked.tables:
+            read_and_show(workspace.archive, asked, not flags.no_show)
         if asked.tables:
             features_command.write_each(workspace.archive, asked)
     places.remember(workspace, wish.bbox)
@@ -263,7 +265,7 @@ def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
             rows, attrs = rows_apart(archive, wish)
         write_lines(wish, rows, attrs)
         return
-    lazy = opened(archive, wish, chosen_spacing(wish))
+    lazy = opened(archive, wish, chosen_spacing(wish), wish.by)
     with working("reading and regridding"):
         grid = in_memory(lazy)
         picture = pictured(archive, wish, grid)
@@ -282,18 +284,15 @@ def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
         click.echo(name)
     if wish.lines:
         with working("averaging the box"):
-            rows = retrieve.statistics(grid) if wish.by is None else rows_apart(archive, wish)[0]
+            rows = retrieve.statistics(grid)
         write_lines(wish, rows, grid.attrs)
     seen = figure is not None and show and retrieve.show(figure)
-    if show and not seen and not wish.targets and not wish.lines:
+    if show and not seen and not (wish.targets or wish.lines or wish.tables):
         tell("There is no display to open a window on; name a file with --output.")
 
 
 def rows_apart(archive: Archive, wish: Wish) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The numbers of a line, of passes of each direction by themselves, and what they are of.
-
-    So a day with both does not stop a period of which no picture is wanted.
-    """
+    """The numbers of a line, of passes of each kind by themselves, and what they are of."""
     import retrieve
 
     grid = in_memory(opened(archive, wish, chosen_spacing(wish), wish.by or DIRECTION))
@@ -329,7 +328,7 @@ def write_lines(wish: Wish, rows: list[dict[str, Any]], attrs: dict[str, Any]) -
 def opened(
     archive: Archive, wish: Wish, spacing: tuple[float, float], by: str | None = None
 ) -> xr.Dataset:
-    """The grid of what is wished for, lazy unless small; of a day without a time dimension.
+    """The grid of what is wished for, lazy unless small; of one image without a time dimension.
 
     ``by``: what makes passes of a day images of their own.
     """
@@ -342,7 +341,7 @@ def opened(
         method=wish.method, orbit=wish.orbit, as_of=wish.as_of, composite=wish.how, by=by,
         despeckle=wish.despeckle,
     )  # fmt: skip
-    grid = grid if wish.is_series else image_of(grid)
+    grid = grid if wish.is_series or grid.sizes["time"] > 1 else image_of(grid)
     return grid.assign_attrs(shown_as(grid, wish))
 
 
@@ -398,10 +397,10 @@ def pictured(archive: Archive, wish: Wish, grid: xr.Dataset) -> xr.Dataset:
     """The grid to draw: the same, or a coarser one where that is enough for the picture."""
     import retrieve
 
-    most = retrieve.SERIES_MAX if wish.is_series else retrieve.PICTURE_MAX
+    most = retrieve.SERIES_MAX if "time" in grid.dims else retrieve.PICTURE_MAX
     if max(grid.sizes["lat"], grid.sizes["lon"]) < most or not grid.chunks:
         return grid
-    return opened(archive, wish, retrieve.spacing(wish.bbox, most=most)).compute()
+    return opened(archive, wish, retrieve.spacing(wish.bbox, most=most), wish.by).compute()
 
 
 def require_pixels(archive: Archive, wish: Wish, grid: xr.Dataset, picture: xr.Dataset) -> None:
@@ -436,12 +435,12 @@ def around_a_pixel(grid: xr.Dataset, picture: xr.Dataset) -> xr.Dataset:
     return grid.isel(where)
 
 
-def unseen_days(picture: xr.Dataset) -> int:
-    """How many days of a picture have no pixel."""
+def unseen_images(picture: xr.Dataset) -> int:
+    """How many images of a picture have no pixel."""
     import retrieve
 
-    days = (picture.isel(time=i) for i in range(picture.sizes["time"]))
-    return sum(not retrieve.has_pixels(day) for day in days)
+    images = (picture.isel(time=i) for i in range(picture.sizes["time"]))
+    return sum(not retrieve.has_pixels(image) for image in images)
 
 
 def say_what_it_is(
@@ -449,11 +448,14 @@ def say_what_it_is(
 ) -> None:
     """The range of each band, the days, what was mixed, and where the data came from."""
     import retrieve
+    from images.grids import days_of, has_several_a_day
 
+    several = has_several_a_day(grid)
     if wish.is_series:
-        empty = unseen_days(picture)
-        some = f", {count(empty, 'day')} without a pixel in the box" if empty else ""
-        tell(f"  {count(grid.sizes['time'], 'day')}, {grid.attrs['day']}{some}")
+        empty = unseen_images(picture)
+        what = count(empty, "image" if several else "day")
+        some = f", {what} without a pixel in the box" if empty else ""
+        tell(f"  {count(len(set(days_of(grid))), 'day')}, {grid.attrs['day']}{some}")
     if wish.how:
         tell(f"  {grid.attrs['composite']}, {grid.attrs['day']}")
     elif "days_used" in grid.attrs and not wish.is_series:
@@ -463,6 +465,7 @@ def say_what_it_is(
     mixed = grid.attrs["orbit"].split("+")
     if len(mixed) > 1:
         how = "from day to day" if wish.is_series and wish.orbit is None else "in one image"
+        how = "in images of their own" if several else how
         tell(f"  {' and '.join(mixed)} passes {how}: they see the ground from different sides")
     tell(f"  {grid.attrs['source']}")
 
@@ -486,8 +489,8 @@ def ask_days_and_orbit(
     orbits = sorted({cover.orbit for cover in chosen})
     if orbit is None and len(orbits) > 1 and "any" not in orbits:
         usual = max(chosen, key=lambda cover: cover.share or 0).orbit
-        orbit = questions.ask_orbit(orbits, usual)
-        chosen = [cover for cover in chosen if orbit in ("any", cover.orbit)]
+        orbit = questions.ask_orbit(orbits, usual, apart=True)
+        chosen = [cover for cover in chosen if orbit in (None, "any", cover.orbit)]
     return days, orbit, len({cover.day for cover in chosen}) > 1
 
 

@@ -13,13 +13,12 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli import questions
 from cli.terminal import ask, choose, confirm, tell, tell_whole
 from grid import DEGREE
-from shared.areas import Area, clipping, wkt
+from shared.areas import Area, clipping, file_of, wkt
 from shared.collection import Product
 
 if TYPE_CHECKING:
@@ -37,15 +36,15 @@ def ask_more(wish: Wish, found: Sequence[Coverage], product: Product, nside: int
     """
     from healpix.ids import cell_width
 
-    orbits = sorted({c.orbit for c in found if wish.days[0] <= c.day <= wish.days[1]})
+    orbits = {c.orbit for c in found if wish.days[0] <= c.day <= wish.days[1]}
     orbit = wish.orbit
-    if orbit is None and len(orbits) > 1:
-        orbit = questions.ask_orbit([name for name in orbits if name != "any"])
+    if orbit is None and len(orbits) > 1 and "any" in orbits:  # else it was asked before
+        orbit = questions.ask_orbit(sorted(orbits - {"any"}), apart=True)
     dlat, dlon = ask_pixel(wish.bbox)
     is_finer = dlat is not None and dlat < cell_width(nside)
     method = ask_method() if is_finer else wish.method
     one = wish.days[0] == wish.days[1]
-    return dataclasses.replace(
+    wish = dataclasses.replace(
         wish,
         orbit=orbit,
         dlat=dlat,
@@ -58,24 +57,37 @@ def ask_more(wish: Wish, found: Sequence[Coverage], product: Product, nside: int
         lines=ask_lines() if wish.is_series else wish.lines,
         tables=ask_tables(wish.bbox) if wish.is_series else wish.tables,
     )
+    column = ask_id(wish.bbox.name) if wish.tables and isinstance(wish.bbox, Area) else wish.id
+    by = wish.by or (ask_by() if product.is_power and not one else None)
+    return dataclasses.replace(wish, id=column, by=by)
 
 
 def ask_pixel(bbox: BBox) -> tuple[float, float] | tuple[None, None]:
     """Height and width of a pixel, in degrees; none: as the cells."""
 
     def parse(text: str) -> tuple[float, float] | tuple[None, None]:
-        return (None, None) if text.strip() in ("", "cells") else pixel(text, bbox)
+        if text.strip() in ("", "cells"):
+            return None, None
+        return pixel(text, bbox)
 
     return ask("Pixel size", parse, "cells", ", degrees, or metres like 100 m")
 
 
 def pixel(text: str, bbox: BBox) -> tuple[float, float]:
     """Height and width of a pixel of a box, degrees: of degrees or of metres on the ground."""
+    try:
+        return _size(text, bbox)
+    except ValueError:
+        wrong = f"{text.strip()!r} is no size of a pixel; write 0.001, or 100 m."
+        raise ValueError(wrong) from None
+
+
+def _size(text: str, bbox: BBox) -> tuple[float, float]:
     metres = re.fullmatch(r"\s*(\S+?)\s*(k?)m\s*", text)
     if not metres:
         parts = [questions.spacing(part) for part in re.findall(r"[^,;x\s]+", text)] or [math.nan]
-        if not 1 <= len(parts) <= 2 or not parts[0] > 0:
-            raise ValueError(f"{text.strip()!r} is no size of a pixel; write 0.001, or 100 m.")
+        if len(parts) > 2 or not parts[0] > 0:
+            raise ValueError(text)
         return parts[0], parts[-1]
     length = questions.spacing(metres[1]) * (1000 if metres[2] else 1)
     middle = math.radians((bbox.south + bbox.north) / 2)
@@ -142,9 +154,29 @@ def ask_tables(bbox: BBox) -> dict[str, bool]:
     return _ask_targets("Each feature", hint, questions.TABLE_SUFFIXES)
 
 
+def ask_id(file: str) -> str | None:
+    """The column with the names of a file's features; None: the one that is usual."""
+    from shared.features import as_features
+
+    def parse(text: str) -> str | None:
+        if text.strip() in ("", "usual"):
+            return None
+        as_features(file, text.strip())
+        return text.strip()
+
+    return ask("Named by", parse, "usual", " which column")
+
+
+def ask_by() -> str | None:
+    """What has images and lines of its own; None: each direction, unless they are mixed."""
+    options = {"1": "direction", "2": "relative-orbit"}
+    number = choose("Apart by what?", options, "1")
+    return None if number == "1" else options[number]
+
+
 def has_several(bbox: BBox) -> bool:
     """Whether an area is of a file with several features."""
-    if not isinstance(bbox, Area) or not Path(bbox.name).is_file():
+    if not isinstance(bbox, Area) or file_of(bbox.name) is None:
         return False
     from shared.features import as_features
 
@@ -176,7 +208,8 @@ def _ask_targets(name: str, hint: str, suffixes: tuple[str, ...]) -> dict[str, b
 def tell_command(wish: Wish, archive: str, shows: bool) -> None:
     """Say the command line that does what was answered."""
     tell("The same without questions:")
-    tell_whole(f"  {quoted(['python', 'main.py', *arguments(wish, archive, shows)])}")
+    if shows or wish.targets or wish.lines:
+        tell_whole(f"  {quoted(['python', 'main.py', *arguments(wish, archive, shows)])}")
     if wish.tables:
         tell_whole(f"  {quoted(['python', 'main.py', *feature_arguments(wish, archive)])}")
 
@@ -213,7 +246,7 @@ def feature_arguments(wish: Wish, archive: str) -> list[str]:
     named: list[tuple[str, object]] = [
         ("--archive", archive), ("--features", wish.bbox.name), *_days(wish),
         ("--bands", wish.bands and ",".join(wish.bands)), ("--orbit", wish.orbit),
-        *(("--line", name) for name in wish.tables), ("--by", wish.by),
+        *(("--line", name) for name in wish.tables), ("--by", wish.by), ("--id", wish.id),
     ]  # fmt: skip
     return ["retrieve", *_words(named), "--overwrite"]
 
@@ -232,7 +265,7 @@ def _words(named: Sequence[tuple[str, object]]) -> list[str]:
 def exactly(bbox: BBox) -> str:
     """A box with every digit that it has; of polygons the file, or all their corners."""
     if isinstance(bbox, Area):
-        return bbox.name if Path(bbox.name).exists() else wkt(bbox.polygon)
+        return bbox.name if file_of(bbox.name) else wkt(bbox.polygon)
     sides = bbox.west, bbox.south, bbox.east, bbox.north
     return ",".join(repr(side).removesuffix(".0") for side in sides)
 

@@ -12,12 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from grid import BBox, parse_days, pasted, shorten
-from shared.areas import Area
+from shared.areas import LATITUDES, LONGITUDES, Area
 
 BOXES = "west,south,east,north in degrees"  # what is accepted, in messages
 DAYS = "2026-01-31, 2026-01, 2026-W04, 31.01.2026, yesterday, last 30 days, or A/B"
-
-LATITUDES, LONGITUDES = "lat,lon:", "lon,lat:"  # before polygons: what comes first in them
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
 _BEHIND = re.compile(rf"({_NUMBER})\s*([NSEW])\b", re.IGNORECASE)
@@ -45,14 +43,6 @@ def sure(bbox: BBox) -> BBox:
     if isinstance(bbox, Area):
         return replace(bbox, is_sure=True)
     return SureBox(bbox.west, bbox.south, bbox.east, bbox.north)
-
-
-def ordered(text: str) -> tuple[str, str]:
-    """`LATITUDES`, `LONGITUDES` or "": what is said to come first in polygons; and the rest."""
-    found = re.match(r"\s*(lat,\s*lon:|lon,\s*lat:)(?=.)", text, re.IGNORECASE)
-    if not found:
-        return "", text
-    return found[1].replace(" ", "").lower(), text[found.end() :].strip()
 
 
 # --- boxes -------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import re
 import select
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TextIO, TypeVar
 
 from cli import conversation
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 MOST_TRIES = 20  # answers to one question, where nobody is at a terminal to read the reasons
 ANSWER_ROOM = 16  # columns, left free behind a question where the window has them
+WHICH = "Which one"  # the end of a question that lists what can be answered
 STAYS = "\N{NO-BREAK SPACE}"
 USUAL_WIDTH = 80  # columns of a window that does not say how wide it is, or says 0
 UNITS = (("B", 1), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12))
@@ -50,15 +51,18 @@ def ask(
     hint: str = "",
     before: str = "",
     room: int = ANSWER_ROOM,
+    again: str = "",
 ) -> T:
     """Ask until ``parse`` takes the answer; a ValueError is shown as one line of reason.
 
     ``before``, ``name``, ``hint`` and in brackets the default make up the question, with
     ``room`` columns for the answer.  An empty answer means the default, ? or help explains
-    the question, and back returns to the one before (see `conversation`).  Raises InputEnded
-    at the end of input and KeyboardInterrupt at Ctrl-C; both say that nothing was started.
+    the question, and back returns to the one before (see `conversation`).  ``again``: what a
+    long one is asked as when it was read once.  Raises InputEnded at the end of input and
+    KeyboardInterrupt at Ctrl-C; both say that nothing was started.
     """
-    question = before + name + hint + (f" [{default}]: " if default else ": ")
+    end = f" [{default}]: " if default else ": "
+    question = before + name + hint + end
     tries = 0
     while True:
         answer = conversation.recalled()
@@ -73,6 +77,7 @@ def ask(
                 conversation.note(answer)
                 return found
         tries += 1
+        question = again + end if again else question
         if tries >= MOST_TRIES and not sys.stdin.isatty():
             raise InputEnded(name, f"none of {tries} answers could be used at")
 
@@ -89,10 +94,13 @@ def confirm(question: str, default: bool, before: str = "") -> bool:
     return ask(question, parse, hint=" [Y/n]" if default else " [y/N]", before=before, room=1)
 
 
-def choose(question: str, options: dict[str, str], default: str) -> str:
+def choose(
+    question: str, options: dict[str, str], default: str, about: Mapping[str, str] | None = None
+) -> str:
     """Ask for one of ``options`` (key: what it means), by key or by its meaning.
 
-    They are in a line of their own where the window is too narrow for one line.
+    They are in a line of their own where the window is too narrow for one line.  ``about``: what
+    is said of them; then each has a line.
     """
 
     def parse(text: str) -> str:
@@ -101,10 +109,25 @@ def choose(question: str, options: dict[str, str], default: str) -> str:
                 return key
         raise ValueError(f"{text!r} is not one of {', '.join(options)}.")
 
+    if about is not None:
+        hint = f"{_listed(options, about)}\n{WHICH}"
+        return ask(question, parse, default, hint, room=1, again=WHICH)
     listed = "".join(f"  {key} {meaning}" for key, meaning in options.items())
     if len(_folded(f"{question}{listed} [{default}]: ", spare=1)) > 1:
         listed = "\n" + listed
     return ask(question, parse, default, listed, room=1)
+
+
+def _listed(options: Mapping[str, str], about: Mapping[str, str]) -> str:
+    """A line for each; without what is said of them where the window is too narrow for that."""
+    widest = max(map(len, options.values()))
+    names = [f"\n  {key} {meaning}" for key, meaning in options.items()]
+    lines = [
+        f"{name:<{widest + 7}}{about.get(key, '')}".rstrip()
+        for name, key in zip(names, options, strict=True)
+    ]
+    is_wide = all(len(_folded(line.strip("\n"))) == 1 for line in lines)
+    return "".join(lines if is_wide else names)
 
 
 def somebody_is_there() -> bool:

@@ -34,12 +34,12 @@ TWO_TILES = 600  # s for two tiles
 
 # What is waited for on the screen, and what is typed then.
 DOWNLOAD = [
-    ("q quit [1]: ", "1"), ("address of another one [1]: ", ""), ("[3.6,51.1,4.4,51.4]: ", ""),
+    ("Which one [1]: ", "1"), ("address of another one [1]: ", ""), ("[3.6,51.1,4.4,51.4]: ", ""),
     ("Right? [Y/n]: ", "y"), ("days A/B [2026-01-20]: ", ""), ("included [2026-01-20]: ", ""),
     ("Start? [y/N]: ", "y"),
 ]  # fmt: skip
 RETRIEVE = [
-    ("q quit [1]: ", "2"), ("[3.6,51.1,4.4,51.4]: ", ""), ("Right? [Y/n]: ", "y"),
+    ("Which one [1]: ", "2"), ("[3.6,51.1,4.4,51.4]: ", ""), ("Right? [Y/n]: ", "y"),
     ("Day [2026-01-20]: ", ""), ("Bands [VV,VH]: ", ""), (".png]: ", "scheldt.png"),
 ]  # fmt: skip
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from healpix.arrays import Ints
 from healpix.loops import loop
 
-ABREAST = 256  # cells that are sorted at a time
+ABREAST = 256  # cells that are sorted at a time, at most
+CACHE = 32_768  # bytes that they take about, with all their values
 
 
 @loop
@@ -60,52 +62,47 @@ def add_spread(
 
 
 @loop
-def add_to_stack(values: Any, counts: Any, row: Any, weights: Any) -> None:
-    """row = values, NaN for none; weights += count."""
+def add_to_stack(values: Any, counts: Any, row: Any, signs: Any, weights: Any) -> None:
+    """row = values, for none one of ``signs``, infinite, which takes turns; weights += count.
+
+    So what stands for none is half of it before and half of it behind the values.
+    """
     for k in range(values.size):
-        there = counts[k] > 0 and not math.isnan(values[k])
-        row[k] = values[k] if there else math.nan
+        there = (counts[k] > 0) & (values[k] == values[k])
+        row[k] = values[k] if there else signs[k]
+        signs[k] = signs[k] if there else -signs[k]
         weights[k] += float(counts[k]) if there else 0.0
 
 
 @loop
-def take_medians(stack: Any, out: Any) -> None:
-    """The median of each cell of a stack (time, cell), NaN for none.
+def take_medians(
+    stack: Any, signs: Any, weights: Any, network: Ints, middle: int, out: Any
+) -> None:  # fmt: skip
+    """The median of each cell of a stack (time, cell) of `add_to_stack`; NaN where weights are 0.
 
-    By Batcher's odd-even merge sort (Knuth, vol. 3, 5.2.2 M), whose steps are the same for all
-    cells, so that several are taken at a time.
+    ``signs`` began as +inf.  ``network`` and ``middle``: of `healpix.networks`.
     """
     times = stack.shape[0]
-    block = np.empty((times, ABREAST), np.float32)
-    sizes = np.empty(ABREAST, np.int64)
-    for first in range(0, out.size, ABREAST):
-        width = min(ABREAST, out.size - first)
-        sizes[:] = 0
+    abreast = max(32, min(ABREAST, CACHE // (4 * times)))
+    block = np.zeros((times, abreast), np.float32)
+    for first in range(0, out.size, abreast):
+        last = min(first + abreast, out.size)
         for t in range(times):
-            for c in range(width):
-                value = stack[t, first + c]
-                gap = math.isnan(value)
-                block[t, c] = np.float32(np.inf) if gap else value
-                sizes[c] += 0 if gap else 1
-        _sort_columns(block, times)
-        for c in range(width):
-            if sizes[c]:
-                low, high = block[(sizes[c] - 1) // 2, c], block[sizes[c] // 2, c]
-                out[first + c] = low if sizes[c] % 2 else (float(low) + float(high)) / 2.0
+            block[t, : last - first] = stack[t, first:last]
+        for step in range(network.shape[0]):
+            _sort_pairs(block[network[step, 0]], block[network[step, 1]])
+        low, high = block[middle], block[min(middle + 1, times - 1)]
+        for c in range(last - first):
+            is_odd = (times % 2 == 1) == (signs[first + c] > 0)  # the number of values
+            alone = high[c] if times % 2 else low[c]
+            both = np.float32((float(low[c]) + float(high[c])) / 2.0)
+            value = alone if is_odd else both
+            out[first + c] = value if weights[first + c] > 0 else np.float32(np.nan)
 
 
 @loop
-def _sort_columns(block: Any, times: int) -> None:
-    p = 1
-    while p < times:
-        k = p
-        while k >= 1:
-            for j in range(k % p, times - k, 2 * k):
-                for i in range(j, j + min(k, times - j - k)):
-                    if i // (2 * p) == (i + k) // (2 * p):
-                        for c in range(block.shape[1]):
-                            a, b = block[i, c], block[i + k, c]
-                            block[i, c] = a if a < b else b
-                            block[i + k, c] = b if a < b else a
-            k //= 2
-        p *= 2
+def _sort_pairs(lesser: Any, greater: Any) -> None:
+    for c in range(lesser.size):
+        a, b = lesser[c], greater[c]
+        lesser[c] = min(a, b)
+        greater[c] = max(a, b)

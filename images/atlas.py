@@ -224,7 +224,7 @@ class Atlas:
         try:
             if picked.how:
                 period = picked.first, picked.last
-                return of_period(self._archive, views, bbox, *period, picked.orbit, picked.how)
+                return of_period(self._archive, views, bbox, *period, picked.orbit, picked.how)[0]
             return on_days(self._archive, views, bbox, picked.first, picked.last, picked.orbit)[0]
         except NoData:
             return None

@@ -17,7 +17,6 @@ import datetime as dt
 import itertools
 import math
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,13 +29,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from archive.shards import is_one_of_many, one_of_many
+from archive.storage import each_of
 from cells.regrid import Frame, Means, class_values, grid_values
 from grid import BBox, Chunk, Tile, wrap
 from healpix.ids import cell_width, level_of
-from images.composites import bytes_of_a_cell, composed
 from images.grids import DAY
 from images.mask import PixelMask, of_frame
 from images.merge import merge
+from images.periods import Period
 from images.records import Image
 from images.speckle import BORDER as speckle_border
 from images.speckle import Speckle, filtered
@@ -50,8 +50,6 @@ CELLS = 8_000_000  # cells, about the most that are read for a block
 FILTERED = 2_000_000  # cells of all bands, about the most that are filtered at a time
 COMPOSITE = 300_000_000  # bytes, about the most that making a composite of a block takes
 BORDER = 3.0  # mean cell widths that are read beyond a block
-
-AT_ONCE = 16  # records that are read at the same time from an archive far away
 
 Block = NDArray[np.float32]  # (band, row, column)
 Place = tuple[int, ...]  # of a block: its number along time, band, lat, lon
@@ -104,13 +102,11 @@ class Cube:
     @property
     def most_cells(self) -> float:
         """Cells of which a block may be made, if it is a composite."""
-        how, chunks = self.images[0].how, self.images[0].chunks
         if self.speckle:
             return FILTERED / len(self.bands)
-        if not how:
+        if not self.images[0].how:
             return math.inf
-        records = Counter(chunk.tile for chunk in chunks).most_common(1)[0][1]
-        return COMPOSITE / self.less / bytes_of_a_cell(how, len(self.bands), records)
+        return COMPOSITE / self.less / (32 * len(self.bands) + 24)
 
     @property
     def chunks(self) -> tuple[tuple[int, ...], ...]:
@@ -204,13 +200,9 @@ class Cube:
         """The composite of some records of a tile around a block."""
         common = set.intersection(*(set(view.levels(chunk)) for chunk in chunks))
         there = min(has for has in common if has >= level)
-        around, bands = padded(reach, 1 << there), [band for band in self.bands if band != DAY]
-
-        def read(names: Sequence[str]) -> Iterator[tuple[Chunk, xr.Dataset]]:
-            readings = [(view, chunk, around, there, tuple(names)) for chunk in chunks]
-            return zip(chunks, read_all(readings), strict=True)
-
-        return composed(read, how, bands, self.classes, len(chunks))
+        bands = tuple(band for band in self.bands if band != DAY)
+        period = Period(view, tuple(chunks), there, how, bands, self.classes)
+        return period.cells(padded(reach, 1 << there))
 
     def _read_points(self, image: Image, reach: BBox, rows: slice, columns: slice) -> Block:
         tiles = [chunk.tile for _, chunk in self._near(image, padded(reach, self.nside))]
@@ -245,11 +237,8 @@ class Cube:
 
 def read_all(readings: Sequence[Reading]) -> Iterator[xr.Dataset]:
     """What is to be read, in its order; from far away all at once, else one after the other."""
-    if len(readings) < 2 or not readings[0][0].is_far:
-        yield from (_read(reading) for reading in readings)
-        return
-    with ThreadPoolExecutor(min(len(readings), AT_ONCE)) as pool:
-        yield from pool.map(_read, readings)
+    is_far = bool(readings) and readings[0][0].is_far
+    yield from each_of(_read, readings, is_far)
 
 
 def _by_tile(near: tuple[View, Chunk]) -> tuple[Tile, dt.date, str]:

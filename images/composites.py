@@ -9,34 +9,35 @@ Of each cell, over the records of the period, in linear power:
 of bands with classes the most frequent one, by the counts, unless it is newest or count.  A
 coarser pixel is the mean of the composites of its cells, by the sums of their counts.  Records
 are read one after the other, so that a composite of many takes no more memory than one of few;
-but for the median, of which all values have to be there at a time.
+but for the median, of which all values have to be there at a time.  `periods` says of which cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from grid import Chunk
-from healpix import folds
+from healpix import folds, networks
 from images.grids import DAY
 from shared.classes import most_frequent_by_counts
 from shared.collection import FINITE, PLAIN, Product, with_bands
-from shared.counts import count_of, weights_of
-from shared.variables import variable
+from shared.counts import count_of
 
 HOW = ("mean", "median", "newest", "min", "max", "std", "count")
 WORDS = {"min": "minimum", "max": "maximum", "std": "standard deviation", "newest": "newest value"}
 CELL_METHODS = {"newest": "point", "std": "standard_deviation", "min": "minimum", "max": "maximum"}
+SPARE = 4  # stacks of medians that are kept for the next ones
 _EPOCH = 719163  # the ordinal of 1970-01-01
 
-Records = Iterable[tuple[Chunk, xr.Dataset]]
 Values = NDArray[Any]
+Cells = Mapping[str, Any]  # bands, counts and count, (cell), by their names
+Records = Iterable[tuple[Chunk, Cells]]
 
 
 def judged(how: str | None) -> str | None:
@@ -66,49 +67,39 @@ def product_of_composite(product: Product, how: str) -> Product:
     return replace(product, bands=tuple(bands), counts=FINITE, shown=PLAIN, composite=())
 
 
-def bytes_of_a_cell(how: str, bands: int, records: int) -> int:
-    """What making a composite takes at most, for each cell."""
-    return 4 * records + 40 + 24 * bands if how == "median" else 32 * bands + 24
-
-
 def composed(
     read: Callable[[Sequence[str]], Records],
     how: str,
     bands: Sequence[str],
     classes: Sequence[str],
     number: int,
-) -> xr.Dataset:
+) -> dict[str, Values]:
     """The composite of so many records of the same cells.
 
     ``read`` gives some variables of them, by day.
-    ``<band>(cells)`` float32, NaN where none has a value; ``<band>_count(cells)``, float64, the
-    sum of the counts that are in it (of newest its own), and ``count``, the most of these; with
-    "newest" also ``day(cells)``, float32, days since 1970-01-01.
+    ``<band>`` (cell) float32, NaN where none has a value; ``<band>_count`` (cell), float64, the
+    sum of the counts that are in it (of newest its own); with "newest" also ``day`` (cell),
+    float32, days since 1970-01-01, and the most of these counts as its own.
     """
     made: dict[str, _Maker] = {}
-    first = None
-    for some in [(band,) for band in bands] if how == "median" else [bands]:
-        for chunk, cells in read((*some, "count")):
-            first = cells if first is None else first
-            for band in some:
-                if band not in made:
-                    made[band] = _maker(how, band in classes)(cells.sizes["cells"], number)
-                weight = weights_of(cells, band)
-                made[band].day = float(chunk.day.toordinal() - _EPOCH)
-                made[band].add(cells[band].values, weight)
-        for band in some:
-            made[band].finish()
-    assert first is not None, "an image has records"
-    data: dict[str, Any] = {}
-    for band in bands:
-        data[band] = variable("cells", made[band].values.astype(np.float32, copy=False))
-        data[count_of(band)] = variable("cells", made[band].weights)
-    weights = np.maximum.reduce([maker.weights for maker in made.values()])
+    for chunk, cells in read((*bands, "count")):
+        for band in bands:
+            counts = np.asarray(cells[count_of(band) if count_of(band) in cells else "count"])
+            if band not in made:
+                made[band] = _maker(how, band in classes)(counts.size, number)
+            made[band].day = float(chunk.day.toordinal() - _EPOCH)
+            made[band].add(np.asarray(cells[band]), counts)
+    assert made, "an image has records"
+    data: dict[str, Values] = {}
+    for band, maker in made.items():
+        maker.finish()
+        data[band] = maker.values.astype(np.float32, copy=False)
+        data[count_of(band)] = maker.weights
     if how == "newest":
         days = [maker.days for maker in made.values() if isinstance(maker, _Newest)]
-        data[DAY] = variable("cells", np.fmax.reduce(days))
-        data[count_of(DAY)] = variable("cells", weights)
-    return first[["start_ipix", "run_len"]].assign({**data, "count": variable("cells", weights)})
+        data[DAY] = np.fmax.reduce(days)
+        data[count_of(DAY)] = np.maximum.reduce([maker.weights for maker in made.values()])
+    return data
 
 
 class _Maker:
@@ -185,15 +176,35 @@ class _Median(_Maker):
 
     def __init__(self, size: int, number: int) -> None:
         super().__init__(size, number)
-        self._rows, self._filled = np.empty((number, size), np.float32), 0
+        self._room, self._filled = _room(number * size), 0
+        self._rows = self._room[: number * size].reshape(number, size)
+        self._signs = np.full(size, np.inf, np.float32)
 
     def add(self, values: Values, counts: Values) -> None:
-        folds.add_to_stack(values, counts, self._rows[self._filled], self.weights)
+        row = self._rows[self._filled]
+        folds.add_to_stack(values, counts, row, self._signs, self.weights)
         self._filled += 1
 
     def finish(self) -> None:
-        folds.take_medians(self._rows, self.values)
-        self._rows = self._rows[:0].copy()  # before the next band needs as much
+        network, middle = networks.median_network(self.number), networks.middle(self.number)
+        folds.take_medians(
+            self._rows, self._signs, self.weights, network, middle, self.values
+        )  # fmt: skip
+        if len(_spare) < SPARE:
+            _spare.append(self._room)
+        del self._rows, self._room  # before the next band needs as much
+
+
+def _room(size: int) -> NDArray[np.float32]:
+    """Memory for so many values, of an earlier median if there is: the system gives it slowly."""
+    with contextlib.suppress(IndexError):
+        room = _spare.pop()
+        if room.size >= size:
+            return room
+    return np.empty(size, np.float32)
+
+
+_spare: list[NDArray[np.float32]] = []
 
 
 class _MostFrequent(_Maker):

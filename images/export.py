@@ -19,12 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 import xarray as xr
 
 from images import line, multiples, series, tables
 from images.geotiff import write_geotiff
-from images.grids import APART_BY, grid_bands, is_lazy
+from images.grids import grid_bands, is_lazy
 from images.netcdf import write_netcdf
 from images.pieces import Progress, is_of_computing
 from images.prints import printed
@@ -63,7 +62,6 @@ def export(
     path = checked_target(path, overwrite)
     suffix = path.suffix.lower()
     bands = grid_bands(dataset)
-    _require_days(dataset, suffix)
     size = sum(dataset[name].nbytes for name in bands) * {".nc": 2, ".tif": 1}.get(suffix, 0)
     if is_lazy(dataset):
         size = 0  # a large lazy grid is mostly gaps, which take no room
@@ -88,16 +86,6 @@ def save_figure(figure: Figure, path: str | Path, look: Look, overwrite: bool = 
     with _replacing(path) as temporary:
         _save_png(figure, temporary, look)
     return path
-
-
-def _require_days(dataset: xr.Dataset, suffix: str) -> None:
-    """ValueError for a file whose times have to differ, of images that are several a day."""
-    times = dataset["time"].values if "time" in dataset.dims else np.empty(0)
-    if suffix in (".nc", ".tif") and len(np.unique(times)) < len(times):
-        raise ValueError(
-            f"There are several images a day, kept apart by {dataset.attrs.get(APART_BY)}, which a "
-            f"{suffix} cannot tell apart.  Nothing was written.  Take those of one orbit."
-        )
 
 
 def plot_line(rows: Rows, attrs: dict[str, Any]) -> Figure:

@@ -26,8 +26,9 @@ import xarray as xr
 from archive.passes import ACQUIRED_BEGIN, ACQUIRED_END
 from grid import wrap
 from images import outline
-from images.coast import coast, draw_coast
+from images.coast import coast, draw_coast, is_large
 from images.grids import Box, Pixels, grid_bands, grid_edges, in_memory, metres_per_degree
+from images.locator import draw_locator
 from images.scales import COLOURS, RATIO, Scale, scale_of
 from images.settings import Look
 from shared.classes import most_frequent
@@ -51,7 +52,8 @@ _APART = 0.32  # inch, between a panel and what is beside it: half a label of it
 _UNDER = 0.03  # inch, between a bar in a channel's colour and its words
 _CHANNELS, _SHADES = ("red", "lime", "blue"), 256  # of such bars
 _EDGE = 0.15  # inch, left free around what is written
-LEGEND = 0.95  # inch, what "no data" takes beside the source line
+LEGEND = 0.95  # inch, for "no data" beside the source line, and the globe beside the title
+_LOCATOR = 0.07  # inch, over the globe
 _OVER = 0.17  # inch, a row over a panel too narrow for its title and the scale bar side by side
 _REACH = 0.005  # of an axis, how far beyond its end a tick is still taken in
 _GREY = "0.7"
@@ -110,6 +112,8 @@ def draw_image(dataset: xr.Dataset, look: Look) -> Figure:
             outline.draw(axes, dataset.attrs, box)
             reach_ticks(axes)
             draw_coast(axes, box, lines)
+    if not is_large(box):
+        draw_locator(figure, box, layout.right, _LOCATOR)
     drawn = alone or [name for name in composite if name in values]
     gaps = outline.has_gaps(dataset, values, drawn)
     _write_around(figure, layout, dataset, gaps)
@@ -625,12 +629,13 @@ def _ends(scale: Scale, limits: Range) -> list[str]:
 def when_and_how(attrs: Mapping[Any, Any]) -> str:
     """What of which days and passes a grid is, as "2026-01-20, ascending passes"."""
     orbits = [orbit for orbit in str(attrs.get("orbit", "any")).split("+") if orbit != "any"]
-    passes = [f"{' and '.join(orbits)} passes"] if orbits else []
+    made = str(attrs.get("composite", ""))  # of several it names the passes of each
+    passes = [f"{' and '.join(orbits)} passes"] if orbits and "(" not in made else []
     when = " ".join(filter(None, [str(attrs.get("day", "")), _hours(attrs)]))
     numbers = str(attrs.get("relative_orbits", "")).split()
     if len(numbers) == 1 and ACQUIRED_BEGIN in attrs:  # else it may be that of some records alone
         passes.append(f"relative orbit {numbers[0]}")
-    parts = [part for part in (str(attrs.get("composite", "")), when) if part]
+    parts = [part for part in (made, when) if part]
     return ", ".join(parts + passes)
 
 

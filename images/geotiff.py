@@ -21,6 +21,7 @@ from images.grids import (
     is_known,
     is_lazy,
     known_passes,
+    labels_of,
 )
 from images.pieces import DIFFERS, Place, Progress, Vector, computed, each_block, in_blocks, places
 from shared.collection import product_of
@@ -47,8 +48,8 @@ def write_geotiff(dataset: xr.Dataset, path: Path, progress: Progress | None = N
             rasterio.Env(GDAL_CACHEMAX=CACHE),
             rasterio.open(plain, "w", **_profile(dataset)) as target,
         ):
-            for number, (name, day) in enumerate(_layers(dataset), 1):
-                target.set_band_description(number, f"{name} {day}".strip())
+            for number, (name, label) in enumerate(_layers(dataset), 1):
+                target.set_band_description(number, f"{name} {label}".strip())
                 target.set_band_unit(number, _unit(dataset, name))
                 target.update_tags(number, **_taken(dataset, (number - 1) // len(bands)))
             target.update_tags(**{str(k): str(v) for k, v in dataset.attrs.items()})
@@ -113,12 +114,11 @@ def _profile(dataset: xr.Dataset) -> dict[str, Any]:
 
 
 def _layers(dataset: xr.Dataset) -> list[tuple[str, str]]:
-    """Band and day ("" of a single image) of each layer of a GeoTIFF."""
+    """Band and image ("" of a single one) of each layer of a GeoTIFF."""
     bands = grid_layers(dataset)
     if "time" not in dataset[bands[0]].dims:
         return [(band, "") for band in bands]
-    days = [str(time)[:10] for time in dataset["time"].values]
-    return [(band, day) for day in days for band in bands]
+    return [(band, label) for label in labels_of(dataset) for band in bands]
 
 
 def _taken(dataset: xr.Dataset, time: int) -> dict[str, str]:

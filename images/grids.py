@@ -9,7 +9,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from archive.passes import ATTRIBUTES, PLATFORM, RELATIVE_ORBIT, UNKNOWN, Passes
+from archive.passes import (
+    ATTRIBUTES,
+    PLATFORM,
+    RELATIVE_ORBIT,
+    UNKNOWN,
+    Passes,
+    relative_name,
+)
 from shared.collection import product_of
 from shared.variables import variable
 
@@ -97,6 +104,40 @@ def image_of(dataset: xr.Dataset) -> xr.Dataset:
         if name != "orbit"
     }
     return dataset.drop_vars([*bands, *along]).assign(first).assign_coords(alone)
+
+
+def days_of(dataset: xr.Dataset) -> list[str]:
+    """The days of the images of a grid, as 2026-01-20."""
+    return [str(time)[:10] for time in dataset["time"].values]
+
+
+def labels_of(dataset: xr.Dataset) -> list[str]:
+    """What each image of a grid is called: its day; where a day has several, with its passes.
+
+    Of composites, which are of the same days, the passes alone.
+    """
+    labels = days_of(dataset)
+    if "composite" in dataset.attrs:
+        labels = [""] * len(labels)
+    for name, words in (("orbit", _directions), (RELATIVE_ORBIT, _tracks)):
+        if len(set(labels)) < len(labels) and name in dataset.coords:
+            more = words(dataset[name])
+            labels = [" ".join(filter(None, pair)) for pair in zip(labels, more, strict=True)]
+    return labels
+
+
+def _directions(orbit: xr.DataArray) -> list[str]:
+    meanings = str(orbit.attrs["flag_meanings"]).split()
+    return [meanings[flag] for flag in orbit.values.tolist()]
+
+
+def _tracks(orbit: xr.DataArray) -> list[str]:
+    return [f"orbit {relative_name(number)}" for number in orbit.values.tolist()]
+
+
+def has_several_a_day(dataset: xr.Dataset) -> bool:
+    """Whether images of a grid are of the same day, or period."""
+    return "time" in dataset.dims and len(set(days_of(dataset))) < dataset.sizes["time"]
 
 
 def pass_coordinates(images: Sequence[Passes]) -> dict[Hashable, xr.Variable]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import sys
 import uuid
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ import numpy as np
 import xarray as xr
 
 from archive.layout import ids_attributes
-from archive.passes import Passes, passes_of, together
+from archive.passes import Passes, passes_of, relative_name, together
 from cells.regrid import Frame
 from grid import ORBITS, BBox, Chunk, Day, as_day, as_days
 from healpix.few import centres
@@ -36,6 +37,7 @@ from images.records import (
     newest,
     of_period,
     on_days,
+    to_choose,
     views_of,
     with_border,
 )
@@ -68,7 +70,9 @@ def select(
     layout, bbox, day = layout_of(archive), as_area(bbox), as_day(day)
     area = clipping(bbox)
     views = {view.tile: view for view in views_of(archive, shown(bbox))}
-    (image,) = on_days(archive, list(views.values()), bbox, day, day, orbit)
+    image, *others = on_days(archive, list(views.values()), bbox, day, day, orbit)
+    if others:
+        raise to_choose(bbox, f"on {day}")
     level, names = layout.level, (*layout.bands, "count")
     readings = [(views[chunk.tile], chunk, bbox, level, names) for chunk in image.chunks]
     cells = merge(list(read_all(readings)))
@@ -148,7 +152,7 @@ def open_grid(
     if as_of is not None:
         images = [newest(archive, inside, bbox, as_day(start), as_of, orbit)]
     elif how := composites.judged(composite):
-        images = [of_period(archive, inside, bbox, *as_days(start, end), orbit, how)]
+        images = of_period(archive, inside, bbox, *as_days(start, end), orbit, how, by)
     elif by is not None:
         images = apart(archive, inside, bbox, *as_days(start, end), orbit, by)
     else:
@@ -238,6 +242,8 @@ def image_of_day(on: Canvas, day: Day, memory_max: int) -> xr.Dataset:
     _check_size(frame.bbox, frame.dlat, frame.dlon, len(on.bands), memory_max)
     here = "distributed" not in sys.modules  # else a client may be active
     grid = open_grid(on, as_day(day), now=here)
+    if grid.sizes["time"] > 1:
+        raise to_choose(frame.bbox, f"on {as_day(day)}")
     image = in_memory(image_of(grid))
     if not has_pixels(image):
         raise nothing_seen(on.archive, frame.bbox, image)
@@ -308,6 +314,17 @@ def _when(images: Sequence[Image]) -> str:
     return str(first) if first == last else f"{first} to {last}"
 
 
+def _made_of(views: Sequence[View], images: Sequence[Image]) -> Iterator[str]:
+    """What composites are called; of several each with its passes."""
+    by_orbit = Counter(image.orbit for image in images)
+    for image in images:
+        name = f" ({image.orbit})" * (len(images) > 1)
+        if by_orbit[image.orbit] > 1:
+            track = relative_name(passes_in(views, image.chunks).relative_orbit)
+            name = f" ({image.orbit}, relative orbit {track})"
+        yield composites.words(image.how, len({chunk.day for chunk in image.chunks})) + name
+
+
 def _flag(image: Image) -> int:
     """What the coordinate ``orbit`` holds: as in the archive, and one more for a mixture."""
     return ORBITS.index(image.orbit) if image.orbit in ORBITS else len(ORBITS)
@@ -343,7 +360,7 @@ def origin_of(views: Sequence[View], images: Sequence[Image], product: Product) 
     if taken != list(dict.fromkeys(image.day.isoformat() for image in images)):
         attrs["days_used"] = " ".join(taken)
     if images[0].last is not None:
-        attrs["composite"] = composites.words(images[0].how, len(taken))
+        attrs["composite"] = " and ".join(_made_of(views, images))
     for name in ("backend", "collection", "job_id", "processed", *SEVERAL):
         found = [row.get(name) or [] for row in about]
         known = sorted({str(v) for has in found for v in (has if name in SEVERAL else [has]) if v})

@@ -20,10 +20,10 @@ import xarray as xr
 from archive.passes import RELATIVE_ORBIT, relative_name
 from images import figure as drawing
 from images import mask
-from images.grids import APART_BY, grid_bands, is_lazy
+from images.grids import APART_BY, days_of, grid_bands, is_lazy
 from images.records import RELATIVE
 from images.scales import COLOURS, Scale, scale_of
-from images.series import caption, days_of
+from images.series import caption
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,7 +19,16 @@ from isal import isal_zlib
 from archive.passes import ACQUIRED_BEGIN, ACQUIRED_END, NO_TIME
 from cells.regrid import plain_gaps
 from grid import wrap
-from images.grids import CRS, georeferenced, grid_bands, grid_edges, grid_layers, is_lazy, to_db
+from images.grids import (
+    CRS,
+    georeferenced,
+    grid_bands,
+    grid_edges,
+    grid_layers,
+    has_several_a_day,
+    is_lazy,
+    to_db,
+)
 from images.pieces import DIFFERS, Place, Progress, Vector, computed, each_block, in_blocks
 from images.scales import scale_of
 from shared.variables import variable
@@ -27,6 +36,7 @@ from shared.variables import variable
 CONVENTIONS = "CF-1.11"
 DB_UNITS = "0.1 lg(re 1)"  # what UDUNITS, and so CF, calls dB
 CHUNK = 512  # pixels, side of a compressed block in the netCDF file
+IMAGE = "image"  # the dimension of several images a day: times along their own have to ascend
 LEVEL: Final = 1  # deflate; speckle gains nothing from more
 
 
@@ -146,17 +156,14 @@ def cf_dataset(dataset: xr.Dataset) -> xr.Dataset:
         "geospatial_lat_max": north,
         "geospatial_bounds_crs": CRS,
     }
-    return out
+    return out.rename_dims(time=IMAGE) if has_several_a_day(dataset) else out
 
 
 def _with_times(dataset: xr.Dataset) -> xr.Dataset:
-    """The grid with the bounds of its times: the UTC day, and the acquisitions.
-
-    A single image has none: checkers of CF know no bounds of a scalar, which it allows.
-    """
+    """The grid with the bounds of its times: the UTC day, and the acquisitions where known."""
     out = dataset.copy()
     for name, last in (("time", None), (ACQUIRED_BEGIN, ACQUIRED_END)):
-        if name not in dataset.coords or not dataset[name].dims:
+        if name not in dataset.coords or np.isnat(dataset[name].values).all():
             continue
         begin = dataset[name]
         edges = _days_of(dataset) if last is None else (begin.values, dataset[last].values)
@@ -193,11 +200,11 @@ def _days_covered(dataset: xr.Dataset) -> dict[str, str]:
 
 
 def _days_of(dataset: xr.Dataset) -> tuple[Vector, Vector]:
-    """When the days of each image begin and end; of a single one these may be days of a period."""
+    """When the days of each image begin and end; of composites these are days of a period."""
     begin = np.asarray(dataset["time"].values, "datetime64[s]")
     last, used = begin, str(dataset.attrs.get("days_used", "")).split()
-    if used and begin.size == 1:
-        every = np.array([*used, str(begin.item().date())], "datetime64[s]")
+    if used and (begin.size == 1 or "composite" in dataset.attrs):
+        every = np.array([*used, str(begin.ravel()[0].item().date())], "datetime64[s]")
         begin, last = np.full_like(begin, every.min()), np.full_like(begin, every.max())
     return begin, last + np.timedelta64(1, "D")
 

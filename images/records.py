@@ -2,14 +2,15 @@
 
 An image is a day, and of each tile the records that show it.  Passes of different
 direction see the ground from different sides, so they are mixed only where somebody asks
-for it: records of both are then averaged by their counts, and the image says so.
+for it: records of both are then averaged by their counts, and the image says so.  Where nobody
+does, a day with both has an image of each, and so has a composite of days with both.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 DIRECTION, RELATIVE = "direction", "relative-orbit"  # how passes may be kept apart
 APART = (DIRECTION, RELATIVE)
+Kind = tuple[str, int]  # of passes: direction, and relative orbit where that matters
 DAYS_NAMED = 5  # of the days there are, when the one asked for is not there
 
 
@@ -72,9 +74,8 @@ def on_days(
     """The images of all days from start to end, both included, that have one; ascending.
 
     ``orbit``: "ascending" or "descending": these records alone.  "any": of each tile the
-    record of all passes, else those of both directions, mixed.  None: as "any", but
-    ValueError where both directions would get into one image.  Raises NoData if there is
-    no image.
+    record of all passes, else those of both directions, mixed.  None: as "any", but where both
+    directions would be mixed there is an image of each.  Raises NoData if there is no image.
     """
     there = _chunks(views)
     by_day: dict[dt.date, list[Chunk]] = {}
@@ -85,8 +86,7 @@ def on_days(
     for day, found in sorted(by_day.items()):
         chosen = _chosen(found, orbit)
         if chosen:
-            images.append(Image(day, tuple(chosen)))
-            _require_one_direction(images[-1], bbox, orbit)
+            images += _unmixed(Image(day, tuple(chosen)), orbit)
     if not images:
         when = f"on {start}" if start == end else f"from {start} to {end}"
         raise _no_data(archive, bbox, orbit, when, there)
@@ -107,22 +107,11 @@ def apart(
     ``by``: one of `APART`.  With ``orbit`` "any", those of both directions are mixed unless their
     relative orbits are to be kept apart.
     """
-    if by not in APART:
-        raise ValueError(f"by is {by!r}; it must be {' or '.join(APART)}.")
+    key = _kind(views, by)
     images = on_days(archive, views, bbox, start, end, orbit or "any")
     if by == DIRECTION and orbit == "any":
         return images
-    by_tile = {view.tile: view for view in views}
-
-    def kind(chunk: Chunk) -> tuple[str, int]:
-        about = by_tile[chunk.tile].about(chunk) if by == RELATIVE else {}
-        return chunk.orbit, passes_of(about).relative_orbit
-
-    return [
-        replace(image, chunks=tuple(some))
-        for image in images
-        for _, some in itertools.groupby(sorted(image.chunks, key=kind), kind)
-    ]
+    return [one for image in images for one in _split(image, key)]
 
 
 def of_period(
@@ -133,15 +122,18 @@ def of_period(
     end: dt.date,
     orbit: str | None,
     how: str,
-) -> Image:
+    by: str | None = None,
+) -> list[Image]:
     """The composite of all images from start to end, both included; ``orbit`` as of `on_days`.
 
-    Passes of both directions are not mixed unless ``orbit`` is "any", from day to day neither.
+    Several of them where passes of both directions would be mixed unasked, from day to day neither,
+    or, with ``by`` one of `APART`, where they differ in that.
     """
     images = on_days(archive, views, bbox, start, end, orbit or "any")
     every = Image(start, tuple(chunk for image in images for chunk in image.chunks), how, end)
-    _require_one_direction(every, bbox, orbit, f"from {start} to {end}")
-    return every
+    if by is not None and (by, orbit) != (DIRECTION, "any"):
+        return _split(every, _kind(views, by))
+    return _unmixed(every, orbit)
 
 
 def newest(
@@ -168,7 +160,8 @@ def newest(
         recent = [chunk for chunk in recent if orbit in (None, "any", chunk.orbit)]
         last = [chunk for chunk in recent if chunk.day == max(c.day for c in recent)]
         latest = _chosen(last, orbit)
-        _require_one_direction(Image(day, tuple(latest)), bbox, orbit)
+        if len(_unmixed(Image(day, tuple(latest)), orbit)) > 1:
+            raise to_choose(bbox, f"on {latest[0].day}")
         ways = {chunk.orbit for chunk in latest} if orbit is None else set(ORBITS)
         by_day = itertools.groupby(recent, lambda chunk: chunk.day)
         found += [
@@ -209,17 +202,39 @@ def _chosen(chunks: Sequence[Chunk], orbit: str | None) -> list[Chunk]:
     return [chunk for chunk in chunks if chunk.orbit == "any" or chunk.tile not in whole]
 
 
-def _require_one_direction(
-    image: Image, bbox: BBox | str, orbit: str | None, when: str | None = None
-) -> None:
-    orbits = {chunk.orbit for chunk in image.chunks} - {"any"}
-    if orbit is None and len(orbits) > 1:
-        when = when or f"on {image.chunks[0].day}"
-        raise ValueError(
-            f"The archive has {' and '.join(sorted(orbits))} passes of {bbox} {when}. "
-            "Say which of them you want (--orbit ascending or descending, or orbit= in Python), or "
-            "any to mix them: they see the ground from different sides."
-        )
+def _unmixed(image: Image, orbit: str | None) -> list[Image]:
+    """An image; instead of one that would mix directions unasked, one of each kind of passes."""
+    if orbit is None and {chunk.orbit for chunk in image.chunks} >= set(ORBITS[1:]):
+        return _split(image, lambda chunk: (chunk.orbit, 0))
+    return [image]
+
+
+def _split(image: Image, kind: Callable[[Chunk], Kind]) -> list[Image]:
+    """An image for each kind of its records; these stay in their order."""
+    chunks = sorted(image.chunks, key=kind)
+    return [replace(image, chunks=tuple(some)) for _, some in itertools.groupby(chunks, kind)]
+
+
+def _kind(views: Sequence[View], by: str) -> Callable[[Chunk], Kind]:
+    """What tells passes from others: direction, and relative orbit if it is ``by`` that."""
+    if by not in APART:
+        raise ValueError(f"by is {by!r}; it must be {' or '.join(APART)}.")
+    by_tile = {view.tile: view for view in views}
+
+    def kind(chunk: Chunk) -> Kind:
+        about = by_tile[chunk.tile].about(chunk) if by == RELATIVE else {}
+        return chunk.orbit, passes_of(about).relative_orbit
+
+    return kind
+
+
+def to_choose(bbox: BBox | str, when: str) -> ValueError:
+    """The error where one image is wanted, and there are passes of both directions."""
+    return ValueError(
+        f"The archive has {' and '.join(ORBITS[1:])} passes of {bbox} {when}. "
+        "Say which of them you want (--orbit ascending or descending, or orbit= in Python), or "
+        "any to mix them: they see the ground from different sides."
+    )
 
 
 def _no_data(

@@ -17,7 +17,15 @@ from images import figure as drawing
 from images import outline
 from images.coast import coast, draw_coast
 from images.figure import Ranges
-from images.grids import Box, Pixels, grid_bands, grid_edges, is_lazy, metres_per_degree
+from images.grids import (
+    Box,
+    Pixels,
+    grid_bands,
+    grid_edges,
+    is_lazy,
+    labels_of,
+    metres_per_degree,
+)
 from images.pieces import computed
 from images.prints import printed
 from images.scales import Scale, scale_of
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
 
 PANELS = 24  # images in a figure, at most; of more, some at equal steps
 PANEL = ((2, 3.2), (6, 2.5), (PANELS, 1.9))  # up to so many images: inch, the longer side of each
+LABEL = 7.5  # points, the date over an image
 CELL = 0.7  # inch, the least room across that an image gets there: its date has to fit over it
 BAR = 1.75  # inch, from one colour bar of the key to the next
 FRAME = 6.0  # inch, the longer side of an image of the animation
@@ -72,9 +81,9 @@ def frames_of(dataset: xr.Dataset, look: Look) -> Iterator[Figure]:
     images = _images(dataset, range(dataset.sizes["time"]), FRAME * FRAME_DPI)
     scale, box = scale_of(dataset.attrs), grid_edges(dataset)
     ranges, coasts, gaps = _ranges(scale, images, look), coast(box), _have_gaps(images)
-    for image, time in zip(images, days_of(dataset), strict=True):
+    for image, label in zip(images, labels_of(dataset), strict=True):
         lines = _lines(dataset, drawing.listed(image), dataset.sizes["time"])
-        lines[1] = time, 9.0, "normal"
+        lines[1] = label, 9.0, "normal"
         room = drawing.words_inches(lines) + drawing.LEGEND * gaps
         figure, rectangle = _canvas(box, FRAME, room)
         axes = figure.add_axes(rectangle)
@@ -111,9 +120,11 @@ def _have_gaps(images: Sequence[dict[str, Pixels]]) -> bool:
 class _Sheet:
     """Where the images and the key of a figure of several days go, in inches."""
 
-    def __init__(self, box: Box, panels: int, bars: int, words: float) -> None:
+    def __init__(self, box: Box, panels: int, bars: int, words: float, label: float) -> None:
+        """``words`` and ``label``: inches of what is written around all, and over an image."""
         self.image = width, height = _inches(box, _panel(panels))
-        self.cell = max(width, CELL) + 0.45, height + 0.32  # with the labels, and the date above
+        self.room = max(width, label)
+        self.cell = self.room + 0.45, height + 0.32  # with the ticks, and the label above
         shape = self.cell[1] / self.cell[0]
         self.across = min(panels, max(2, round(math.sqrt(panels * shape * 1.6))))
         self.left, self.top = 0.85, 0.65
@@ -126,7 +137,7 @@ class _Sheet:
         """Axes of the image in a cell: from the left, or in the middle of one that is wider."""
         row, column = divmod(number, self.across)
         width, height = self.image
-        x = self.left + column * self.cell[0] + (max(width, CELL) - width) / 2
+        x = self.left + column * self.cell[0] + (self.room - width) / 2
         y = self.size[1] - self.top - row * self.cell[1] - 0.2 - height
         return figure.add_axes(self._place(x, y, width, height))
 
@@ -152,13 +163,14 @@ class _Sheet:
 def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figure:
     from matplotlib.figure import Figure
 
-    box, days = grid_edges(dataset), days_of(dataset)
+    box, labels = grid_edges(dataset), labels_of(dataset)
     images = _images(dataset, shown, _panel(len(shown)) * look.dpi)
     scale = scale_of(dataset.attrs)
     ranges, coasts, gaps = _ranges(scale, images, look), coast(box), _have_gaps(images)
     lines = _lines(dataset, drawing.listed(images[0]), len(shown))
     room = drawing.words_inches(lines) + drawing.LEGEND * gaps
-    sheet = _Sheet(box, len(shown), len(ranges), room)
+    label = max(CELL, drawing.words_inches([(text, LABEL, "normal") for text in labels]))
+    sheet = _Sheet(box, len(shown), len(ranges), room, label)
     figure = Figure(figsize=sheet.size, dpi=100)
     for number, (index, image) in enumerate(zip(shown, images, strict=True)):
         axes = sheet.panel(figure, number)
@@ -171,7 +183,7 @@ def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figu
         axes.tick_params(
             labelleft=number % sheet.across == 0, labelbottom=lowest, labelsize=6.5
         )  # fmt: skip
-        _put_date(axes, days[index], sheet.image[0] < CELL)
+        _put_label(axes, labels[index], sheet.image[0] < sheet.room)
     bars = [sheet.bar(number) for number in range(len(ranges))]
     if len(ranges) == 3:
         drawing.draw_ramps(figure, bars, scale, ranges)
@@ -184,11 +196,11 @@ def _side_by_side(dataset: xr.Dataset, shown: Sequence[int], look: Look) -> Figu
     return figure
 
 
-def _put_date(axes: Any, date: str, is_narrow: bool) -> None:
-    """Over an image, from its left; over the middle of one that is narrower than the date."""
+def _put_label(axes: Any, label: str, is_narrow: bool) -> None:
+    """Over an image, from its left; over the middle of one that is narrower than the label."""
     axes.set_label(drawing.MAP)
     axes.set_title(
-        date, fontsize=7.5, pad=5 if is_narrow else 2, loc="center" if is_narrow else "left"
+        label, fontsize=LABEL, pad=5 if is_narrow else 2, loc="center" if is_narrow else "left"
     )
 
 
@@ -248,11 +260,6 @@ def _draw(axes: Any, scale: Scale, values: dict[str, Pixels], ranges: Ranges, bo
     else:
         ((name, alone),) = values.items()
         drawing.draw_values(axes, scale, name, scale.shown(alone), ranges[name], box)
-
-
-def days_of(dataset: xr.Dataset) -> list[str]:
-    """The days of the images of a grid, as 2026-01-20."""
-    return [str(time)[:10] for time in dataset["time"].values]
 
 
 def _aspect(box: Box) -> float:

@@ -16,9 +16,7 @@ Remote Sensing 39 (11), 2373-2379, 2001.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +28,7 @@ from grid import count
 from healpix import windows
 from images.records import Image
 from shared.counts import weights_of
+from shared.memory import Memory
 from shared.variables import variable
 
 WINDOW = 7  # cells, odd: the side of the window
@@ -76,7 +75,7 @@ def filtered(
     own = read(image)
     parts = _parts(own)
     key = place, tuple(bands), tuple(parts)
-    ratios = _remembered(key, lambda: _ratios(map(read, group), parts, bands))
+    [ratios] = _memory.of([key], lambda _: [_ratios(map(read, group), parts, bands)])
     found = {}
     for band in bands:
         out = np.full(own.sizes["cells"], np.nan, np.float32)
@@ -136,26 +135,11 @@ def _size(low: NDArray[np.int64], high: NDArray[np.int64]) -> tuple[int, int]:
     return width, height
 
 
-_memory: OrderedDict[object, Ratios] = OrderedDict()
-_lock = threading.Lock()
-
-
-def _remembered(key: object, make: Callable[[], Ratios]) -> Ratios:
-    """What was made for a key, the last ones of which are kept."""
-    with _lock:
-        if key in _memory:
-            _memory.move_to_end(key)
-            return _memory[key]
-    made = make()
-    with _lock:
-        _memory[key] = made
-        while len(_memory) > 1 and sum(map(_bytes, _memory.values())) > KEPT:
-            _memory.popitem(last=False)
-    return made
-
-
 def _bytes(ratios: Ratios) -> int:
     return sum(each.nbytes for pair in ratios.values() for each in pair)
+
+
+_memory: Memory[Hashable, Ratios] = Memory(KEPT, _bytes)
 
 
 def grouped(images: Sequence[Image], tracks: Sequence[tuple[int, ...]]) -> Iterator[list[Image]]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SLIVER = 1e-6
 BATCH = 4096  # tiles that are compared with a polygon at a time
 KINDS = ("POINT", "LINESTRING", "LINEARRING", "POLYGON", "GEOMETRYCOLLECTION")
+LATITUDES, LONGITUDES = "lat,lon:", "lon,lat:"  # before polygons: what comes first in them
 WKT = re.compile(rf"(?:SRID=(\d+);)?\s*((?:MULTI)?(?:{'|'.join(KINDS)})\b.*)", re.I | re.S)
 
 
@@ -74,9 +75,25 @@ class Area(BBox):
         return replace(self, clips=False)
 
 
+def ordered(text: str) -> tuple[str, str]:
+    """`LATITUDES`, `LONGITUDES` or "": what is said to come first in polygons; and the rest."""
+    found = re.match(r"\s*(lat,\s*lon:|lon,\s*lat:)(?=.)", text, re.IGNORECASE)
+    if not found:
+        return "", text
+    return found[1].replace(" ", "").lower(), text[found.end() :].strip()
+
+
+def file_of(text: str) -> Path | None:
+    """The file that a text names polygons of, if there is one: without their order and layer."""
+    for name in (text, ordered(text)[1], ordered(text)[1].rpartition("|")[0]):
+        if name and len(name) < 256 and Path(name).is_file():
+            return Path(name)
+    return None
+
+
 def is_meant(text: str) -> bool:
     """Whether a text stands for polygons, and not for a box: WKT, or the name of a file."""
-    text = text.strip().strip("'\"")
+    text = ordered(text)[1].strip().strip("'\"")
     if WKT.fullmatch(text) or re.search(r"\.[a-z]\w*$|[\\|]", text, re.IGNORECASE):
         return True
     return bool(text) and len(text) < 256 and Path(text).exists()

@@ -78,7 +78,7 @@ def _strips() -> list[bytes]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial, zipfile.ZipFile(partial, "w") as file:
             for number, data in enumerate(strips):
-                file.writestr(str(number), data)
+                file.writestr(zipfile.ZipInfo(str(number)), data)  # of no time: the same bytes
     return strips
 
 

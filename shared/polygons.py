@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grid import BBox, shorten
-from shared.areas import WKT, Area
+from shared.areas import LATITUDES, WKT, Area, ordered
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -45,25 +45,32 @@ class Layer(NamedTuple):
     columns: dict[str, NDArray[Any]]
 
 
-def read(text: str, latitudes_first: bool = False) -> BBox:
+def read(text: str) -> BBox:
     """The area of WKT, or of a file: an `Area`, or a plain box where the polygon is just its box.
 
-    ``file|layer`` names one of several layers.  ``latitudes_first``: whoever wrote it, wrote
-    them so.  Raises ValueError that says in one line what the
-    thing is and what is accepted.
+    ``file|layer`` names one of several layers; ``lat,lon:`` before it says that whoever wrote it
+    put latitudes first.  Raises ValueError that says in one line what the thing is and what is
+    accepted.
     """
-    text = text.strip().strip("'\"")
-    name = shorten(text) if WKT.fullmatch(text) else text
+    order, what = _plain(text)
+    name = order + (shorten(what) if WKT.fullmatch(what) else what)
     layers = read_layers(text, _has_polygon, "polygons", f"an area is a box, or {ACCEPTED}", [])
     found = [each for layer in layers for each in layer.geometries]
-    return _area(map(_flipped, found) if latitudes_first else found, name)
+    return _area(found, name)
 
 
 def swapped(area: Area) -> BBox | None:
     """The area whose latitudes are the longitudes of this one; None where that cannot be."""
+    order, name = ordered(area.name)
     with contextlib.suppress(ValueError):
-        return _area([_flipped(area.polygon)], area.name)
+        return _area([_flipped(area.polygon)], LATITUDES * (order != LATITUDES) + name)
     return None
+
+
+def _plain(text: str) -> tuple[str, str]:
+    """What is said to come first, and the rest, without quotes."""
+    order, what = ordered(text.strip().strip("'\""))
+    return order, what.strip("'\"")
 
 
 def _flipped(geometry: BaseGeometry) -> BaseGeometry:
@@ -84,7 +91,10 @@ def read_layers(
     Of a file without any all layers.  ``columns``: those to read, None: all.  ValueError says
     what is ``accepted``.
     """
-    text = text.strip().strip("'\"")
+    order, text = _plain(text)
+    if order == LATITUDES:
+        layers = read_layers(text, is_one, what, accepted, columns)
+        return [each._replace(geometries=[*map(_flipped, each.geometries)]) for each in layers]
     if WKT.fullmatch(text):
         return [Layer("", [_from_wkt(text, "This WKT")], {})]
     layer = _LAYER.fullmatch(text)
@@ -240,7 +250,7 @@ def _area(geometries: Iterable[BaseGeometry], name: str) -> BBox:
 
     every = list(geometries)
     parts = [part for each in every for part in polygons_in(each)]
-    short = Path(name).name if "(" not in name else "This WKT"
+    short = Path(ordered(name)[1]).name if "(" not in name else "This WKT"
     if not parts:
         raise ValueError(
             f"{short} has {counted(every)}, and no polygon; an area is a box, or {ACCEPTED}."

@@ -24,7 +24,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-ROOMS = "cli", "jobs", "cells", "archive", "images", "healpix", "shared", "sandbox"
+ROOMS = "cli", "pages", "jobs", "cells", "archive", "images", "healpix", "shared", "sandbox"
 LATE = [  # what the rooms import when they need it
     "matplotlib.backends.backend_agg", "matplotlib.dates", "PIL.GifImagePlugin", "contourpy",
     "pystac_client", "rasterio.shutil", "h5py", "dask.array", "obstore.store", "distributed",

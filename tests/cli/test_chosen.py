@@ -234,3 +234,15 @@ def test_an_archive_in_an_object_store_loses_them_as_well(monkeypatch, capsys):
         rows = map(json.loads, capsys.readouterr().out.splitlines())
         assert DAYS[1].isoformat() not in {row["day"] for row in rows}
         storage._object_store.cache_clear()
+
+
+@pytest.mark.parametrize("answer", ["n", "y"])
+def test_the_menu_removes_as_well_and_asks(few, answer):
+    terminals = pytest.importorskip("tests.terminals")  # not on Windows
+    before = few.chunks()
+    with terminals.Terminal(few.path.parent, "--archive", "a.zarr") as running:
+        running.wait_for("[1]: ")
+        running.answer("remove", "7,50,7.5,50.5", "y", str(DAYS[1]), "", answer)
+        assert running.end() == 0, running.shown
+    left = [c for c in before if c.day != DAYS[1]]
+    assert few.chunks() == (before if answer == "n" else left)

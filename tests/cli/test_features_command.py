@@ -128,7 +128,7 @@ def test_flags_of_features_need_features_or_a_line(archive, capsys):
     area = ("--bbox", "7.2,50.1,7.6,50.3", "--no-show", "--output", "a.png")
     for more, words in (
         (("--id", "x"), "--id needs --features"),
-        (("--by", "direction"), "--by needs"),
+        (("--by", "direction", "--as-of", "3"), "--by does not go with --as-of"),
     ):
         assert main.main(["retrieve", *area, "--day", "2026-01-20", *more]) == USAGE
         assert words in capsys.readouterr().err
@@ -140,6 +140,39 @@ def test_days_without_a_record_are_no_data(fields, capsys):
     assert not Path("a.csv").exists()
 
 
+@pytest.mark.parametrize("file", ["swapped.gpkg", "lat,lon:swapped.gpkg"])
+def test_features_with_latitudes_first_are_refused_and_a_word_settles_them(fields, capsys, file):
+    right = geopandas.read_file("fields.gpkg")
+    turned = shapely.transform(right.geometry.values, lambda xy: xy[:, ::-1])
+    right.set_geometry(turned, crs=4326).to_file("swapped.gpkg")
+    is_said = file.startswith("lat,lon:")
+    code = main.main(["retrieve", "--features", file, *DAYS, *LINE])
+    assert code == (DONE if is_said else NO_DATA)
+    assert ("lat,lon:swapped.gpkg: latitudes may" in capsys.readouterr().err) == (not is_said)
+    if is_said:
+        assert run(*DAYS, "--line", "b.csv") == DONE
+        assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
+
+
+def test_polygons_that_were_agreed_on_are_those_of_their_features_and_of_the_told_command(
+    fields, monkeypatch, capsys
+):
+    shapes = [shapely.box(50.1, 7.2, 50.2, 7.4), shapely.box(50.1, 7.6, 50.2, 7.7)]
+    geopandas.GeoDataFrame({"name": ["a", "b"]}, geometry=shapes, crs=4326).to_file("sea.gpkg")
+    way = ["sea.gpkg", "y", "y", "", "2026", "any", "", "VV", "more", "0.05", "usual", "n", "none",
+           "each.csv", "", "", "a.nc"]  # fmt: skip
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{answer}\n" for answer in way)))
+    assert main.main(["retrieve", "--no-show"]) == DONE
+    first = {name: Path(name).read_bytes() for name in ("each.csv", "a.nc")}
+    told = capsys.readouterr().err.partition("without questions:")[2].splitlines()
+    for words in filter(None, map(shlex.split, told)):
+        assert main.main(words[2:]) == DONE
+    assert Path("each.csv").read_bytes() == first["each.csv"]
+    Path("sea.gpkg").unlink()
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n\n\n2026-01-20\n\nVV\nb.nc\n"))
+    assert main.main(["retrieve", "--no-show"]) == DONE, "it is remembered as it was agreed on"
+
+
 def test_without_the_package_parquet_is_refused_before_anything_is_read(
     fields, capsys, monkeypatch
 ):
@@ -149,20 +182,26 @@ def test_without_the_package_parquet_is_refused_before_anything_is_read(
     assert "pip install arro3-io" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [[], ["--no-show"]])
 def test_the_questions_offer_each_feature_of_a_file_and_tell_the_command(
-    fields, monkeypatch, capsys
+    fields, monkeypatch, capsys, more
 ):
     way = [
         "fields.gpkg", "y", "", "2026", "any", "", "VV", "more", "0.05", "usual", "n", "none",
-        "each.csv", "none",
+        "each.csv", "no such", "crop", "relative-orbit", "none",
     ]  # fmt: skip
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{answer}\n" for answer in way)))
-    assert main.main(["retrieve", "--no-show"]) == DONE
+    assert main.main(["retrieve", *more]) == DONE
     out, err = capsys.readouterr()
     assert out.split() == ["each.csv"]
+    assert "no display" not in err, "somebody got what was asked for"
     before = Path("each.csv").read_bytes()
-    words = shlex.split(err.splitlines()[-1])
-    assert words[2:5] == ["retrieve", "--archive", main.ZARR_PATH]
-    assert main.main(words[2:]) == DONE
+    told = [shlex.split(line) for line in err.partition("without questions:")[2].splitlines()]
+    for words in filter(None, told):
+        assert words[2:5] == ["retrieve", "--archive", main.ZARR_PATH]
+        assert main.main(words[2:]) == DONE
     assert Path("each.csv").read_bytes() == before
-    assert set(pd.read_csv("each.csv")["orbit"]) == {"ascending", "descending", "mixed"}
+    table = pd.read_csv("each.csv")
+    assert set(table["orbit"]) == {"ascending", "descending"}
+    assert set(table["relative_orbit"]) == {"not known"}
+    assert set(table["feature"]) == {"a", "b"}

@@ -11,6 +11,7 @@ from pathlib import Path
 import healpy
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 from PIL import GifImagePlugin
 
@@ -66,12 +67,29 @@ def test_several_days_become_pictures_files_and_numbers(archive, capsys):
     assert open("l.csv").read().count("\n") == 1 + 2 * 2  # noqa: PTH123, SIM115
 
 
-def test_a_day_of_both_directions_is_mixed_when_that_is_asked_and_said(archive, capsys):
-    day = ("--day", "2026-02-01", "--output", "a.png")
-    assert run(*day) == USAGE
-    assert "or any to mix them" in capsys.readouterr().err
+def test_a_day_of_both_directions_has_an_image_of_each_or_is_mixed_when_asked(archive, capsys):
+    day = ("--day", "2026-02-01", "--output", "a.png", "--output", "a.nc", "--overwrite")
+    assert run(*day) == DONE
+    assert "ascending and descending passes in images of their own" in capsys.readouterr().err
+    with xr.open_dataset("a.nc") as back:
+        assert back["orbit"].values.tolist() == [1, 2]
     assert run(*day, "--orbit", "any") == DONE
     assert "ascending and descending passes in one image" in capsys.readouterr().err
+    with xr.open_dataset("a.nc") as back:
+        assert back["VV"].dims == ("lat", "lon")
+
+
+def test_both_directions_stop_no_period_and_no_composite_of_one(archive, capsys):
+    days = ("--start", "2026-01", "--end", "2026-02", "--output", "a.png", "--output", "a.tif")
+    assert run(*days, "--output", "a.gif") == DONE
+    err = capsys.readouterr().err
+    assert "3 days, 2026-01-20 to 2026-02-01" in err
+    assert "passes in images of their own" in err
+    assert run(*days, "--output", "a.nc", "--composite", "median", "--overwrite") == DONE
+    err = capsys.readouterr().err
+    assert "median of 2 days (ascending) and median of 2 days (descending)" in err
+    with rasterio.open("a.tif") as back:
+        assert back.descriptions[:2] == ("VV ascending", "VH ascending")
 
 
 def test_as_of_a_day_names_the_days_it_found(archive, capsys):

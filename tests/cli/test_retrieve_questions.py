@@ -55,12 +55,18 @@ WAYS = {
     "Enter": [BOX, "y", "", "", "", "a.png"],
     "one day": [BOX, "y", "2026-01-20", "VV", "a.nc"],
     "both": [BOX, "y", NEWEST, "any", "", "a b's.nc"],
+    "each": [BOX, "y", NEWEST, "apart", "", "a.nc a.png"],
+    "one of each": [BOX, "y", "2026", "apart", "median", "", "a.nc a.tif"],
     "several": [BOX, "y", "2026", "any", "", "VH", "a.gif a.tif"],
     "one image": [BOX, "y", "2026", "ascending", "median", "VV", "a.nc"],
     "more": [BOX, "y", "2026-01-20", "", "more", "1 km", "1", "3", "-25,-3.5", "a.nc a.png"],
     "more of several": [
         BOX, "y", "2026", "any", "", "VV", "more", "0.0001,0.0002", "bilinear", "usual", "y",
-        "l.csv", "a.nc",
+        "l.csv", "", "a.nc",
+    ],
+    "more of each orbit": [
+        BOX, "y", "2026", "apart", "", "VV", "more", "", "usual", "n", "l.csv", "relative-orbit",
+        "a.nc",
     ],
 }  # fmt: skip
 

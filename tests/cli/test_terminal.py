@@ -106,8 +106,8 @@ FIELD = "POLYGON ((3.9 51.2, 4.1 51.2, 4.0 51.22, 3.9 51.2))"
 WHOLE = ["retrieve", "--archive", "whole.zarr", "--no-show"]
 QUESTIONS = [
     Question(
-        "What do you want to do?", "q quit [1]: ", [], "Back end",
-        "0", "'0' is not one of 1, 2, 3, 4, 5, 6, 7, q.",
+        "What do you want to do?", "Which one [1]: ", [], "Back end",
+        "0", "'0' is not one of 1, 2, 3, 4, 5, 6, 7, 8, q.",
         "list", "There is no archive at sentinel1.zarr",
     ),
     Question(
@@ -180,8 +180,9 @@ QUESTIONS = [
         "2026-01-14", "Bands", WHOLE,
     ),
     Question(
-        "Passes of which orbit?", "1 ascending  2 descending  3 any [1]: ",
-        [BOX, "", "2026-01-08"], "Bands", "4", "'4' is not one of 1, 2, 3.", "any", "Bands", WHOLE,
+        "Passes of which orbit?", "1 ascending  2 descending  3 any  4 apart [1]: ",
+        [BOX, "", "2026-01-08"], "Bands", "5", "'5' is not one of 1, 2, 3, 4.", "any", "Bands",
+        WHOLE,
     ),
     Question(
         "Bands", "Bands [VV,VH]: ", [BOX, "", ""], "Files",
@@ -200,6 +201,11 @@ QUESTIONS = [
         "Remove 1 damaged record, so that `download` orders it again?", "again? [y/N]: ", ["4"],
         "`verify --remove` removes what is damaged", "all", "'all' is neither y nor n.",
         "y", "Removed 1 damaged record.", ["--archive", "damaged.zarr"],
+    ),
+    Question(
+        "Remove 2 records for good?", "for good? [y/N]: ", ["8", BOX, "", "2026-01-20", ""],
+        "Nothing was removed.", "some", "'some' is neither y nor n.",
+        "y", "Removed 2 records.", ["--archive", "whole.zarr"],
     ),
 ]  # fmt: skip
 IDS = [f"{i}-{question.name.split(',')[0][:12]}" for i, question in enumerate(QUESTIONS)]
@@ -269,10 +275,10 @@ def test_at_any_question_one_can_leave_and_nothing_was_done(typed, folder, quest
 def test_typed_question_marks_explain_and_back_returns(typed):
     """In one sitting: the menu, an area as people have it, days as they say them."""
     with typed(QUESTIONS[0]) as running:
-        running.wait_for("q quit [1]: ")
+        running.wait_for("Which one [1]: ")
         running.answer("?")
-        running.wait_for("1 orders images of an area and stores them")
-        running.wait_for("q quit [1]: ")
+        running.wait_for("The number of a command, or its name.")
+        running.wait_for("Which one [1]: ")
         running.answer("back")
         running.wait_for("There is no question before this one.")
         running.answer("1", "", "area.shp")

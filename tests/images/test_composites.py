@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieve as room
+from archive.snapshot import View
 from convert import cells_to_grid
 from grid import BBox, Chunk, Tile
 from healpix.ids import runs_to_ids
-from images import blocks, composites
+from images import blocks, composites, periods
 from images.composites import HOW, composed
 from images.grids import DAY as LAYER
 from images.grids import image_of
@@ -34,6 +35,7 @@ TILES = Tile(7.0, 50.0, 8.0, 50.5), Tile(8.0, 50.0, 9.0, 50.5)
 ACROSS = BBox(7.9, 50.1, 8.1, 50.3)  # of two tiles
 FINE: dict[str, Any] = {"dlat": 0.004, "dlon": 0.006}  # than cells of 0.014 degrees
 COARSE: dict[str, Any] = {"dlat": 0.05, "dlon": 0.06}
+SIZES = {"finer": FINE, "coarser": COARSE}
 NUMPY = {
     "median": lambda v, c: np.nanmedian(v, axis=0),
     "min": lambda v, c: np.nanmin(v, axis=0),
@@ -134,14 +136,13 @@ def test_a_coarser_pixel_is_the_mean_of_its_cells_by_all_their_counts(archive, h
 
 
 def test_pixels_far_coarser_than_cells_come_from_overviews(archive, monkeypatch):
-    read = []
-    view = blocks._read
+    read, values = [], View.values
 
-    def noted(reading):
-        read.append(reading[3])
-        return view(reading)
+    def noted(*arguments, **named):
+        read.append(named["level"])
+        return values(*arguments, **named)
 
-    monkeypatch.setattr(blocks, "_read", noted)
+    monkeypatch.setattr(View, "values", noted)
     box = BBox(7.0, 50.0, 9.0, 50.5)
     mean = opened(archive, "mean", box, dlat=0.25, dlon=0.25)["VV"][0].values
     assert set(read) == {10}
@@ -169,7 +170,7 @@ def test_the_mean_of_records_is_what_one_record_of_all_their_pixels_holds():
     total = there.sum(axis=(0, 2))
     union = np.where(there, pixels, 0).sum(axis=(0, 2), dtype=float) / total
     np.testing.assert_allclose(found["VV"], union, rtol=3e-7)
-    np.testing.assert_array_equal(found["count"], total)
+    np.testing.assert_array_equal(found["VV_count"], total)
 
 
 values = st.one_of(st.just(np.nan), st.floats(0, 10, width=32))
@@ -195,6 +196,21 @@ def test_any_values_and_counts_give_what_numpy_makes_of_them(stack, data):
         np.testing.assert_allclose(found["VV"], wanted, rtol=1e-5, atol=1e-5, err_msg=how)
 
 
+@pytest.mark.parametrize("number", [*range(1, 34), 100])
+def test_a_median_of_any_number_of_days_is_that_of_numpy_to_the_bit(number):
+    rng = np.random.default_rng(number)
+    power = rng.choice([rng.gamma(4.4, 0.02), 0, np.inf, 1e-30], (number, 700)).astype(np.float32)
+    power *= rng.integers(0, 4, power.shape).astype(np.float32)  # with equal ones, and inf x 0
+    counts = rng.integers(0, 3, power.shape).astype(np.uint16)
+    records = [{"VV": one, "count": many} for one, many in zip(power, counts, strict=True)]
+    days = [Chunk(TILES[0], FIRST + dt.timedelta(days=i)) for i in range(number)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wanted = np.nanmedian(np.where(counts > 0, power, np.nan).astype(float), axis=0)
+    found = made(days, records, "median", "VV")["VV"]
+    np.testing.assert_array_equal(found, wanted.astype(np.float32))
+
+
 def test_of_classes_it_is_the_most_frequent_one_by_the_counts():
     runs = {"start_ipix": ("runs", np.array([0])), "run_len": ("runs", np.array([4], np.uint32))}
     classes = np.array([[4, 4, np.nan, 8], [5, 4, np.nan, 3], [5, 6, np.nan, 3]], np.float32)
@@ -217,9 +233,30 @@ def test_of_classes_it_is_the_most_frequent_one_by_the_counts():
 # --- passes ---
 
 
-def test_passes_of_both_directions_are_mixed_only_if_somebody_asks_for_it(archive):
-    with pytest.raises(ValueError, match="2026-01-20 to 2026-02-13. Say which"):
-        opened(archive, "mean", orbit=None, **COARSE)
+@pytest.mark.parametrize("how", HOW)
+def test_unasked_passes_of_each_direction_make_a_composite_of_their_own(archive, how, tmp_path):
+    box = BBox(7.3, 50.1, 7.4, 50.2)
+    both = opened(archive, how, box, orbit=None, **FINE)
+    assert both["orbit"].values.tolist() == [1, 2]
+    for number, orbit in enumerate(("ascending", "descending")):
+        alone = opened(archive, how, box, orbit=orbit, **FINE)
+        np.testing.assert_array_equal(both["VV"][number], alone["VV"][0])
+    days = composites.words(how, 5), composites.words(how, 1)
+    words = f"{days[0]} (ascending) and {days[1]} (descending)"
+    assert both.attrs["composite"] == words
+    assert words in str(plot(both).get_label())
+    with xr.open_dataset(export(both, tmp_path / "a.nc"), decode_coords="all") as back:
+        np.testing.assert_array_equal(back["VV"], both["VV"])
+        assert back["orbit"].values.tolist() == [1, 2]
+        assert back["time_bnds"].values.astype("datetime64[D]").astype(str).tolist() == [
+            ["2026-01-20", "2026-02-14"]
+        ] * 2  # fmt: skip
+    with rasterio.open(export(both, tmp_path / "a.tif")) as back:
+        assert back.descriptions[0] == "VV ascending"
+        assert back.descriptions[-1].endswith(" descending")
+
+
+def test_passes_of_both_directions_are_mixed_if_somebody_asks_for_it(archive):
     mixed = opened(archive, "count", BBox(7.3, 50.1, 7.4, 50.2), orbit="any", **FINE)
     assert mixed["VV"].max() == 6
     assert opened(archive, "count", BBox(7.3, 50.1, 7.4, 50.2), **FINE)["VV"].max() == 5
@@ -252,11 +289,42 @@ def test_blocks_make_the_composite_that_is_made_at_once(archive, how, monkeypatc
     xr.testing.assert_identical(lazy.compute(), whole)
 
 
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("is_far", [False, True])
+def test_a_composite_in_pieces_is_that_of_the_whole_tile(archive, how, is_far, monkeypatch):
+    whole = {size: opened(archive, how, **pixels).compute() for size, pixels in SIZES.items()}
+    monkeypatch.setattr(View, "inner", 1 << 7)  # tiles have 2,600 cells
+    monkeypatch.setattr(View, "is_far", is_far)
+    monkeypatch.setattr(periods, "TOGETHER", 3)
+    monkeypatch.setattr(blocks, "SIDE", 16)
+    for size, pixels in SIZES.items():
+        xr.testing.assert_identical(opened(archive, how, **pixels).compute(), whole[size])
+
+
+def test_each_inner_chunk_is_read_once_wherever_blocks_end(archive, monkeypatch):
+    read: list[Any] = []
+    values = View.values
+
+    def noted(view, chunk, spans, variables, level):
+        read.extend((view.tile, chunk, first) for first in spans.starts.tolist())
+        return values(view, chunk, spans, variables, level)
+
+    monkeypatch.setattr(View, "values", noted)
+    monkeypatch.setattr(View, "inner", 1 << 7)
+    monkeypatch.setattr(blocks, "SIDE", 16)
+    grid = opened(archive, "mean", BBox(7.2, 50.1, 8.8, 50.4), **FINE)
+    assert grid["VV"].data.npartitions > 20
+    grid.compute()
+    assert len(read) == len(set(read)) > 100
+
+
 def test_a_cluster_gives_what_threads_give(archive, cluster):
-    for how in ("median", "newest"):
+    for pixels in SIZES.values():
+        here = {how: opened(archive, how, **pixels).compute() for how in HOW}
         with compute.cluster(cluster):
-            there = opened(archive, how, **COARSE).compute()
-        xr.testing.assert_identical(there, opened(archive, how, **COARSE).compute())
+            there = {how: opened(archive, how, **pixels).compute() for how in HOW}
+        for how in HOW:
+            xr.testing.assert_identical(there[how], here[how])
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".tif"])

@@ -10,7 +10,9 @@ import geopandas
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 import shapely
+import xarray as xr
 from distributed import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +26,7 @@ from shared.collection import SENTINEL2, attributes_of
 from store import Archive
 from tests.archive.test_contents import ORIGIN
 from tests.images.test_blocks import NSIDE, cells_of
+from tests.images.test_export import assert_cf
 from tests.sphere import cells_at, centres_of
 
 DAYS = [dt.date(2026, 1, 20) + dt.timedelta(days=6 * number) for number in range(3)]
@@ -173,20 +176,37 @@ def test_each_relative_orbit_has_rows_of_its_own_and_unknown_ones_are_not_known(
         room.features(archive, named, DAYS[0], by="satellite")
 
 
-def test_images_of_a_day_that_are_kept_apart_go_to_no_file_that_cannot_tell_them_apart(
-    archive, tmp_path
-):
-    box = BBox(7.2, 50.1, 7.6, 50.3)
-    grid = room.load(archive, box, DAYS[0], DAYS[2], by="direction")
-    days = [str(day) for day in DAYS]
-    assert [row["day"] for row in room.statistics(grid)[::2]] == [*days, days[2]]
-    one = room.load(archive, box, DAYS[2], orbit="descending")
-    np.testing.assert_array_equal(grid["VV"][3], one["VV"][0])
-    for suffix in (".nc", ".tif"):
-        with pytest.raises(ValueError, match="several images a day.*Take those of one orbit"):
-            room.export(grid, tmp_path / f"a{suffix}")
-    room.export(grid.isel(time=[0, 1]), tmp_path / "a.nc")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]
+@pytest.mark.parametrize("by", [None, "direction", "relative-orbit"])
+def test_a_file_tells_the_images_of_a_day_apart(archive, tmp_path, by):
+    box = BBox(7.2, 50.1, 8.6, 50.3)
+    grid = room.open(archive, box, DAYS[0], DAYS[2], by=by)
+    kinds = {
+        (day, orbit, relative[0] if len(relative) == 1 else -len(relative[:1]))
+        for day, orbit, relative, tiles in RECORDS if {WEST, EAST} & set(tiles)
+    }  # fmt: skip
+    unknown = {-1: "several", 0: "not known"}
+    labels = [f"{day} {orbit} orbit {unknown.get(n, n)}" for day, orbit, n in sorted(kinds)]
+    if by != "relative-orbit":
+        labels = [f"{day} {orbit}" for day, orbit in sorted({kind[:2] for kind in kinds})]
+        one = room.load(archive, box, DAYS[2], orbit="descending")
+        np.testing.assert_array_equal(grid["VV"][3], one["VV"][0])
+    rows = room.statistics(grid)
+    assert [row["day"] for row in rows[::2]] == [label[:10] for label in labels]
+    with xr.open_dataset(room.export(grid, tmp_path / "a.nc")) as back:
+        assert dict(back.sizes)["image"] == len(labels)
+        assert back["VV"].dims == ("image", "lat", "lon")
+        for name in ("VV", "VH", "time", "orbit", "relative_orbit"):
+            np.testing.assert_array_equal(back[name], grid[name], name)
+    assert_cf(tmp_path / "a.nc", tmp_path)
+    with rasterio.open(room.export(grid, tmp_path / "a.tif")) as back:
+        assert list(back.descriptions) == [f"{band} {x}" for x in labels for band in ("VV", "VH")]
+        for number in range(len(labels)):
+            np.testing.assert_array_equal(back.read(2 * number + 1)[::-1], grid["VV"][number])
+    maps = [axes for axes in room.plot(grid).axes if axes.get_label() == "map"]
+    assert [axes.get_title() or axes.get_title("left") for axes in maps] == labels
+    room.export(room.load(archive, box, DAYS[0], DAYS[1], by=by), tmp_path / "b.nc")
+    with xr.open_dataset(tmp_path / "b.nc") as back:
+        assert back["VV"].dims == ("time", "lat", "lon")
 
 
 def test_a_few_features_at_a_time_give_the_same_as_all_at_once(archive, monkeypatch):

@@ -19,6 +19,7 @@ import retrieve
 from images import coast, line, series, tile_map
 from images import figure as drawing
 from images.lazy import ORBIT_FLAGS
+from images.locator import LOCATOR
 from images.scales import COLOURS, Scale
 from shared.collection import SENTINEL2
 from shared.land import land
@@ -170,6 +171,7 @@ def things(figure):
     legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
     ramps = [one for one in figure.artists if one.get_gid() == drawing.KEY]
     found += [(f"ramp {ramp.get_label()} {i}", ramp) for i, ramp in enumerate(ramps)]
+    found += [("globe", one) for one in figure.artists if one.get_gid() == LOCATOR]
     found += [("legend", legend) for legend in [*figure.legends, *legends, *bars]]
     return [(name, thing.get_window_extent(renderer)) for name, thing in found]
 

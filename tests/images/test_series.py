@@ -15,7 +15,6 @@ import pytest
 import rasterio
 import rasterio.shutil
 import xarray as xr
-from compliance_checker.runner import CheckSuite, ComplianceChecker
 from PIL import GifImagePlugin, Image
 
 import retrieve
@@ -26,7 +25,7 @@ from images.lazy import ORBIT_FLAGS
 from retrieve import animate, export, plot, plot_line, save_line, statistics
 from store import Archive
 from tests.archive.test_contents import ORIGIN, cells_of
-from tests.images.test_export import grid
+from tests.images.test_export import assert_cf, grid
 from tests.sphere import tile_at
 
 FIRST = np.datetime64("2026-01-20", "s")
@@ -92,12 +91,12 @@ def test_times_platforms_and_orbits_are_coordinates_of_grids_and_of_netcdf(timed
         np.testing.assert_array_equal(back["VV"].values, grid["VV"].values)
         if suffix == "one":
             assert back.attrs["time_coverage_start"] == f"{BEGINS[0]}Z"
-        else:
-            begin, end = back["acquired_bnds"].values.T
-            np.testing.assert_array_equal(begin, back["acquired_begin"].values)
-            np.testing.assert_array_equal(end, back["acquired_end"].values)
-            begin, end = back["time_bnds"].values.T
-            np.testing.assert_array_equal(end - begin, np.timedelta64(1, "D"))
+        begin, end = back["acquired_bnds"].values.T
+        np.testing.assert_array_equal(begin, back["acquired_begin"].values)
+        np.testing.assert_array_equal(end, back["acquired_end"].values)
+        begin, end = back["time_bnds"].values.T
+        np.testing.assert_array_equal(begin, back["time"].values)
+        np.testing.assert_array_equal(end - begin, np.timedelta64(1, "D"))
     assert_cf(path, tmp_path)
 
 
@@ -158,16 +157,6 @@ def test_one_image_of_several_days_has_the_times_of_all_of_them(timed, tmp_path,
     unknown = retrieve.open(archive, bbox, day, day + dt.timedelta(days=2), composite="max")
     assert np.isnat(unknown["acquired_begin"].values).all()
     assert unknown["relative_orbit"].values.tolist() == [0]
-
-
-def assert_cf(path, folder):
-    """By the checker of the IOOS, in full."""
-    CheckSuite.load_all_available_checkers()
-    report = folder / "report.txt"
-    passed, _ = ComplianceChecker.run_checker(
-        str(path), ["cf:1.11"], 0, "strict", output_filename=str(report), output_format="text"
-    )
-    assert passed, report.read_text()
 
 
 @pytest.mark.parametrize("lazy", [False, True])

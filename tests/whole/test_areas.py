@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from rasterio.features import geometry_mask
 import download
 import main
 from cli import menu, update
-from cli.download_command import DownloadFlags
+from cli.download_command import DownloadFlags, Wanted, agreed, planned, settings
 from cli.exits import DONE, USAGE
 from cli.workspace import Workspace
 from jobs.journal import Request
@@ -138,6 +139,40 @@ def test_update_orders_what_is_new_and_asks_nothing(field, sandbox, capsys, monk
     assert main.main(["download", "--update"]) == DONE
     assert "Nothing to order." in capsys.readouterr().err
     assert sandbox.events()["counts"]["created"] == created
+
+
+def test_update_in_the_menu_asks_once_and_only_if_there_is_something_to_order(
+    field,
+    sandbox,
+    answer,  # noqa: F811
+    capsys,
+    monkeypatch,
+):
+    def after(*lines):
+        answer(*lines)
+        code = main.main([])
+        said = capsys.readouterr().err.rpartition("Which one")[2]
+        return code, said.count("?"), said
+
+    assert order(sandbox, "--orbit", "any") == DONE
+    monkeypatch.setattr(update, "today", lambda: dt.date(2026, 1, 22))
+    for reply, words in (("n", "Nothing was started."), ("y", "on 2026-01-21 archived")):
+        code, questions, said = after("6", reply)
+        assert (code, questions) == (DONE, 1)
+        assert "Start? [y/N]" in said
+        assert words in said
+    code, questions, said = after("6")
+    assert (code, questions) == (DONE, 0)
+    assert "Nothing to order." in said
+
+
+def test_what_was_begun_is_brought_to_its_end_by_an_update_without_a_question(field):
+    workspace, day = Workspace(main.ZARR_PATH), dt.date(2026, 1, 22)
+    wanted = Wanted(read("field.geojson"), (day, day), "sandbox")
+    flags = DownloadFlags(update=True, asks=True)
+    plan = planned(workspace, wanted, flags, settings(flags), None)
+    assert plan.missing
+    assert agreed(replace(plan, missing=[], begun=plan.missing), flags)
 
 
 def test_update_begins_where_the_last_tile_ends(field, sandbox):
