@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 SIDE = 256  # pixels
 ZOOM_MAX = 19  # of a tile; beyond, a browser enlarges pixels
 CELLS = 2_000_000  # of all bands, about the most that are read at a time: more takes more memory
-LESS = 24  # times less memory than elsewhere for a composite of a piece
+LESS = 20  # times less memory than elsewhere for a composite of a piece
 THREADS = 2
-KEPT = 24_000_000  # bytes of unpacked chunks, for the next tile
+KEPT = 16_000_000  # bytes of unpacked chunks, for the next tile
 GREYS = 254  # of a picture of one band; 0 is a gap
 FASTEST = 1  # how much zlib tries: what stays on one computer need not be small
 PLAIN = 0

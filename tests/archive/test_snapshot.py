@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from archive.shards import keeping
 from archive.snapshot import View
 from archive.spans import Spans
 from archive.storage import Folder, Part
 from grid import BBox, Chunk
+from shared.last_used import LastUsed
 from store import Archive, ArchiveError, NoRecordError
 from tests.archive.test_contents import CHUNK, ORIGIN, TILE, cells_of, days
 from tests.processes import context
@@ -89,6 +91,36 @@ def test_what_was_read_once_is_not_read_again(archive, asked, monkeypatch):
         xr.testing.assert_identical(found, pickle.loads(pickle.dumps(view)).read(chunk, BOX))
         assert float(found.VV.mean()) != float(view.read(days(3)[seed - 1], BOX).VV.mean())
     assert all("/c/" in part.key and part.key.endswith("/0") for part in asked)
+
+
+def test_chunks_that_are_kept_unpacked_are_read_once_and_are_the_same(archive, asked):
+    view, kept = view_of(archive), LastUsed(10_000_000)
+    plain = {(chunk, box): view.read(chunk, box) for chunk in days(3) for box in (None, BOX)}
+    for _ in range(2):
+        for (chunk, box), wanted in plain.items():
+            with keeping(kept):
+                xr.testing.assert_identical(view.read(chunk, box), wanted)
+    keys = [part.key for part in asked if part.key.endswith("/0")]
+    asked.clear()
+    with keeping(kept):
+        view.read(CHUNK)
+        xr.testing.assert_identical(view_of(archive).read(CHUNK), plain[CHUNK, None])
+    assert keys
+    assert len([part for part in asked if "/c/" in part.key and "VV" in part.key]) == 1  # anew
+    assert kept.size > 0
+    view.read(CHUNK)  # others neither look there nor add to it
+    assert len([part for part in asked if "/c/" in part.key and "VV" in part.key]) == 2
+
+
+def test_a_chunk_that_is_damaged_is_not_kept(archive):
+    view, kept = view_of(archive), LastUsed(10_000_000)
+    (path,) = archive.path.glob(f"{TILE.name}/VV/c/{len(days(3)) - 1}/0")
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+    for _ in range(2):
+        with keeping(kept), pytest.raises(ArchiveError, match="damaged"):
+            view.read(days(3)[-1])
 
 
 def test_a_view_never_changes(archive):

@@ -121,6 +121,34 @@ def test_a_composite_is_that_of_a_retrieval(atlas, archive, monkeypatch, how, zo
     np.testing.assert_array_equal(drawn["VV"][100], grid["VV"].values[0, 0])
 
 
+def test_a_tile_in_another_range_is_not_read_again(atlas, monkeypatch):
+    number, picked = number_of(7, 7.5, 50.25), Picked(FIRST, SECOND, "any", "VV", "mean")
+    before = atlas.tile(picked, RANGE, *number)
+    monkeypatch.setattr(web_tiles, "values_of", lambda *_: pytest.fail("it was read"))
+    assert atlas.tile(picked, RANGE, *number) == before
+    assert atlas.tile(picked, {"VV": (-10.0, 0.0)}, *number) != before
+
+
+@pytest.mark.parametrize("cells", [2_000, 2_000_000])
+def test_the_pieces_of_a_tile_are_all_of_it_once(archive, monkeypatch, cells):
+    monkeypatch.setattr(web_tiles, "CELLS", cells)
+    real, seen = web_tiles._blocks, np.zeros((256, 256), int)
+
+    def blocks(cube, height, columns):
+        (south,) = np.flatnonzero(frame.edges == cube.frame.edges[0])
+        for rows, some in real(cube, height, columns):
+            seen[south + rows.start : south + rows.stop, some] += 1
+            yield rows, some
+
+    monkeypatch.setattr(web_tiles, "_blocks", blocks)
+    number = number_of(10, 7.5, 50.25)
+    frame = web_tiles.frame_of(*number)
+    atlas_of(archive).tile(Picked(FIRST, FIRST, "ascending", "VV"), RANGE, *number)
+    rows, columns = (np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0))
+    assert (seen[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 1).all()
+    assert (np.diff(rows) == 1).all()
+
+
 def test_what_would_be_many_tiles_reads_no_record(atlas, monkeypatch):
     monkeypatch.setattr(room, "TILES_MOST", 1)
     monkeypatch.setattr(atlas._lookout, "views", lambda tiles: pytest.fail("a tile was opened"))
