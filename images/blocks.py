@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 SIDE = 2048  # pixels, the largest of a block
 CELLS = 8_000_000  # cells, about the most that are read for a block
 FILTERED = 2_000_000  # cells of all bands, about the most that are filtered at a time
-COMPOSITE = 300_000_000  # bytes, about the most that making a composite of a block takes
+COMPOSITE = 150_000_000  # bytes, about the most that making a composite of a block takes
 BORDER = 3.0  # mean cell widths that are read beyond a block
 
 Block = NDArray[np.float32]  # (band, row, column)

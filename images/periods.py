@@ -7,9 +7,9 @@ have cells of it, too.  So each inner chunk is read once, wherever blocks end.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from archive.snapshot import View
 
 STACK = 100_000_000  # bytes, about the most that the values of a piece on all days take
-KEPT = 256_000_000  # bytes of pieces that a process remembers
+KEPT = 192_000_000  # bytes of pieces that a process remembers
 TOGETHER = 8  # pieces that are read at once from far away, where each request takes its time
 
-Key = tuple[Hashable, int]  # of a piece: what is made, and its number in the tile
+Key = tuple[str, int]  # of a piece: what is made, and its number in the tile
 Piece = dict[str, Values]  # as of `composed`
 
 
@@ -66,11 +66,12 @@ class Period:
         data |= {"start_ipix": variable("runs", runs[0]), "run_len": variable("runs", runs[1])}
         return xr.Dataset(data, attrs=self.view.attributes(self.chunks[0], self.level))
 
-    @property
-    def _key(self) -> Hashable:
-        return self.view.token, self.chunks, self.level, self.how, self.bands
+    @cached_property
+    def _key(self) -> str:
+        """What tells it from others; a text, whose hash is remembered."""
+        return f"{self.view.token} {self.level} {self.how} {self.bands} {self.chunks}"
 
-    @property
+    @cached_property
     def _size(self) -> int:
         """The cells of a piece: an inner chunk, or of very many records a part of one."""
         records = len(self.chunks) * len(self.bands) if self.how == "median" else 0

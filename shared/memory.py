@@ -57,8 +57,9 @@ class Memory(Generic[Key, Value]):
 
     def _forget(self) -> None:
         """Let go of what was used longest ago, but for the last one."""
-        done = [key for key, future in self._kept.items() if future.done()]
-        for key in done[:-1]:
-            if self._bytes <= self._most:
-                return
-            self._bytes -= self._size(self._kept.pop(key).result())
+        while self._bytes > self._most and len(self._kept) > 1:
+            key, future = next(iter(self._kept.items()))
+            if not future.done():
+                return  # who makes it comes here, too
+            self._bytes -= self._size(future.result())
+            del self._kept[key]
