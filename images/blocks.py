@@ -201,7 +201,7 @@ class Cube:
         common = set.intersection(*(set(view.levels(chunk)) for chunk in chunks))
         there = min(has for has in common if has >= level)
         bands = tuple(band for band in self.bands if band != DAY)
-        period = Period(view, tuple(chunks), there, how, bands, self.classes)
+        period = Period(view, tuple(chunks), there, how, bands, self.classes, self.less > 1)
         return period.cells(padded(reach, 1 << there))
 
     def _read_points(self, image: Image, reach: BBox, rows: slice, columns: slice) -> Block:

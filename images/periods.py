@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 STACK = 100_000_000  # bytes, about the most that the values of a piece on all days take
 KEPT = 192_000_000  # bytes of pieces that a process remembers
+LITTLE = 16_000_000  # bytes, of either for who is thrifty
 TOGETHER = 8  # pieces that are read at once from far away, where each request takes its time
 
 Key = tuple[str, int]  # of a piece: what is made, and its number in the tile
@@ -47,6 +48,7 @@ class Period:
     how: str
     bands: tuple[str, ...]
     classes: tuple[str, ...]
+    thrifty: bool = False  # takes less memory, and more time
 
     def cells(self, bbox: BBox) -> xr.Dataset:
         """What is in a box: as of `View.read`, with the counts of `composed`."""
@@ -56,7 +58,8 @@ class Period:
         out |= {count_of(name): np.empty(spans.size) for name in self._names}
         together = TOGETHER if self.view.is_far else 1
         for numbers in _batches(list(wanted), together):
-            made = _memory.of([(self._key, number) for number in numbers], self._pieces)
+            memory = _little if self.thrifty else _memory
+            made = memory.of([(self._key, number) for number in numbers], self._pieces)
             for number, piece in zip(numbers, made, strict=True):
                 at = wanted[number]
                 for name, values in out.items():
@@ -76,7 +79,8 @@ class Period:
         """The cells of a piece: an inner chunk, or of very many records a part of one."""
         records = len(self.chunks) * len(self.bands) if self.how == "median" else 0
         size = self.view.inner
-        while 4 * records * size > STACK and size > 1024:
+        most = LITTLE if self.thrifty else STACK
+        while 4 * records * size > most and size > 1024:
             size //= 2
         return size
 
@@ -126,3 +130,4 @@ def _bytes(piece: Piece) -> int:
 
 
 _memory: Memory[Key, Piece] = Memory(KEPT, _bytes)
+_little: Memory[Key, Piece] = Memory(LITTLE, _bytes)
