@@ -15,7 +15,7 @@ import threading
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,10 @@ from archive.packing import DamageError, pack, sealed, unpack, unsealed
 from archive.spans import Piece, Spans
 from archive.storage import Bytes, Part, Storage
 from healpix.copies import gather
-from shared.last_used import LastUsed
+from shared.memory import LastUsed
 
 Array = Mapping[str, Any]  # the metadata of an array
+Unpacked: TypeAlias = LastUsed[Hashable, npt.NDArray[Any]]  # inner chunks
 
 
 class Shard(NamedTuple):
@@ -42,7 +43,7 @@ class Shard(NamedTuple):
     @property
     def inner(self) -> int:
         """Cells in an inner chunk."""
-        return _inner(self.array)
+        return inner_of(self.array)
 
     @property
     def chunks(self) -> int:
@@ -74,7 +75,7 @@ def is_one_of_many() -> bool:
 
 
 @contextlib.contextmanager
-def keeping(unpacked: LastUsed | None) -> Iterator[None]:
+def keeping(unpacked: Unpacked | None) -> Iterator[None]:
     """What this thread reads is looked for there first, and kept there."""
     _thread.unpacked = unpacked
     try:
@@ -90,7 +91,7 @@ def read_shards(shards: Sequence[Shard], spans: Spans) -> list[Any]:
     What is damaged is a DamageError instead.
     """
     outs = _rooms([shard.array["data_type"] for shard in shards], spans.size)
-    unpacked: LastUsed | None = getattr(_thread, "unpacked", None)
+    unpacked: Unpacked | None = getattr(_thread, "unpacked", None)
     held = [_held(shard, spans, unpacked) for shard in shards]
     tasks: list[tuple[int, Any]] = []
     for i, (shard, found) in enumerate(zip(shards, _fetch(shards, spans, held), strict=True)):
@@ -115,7 +116,7 @@ def read_shards(shards: Sequence[Shard], spans: Spans) -> list[Any]:
     return outs
 
 
-def _held(shard: Shard, spans: Spans, unpacked: LastUsed | None) -> dict[int, npt.NDArray[Any]]:
+def _held(shard: Shard, spans: Spans, unpacked: Unpacked | None) -> dict[int, npt.NDArray[Any]]:
     """Those of the inner chunks that the spans touch which are unpacked already."""
     if unpacked is None or shard.size == 0:
         return {}
@@ -136,7 +137,7 @@ def encode_shard(values: npt.NDArray[Any], array: Array) -> bytes:
     are left out, and nothing is left where that are all.
     """
     how = array["codecs"][0]["configuration"]["codecs"][1]["configuration"]
-    inner, fill = _inner(array), fill_value(array)
+    inner, fill = inner_of(array), fill_value(array)
 
     def encode(first: int) -> bytes:
         part = values[first : first + inner]
@@ -168,14 +169,14 @@ def check_shard(shard: Shard) -> None:
         unsealed(data)
 
 
-def _inner(array: Array) -> int:
+def inner_of(array: Array) -> int:
     """Cells in an inner chunk."""
     return int(array["codecs"][0]["configuration"]["chunk_shape"][-1])
 
 
 def _inner_chunks(array: Array) -> int:
     """Inner chunks in a shard."""
-    return int(array["chunk_grid"]["configuration"]["chunk_shape"][-1]) // _inner(array)
+    return int(array["chunk_grid"]["configuration"]["chunk_shape"][-1]) // inner_of(array)
 
 
 def fill_value(array: Array) -> Any:
@@ -282,7 +283,7 @@ def _entries(
 
 
 def _place(
-    task: tuple[npt.NDArray[Any], Shard, int, Piece, Bytes, LastUsed | None],
+    task: tuple[npt.NDArray[Any], Shard, int, Piece, Bytes, Unpacked | None],
 ) -> DamageError | None:
     """Decode one inner chunk and put its cells where they belong in the result."""
     out, shard, number, piece, data, unpacked = task

@@ -23,7 +23,7 @@ import xarray as xr
 from archive import record, recovery
 from archive.layout import STEP, ArchiveError, Layout, NoRecordError
 from archive.packing import DamageError
-from archive.shards import Shard
+from archive.shards import inner_of
 from archive.spans import Spans
 from archive.storage import Storage
 from archive.tile import Group
@@ -77,7 +77,7 @@ class View:
     @property
     def inner(self) -> int:
         """Cells in an inner chunk: the least that is read of a variable of a record."""
-        return Shard(self._group.storage, "", self._group.arrays["count"]).inner
+        return inner_of(self._group.arrays["count"])
 
     @property
     def is_far(self) -> bool:

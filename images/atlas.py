@@ -11,7 +11,7 @@ import hashlib
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ from images.grids import DAY, image_of
 from images.records import Image, NoData, layout_of, of_period, on_days
 from images.scales import RATIO, Scale
 from images.tile_map import unwrapped
-from shared.last_used import LastUsed
+from shared.memory import Memory
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -119,7 +119,7 @@ class Atlas:
         self._ask, self._lookout = holdings, Lookout(archive)
         self.scale = Scale(self._layout.product)
         self._held = _Held.of(holdings())
-        self._values = LastUsed(KEPT)
+        self._values = Memory[Hashable, NDArray[np.float32]](KEPT)
 
     # --- what there is ---
 
@@ -194,10 +194,8 @@ class Atlas:
         classes = (*self._layout.product.classes(bands), *days)
         layers, nside = (*bands, *days), self._layout.nside
         key = (*views, image, layers, z, x, y)  # another view after each change
-        values = self._values.get(key)
-        if values is None:
-            values = web_tiles.values_of(frame, views, image, layers, nside, classes)
-            self._values.put(key, values)
+        of_all = frame, views, image, layers, nside, classes
+        [values] = self._values.of([key], lambda _: [web_tiles.values_of(*of_all)])
         ordered = {name: ranges[name] for name in names}
         return web_tiles.picture(dict(zip(layers, values, strict=True)), self.scale, ordered)
 

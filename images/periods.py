@@ -57,8 +57,8 @@ class Period:
         out: Piece = {name: np.empty(spans.size, np.float32) for name in self._names}
         out |= {count_of(name): np.empty(spans.size) for name in self._names}
         together = TOGETHER if self.view.is_far else 1
+        memory = _little if self.thrifty else _memory
         for numbers in _batches(list(wanted), together):
-            memory = _little if self.thrifty else _memory
             made = memory.of([(self._key, number) for number in numbers], self._pieces)
             for number, piece in zip(numbers, made, strict=True):
                 at = wanted[number]

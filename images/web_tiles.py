@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from archive.shards import keeping, one_of_many
+from archive.shards import Unpacked, keeping, one_of_many
 from cells.regrid import Frame
 from grid import BBox, Tile
 from healpix.arrays import Floats, Ints
@@ -34,7 +34,7 @@ from images.blocks import Block, Cube, padded
 from images.records import Image
 from images.scales import COLOURS, Scale, shares
 from shared.land import land
-from shared.last_used import LastUsed
+from shared.memory import LastUsed
 
 if TYPE_CHECKING:
     from archive.snapshot import View
@@ -157,7 +157,7 @@ def pool() -> ThreadPoolExecutor:
 
 
 @functools.cache
-def _unpacked() -> LastUsed:
+def _unpacked() -> Unpacked:
     """What all tiles were made of last."""
     return LastUsed(KEPT)
 
@@ -207,7 +207,7 @@ def _blocks(cube: Cube, height: int, columns: slice) -> Iterator[tuple[slice, sl
     width = columns.stop - columns.start
     if cube.images[0].how:
         side = math.ceil(math.sqrt(cube.most_cells / cells))
-        high, wide = max(1, min(cube.side, side)), max(1, min(cube.side, side))
+        high = wide = max(1, min(cube.side, side))
     else:
         number = math.ceil(cells * height * width * len(cube.bands) / CELLS)
         high, wide = math.ceil(height / max(1, number)), max(1, width)

@@ -55,8 +55,7 @@ def read(text: str) -> BBox:
     order, what = _plain(text)
     name = order + (shorten(what) if WKT.fullmatch(what) else what)
     layers = read_layers(text, _has_polygon, "polygons", f"an area is a box, or {ACCEPTED}", [])
-    found = [each for layer in layers for each in layer.geometries]
-    return _area(found, name)
+    return _area([each for layer in layers for each in layer.geometries], name)
 
 
 def swapped(area: Area) -> BBox | None:

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from archive.shards import keeping
+from archive.shards import Unpacked, keeping
 from archive.snapshot import View
 from archive.spans import Spans
 from archive.storage import Folder, Part
 from grid import BBox, Chunk
-from shared.last_used import LastUsed
 from store import Archive, ArchiveError, NoRecordError
 from tests.archive.test_contents import CHUNK, ORIGIN, TILE, cells_of, days
 from tests.processes import context
@@ -94,7 +93,7 @@ def test_what_was_read_once_is_not_read_again(archive, asked, monkeypatch):
 
 
 def test_chunks_that_are_kept_unpacked_are_read_once_and_are_the_same(archive, asked):
-    view, kept = view_of(archive), LastUsed(10_000_000)
+    view, kept = view_of(archive), Unpacked(10_000_000)
     plain = {(chunk, box): view.read(chunk, box) for chunk in days(3) for box in (None, BOX)}
     for _ in range(2):
         for (chunk, box), wanted in plain.items():
@@ -113,7 +112,7 @@ def test_chunks_that_are_kept_unpacked_are_read_once_and_are_the_same(archive, a
 
 
 def test_a_chunk_that_is_damaged_is_not_kept(archive):
-    view, kept = view_of(archive), LastUsed(10_000_000)
+    view, kept = view_of(archive), Unpacked(10_000_000)
     (path,) = archive.path.glob(f"{TILE.name}/VV/c/{len(days(3)) - 1}/0")
     data = bytearray(path.read_bytes())
     data[40] ^= 1

@@ -5,11 +5,33 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from shared.memory import Memory
+from shared.memory import LastUsed, Memory
+
+STEPS = st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.integers(0, 50)), max_size=60)
+
+
+@given(most=st.integers(0, 120), steps=STEPS)
+def test_it_is_as_a_list_of_what_was_used_with_the_oldest_first(most, steps):
+    kept, wanted = LastUsed[int, NDArray[np.uint8]](most), dict[int, int]()
+    for puts, key, size in steps:
+        if puts:
+            wanted.pop(key, None)
+            wanted[key] = size
+            kept.put(key, np.zeros(size, np.uint8))
+            while sum(wanted.values()) > most:
+                del wanted[next(iter(wanted))]
+        else:
+            found = kept.get(key)
+            assert (None if found is None else found.size) == wanted.get(key)
+            if key in wanted:
+                wanted[key] = wanted.pop(key)
+        assert kept.size == sum(wanted.values()) <= most
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=5)), st.integers(0, 30))
@@ -17,8 +39,8 @@ def test_it_gives_what_would_be_made_and_keeps_no_more_than_it_may(asked, most):
     memory = Memory[int, str](most, len)
     for keys in asked:
         assert memory.of(keys, lambda some: ["x" * key for key in some]) == ["x" * k for k in keys]
-        kept = [len(future.result()) for future in memory._kept.values()]
-        assert sum(kept) == memory._bytes
+        kept = [len(value) for value in memory.kept._values.values()]
+        assert sum(kept) == memory.kept.size
         assert sum(kept[:-1]) <= most
 
 
