@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -53,10 +53,14 @@ def text_of(
 
 
 def read(
-    group: Group, names: Sequence[str], slot: int, spans: Spans, about: Mapping[str, Any]
-) -> dict[str, Any]:
-    """These cells of some variables of one record.  Raises DamageError."""
-    found = try_read(group, names, slot, spans, about)
+    group: Group, names: Sequence[str], slot: int, spans: Spans, about: Mapping[str, Any],
+    owner: Hashable = None,
+) -> dict[str, Any]:  # fmt: skip
+    """These cells of some variables of one record.  Raises DamageError.
+
+    ``owner``: for whom the slot holds this record, and will.
+    """
+    found = try_read(group, names, slot, spans, about, owner)
     for values in found.values():
         if isinstance(values, DamageError):
             raise values
@@ -64,12 +68,13 @@ def read(
 
 
 def try_read(
-    group: Group, names: Sequence[str], slot: int, spans: Spans, about: Mapping[str, Any]
-) -> dict[str, Any]:
+    group: Group, names: Sequence[str], slot: int, spans: Spans, about: Mapping[str, Any],
+    owner: Hashable = None,
+) -> dict[str, Any]:  # fmt: skip
     """As `read`, with a DamageError for the values of a variable that is damaged."""
     sizes = about.get("bytes", {})
     shards = [
-        Shard(group.storage, group.shard(name, slot), group.arrays[name], sizes.get(name), group)
+        Shard(group.storage, group.shard(name, slot), group.arrays[name], sizes.get(name), owner)
         for name in names
     ]
     return {

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
@@ -28,7 +28,10 @@ from healpix.copies import gather
 from shared.memory import LastUsed
 
 Array = Mapping[str, Any]  # the metadata of an array
+Index: TypeAlias = npt.NDArray[np.uint64]  # where inner chunks are: (chunks, 2), offset and length
 Unpacked: TypeAlias = LastUsed[Hashable, npt.NDArray[Any]]  # inner chunks
+
+INDEXES = 4_000_000  # bytes of them that are kept: of who reads a record in pieces each time
 
 
 class Shard(NamedTuple):
@@ -38,7 +41,7 @@ class Shard(NamedTuple):
     key: str
     array: Array
     size: int | None = None  # bytes, if it is known; 0: no file, only fill values
-    owner: Hashable = None  # for whom this key is this record, and will be
+    owner: Hashable = None  # for whom this key is this record, and will be: a view's token
 
     @property
     def inner(self) -> int:
@@ -230,13 +233,9 @@ def _fetch_some(
     """The wanted inner chunks: first all indexes, then what they point to."""
     found: list[dict[int, Bytes] | DamageError] = [{} for _ in shards]
     wanted: list[tuple[int, int, Part]] = []
-    for i, (shard, data) in enumerate(zip(shards, _fetch_ends(storage, shards), strict=True)):
-        try:
-            if data is None:
-                raise DamageError("the file is missing")
-            index = _read_index(shard, data)
-        except DamageError as error:
-            found[i] = error
+    for i, (shard, index) in enumerate(zip(shards, _fetch_indexes(storage, shards), strict=True)):
+        if isinstance(index, DamageError):
+            found[i] = index
             continue
         wanted += [
             (i, number, Part(shard.key, start, size))
@@ -254,6 +253,31 @@ def _fetch_some(
     return found
 
 
+def _fetch_indexes(storage: Storage, shards: Sequence[Shard]) -> list[Index | DamageError]:
+    """The index of each shard; what has an owner may be known already."""
+    keys = [(shard.owner, shard.key) for shard in shards]
+    known = [
+        None if shard.owner is None else _indexes.get(key)
+        for shard, key in zip(shards, keys, strict=True)
+    ]
+    missing = [shard for shard, index in zip(shards, known, strict=True) if index is None]
+    ends = iter(_fetch_ends(storage, missing) if missing else [])
+    found: list[Index | DamageError] = []
+    for shard, key, index in zip(shards, keys, known, strict=True):
+        if index is None:
+            try:
+                if (data := next(ends)) is None:
+                    raise DamageError("the file is missing")
+                index = _read_index(shard, data)
+            except DamageError as error:
+                found.append(error)
+                continue
+            if shard.owner is not None:
+                _indexes.put(key, index)
+        found.append(index)
+    return found
+
+
 def _fetch_ends(storage: Storage, shards: Sequence[Shard]) -> list[Bytes | None]:
     """The bytes where the indexes of these shards should be."""
     unknown = [shard.key for shard in shards if shard.size is None]
@@ -265,19 +289,18 @@ def _fetch_ends(storage: Storage, shards: Sequence[Shard]) -> list[Bytes | None]
     return storage.fetch(parts)
 
 
-def _read_index(shard: Shard, data: Bytes) -> npt.NDArray[np.uint64]:
-    """Where a shard keeps its inner chunks: (chunks, 2), offset and length in bytes."""
+def _read_index(shard: Shard, data: Bytes) -> Index:
+    """The index in the last bytes of a shard."""
     if len(data) < shard.index_size:
         raise DamageError("the file is cut short")
     return np.frombuffer(unsealed(data), "<u8").reshape(shard.chunks, 2)
 
 
-def _entries(
-    index: npt.NDArray[np.uint64], numbers: Iterable[int] | None = None
-) -> Iterator[tuple[int, int, int]]:
+def _entries(index: Index, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, int, int]]:
     """Number, offset and length of the inner chunks that are there."""
-    for number in range(len(index)) if numbers is None else numbers:
-        offset, length = (int(value) for value in index[number])
+    some = range(len(index)) if numbers is None else numbers
+    rows = (index if numbers is None else index[list(numbers)]).tolist()
+    for number, (offset, length) in zip(some, rows, strict=True):
         if offset != EMPTY:
             yield number, offset, length
 
@@ -308,6 +331,9 @@ def _scratch(size: int) -> npt.NDArray[np.uint8]:
     if held is None or held.size < size:
         held = _thread.scratch = np.empty(size, np.uint8)
     return held[:size]
+
+
+_indexes: LastUsed[Hashable, Index] = LastUsed(INDEXES)
 
 
 @cache

@@ -181,7 +181,8 @@ class View:
         wanted |= {count_of(n): f"{at}{missing_of(n)}" for n in partial}
         if partial:
             wanted["count"] = f"{at}{count}"
-        found = record.read(self._group, tuple(wanted.values()), slot, spans, about)
+        names_there = tuple(wanted.values())
+        found = record.read(self._group, names_there, slot, spans, about, self._token)
         values = {name: found[wanted[name]] for name in names}
         for name in partial:
             missing = found[wanted[count_of(name)]]

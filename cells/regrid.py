@@ -158,14 +158,18 @@ def compile_loops() -> None:
 
 def _compile_folds(values: NDArray[Any], counts: NDArray[Any]) -> None:
     """Compile what makes one of many records."""
-    a, b, c, d = np.zeros((4, values.size))
-    folds.add_mean(values, counts, a, b)
-    folds.add_newest(values, counts, 0.0, values.copy(), a, values.copy())
-    folds.add_least(values, counts, 1.0, values.copy(), a)
-    folds.add_spread(values, counts, a, b, c, d)
-    folds.add_to_stack(values, counts, values.copy(), values.copy(), a)
+    a, b = np.zeros((2, values.size))
+    number, weights = np.zeros(values.size, np.float32), folds.no_weights(counts, 2)
+    keys = np.zeros(values.size, np.int32)
+    folds.add_mean(values, counts, a, weights)
+    folds.fill(values, counts, 0.0, values.copy(), weights, values.copy())
+    folds.add_least(values, counts, 0, keys, weights)
+    folds.add_number(values, counts, number, weights)
+    folds.add_spread(values, counts, number, a, b)
+    folds.add_to_stack(values, counts, keys, keys.copy())
+    folds.add_weights(values, counts, weights)
     network = networks.median_network(1)
-    folds.take_medians(values[np.newaxis].copy(), values.copy(), a, network, 0, values.copy())
+    folds.take_medians(keys[np.newaxis], keys, weights, network, 0, values.copy())
 
 
 class Means:

@@ -222,10 +222,10 @@ class Cube:
 
     def _near(self, image: Image, reach: BBox) -> Iterator[tuple[View, Chunk]]:
         """The records of an image that may have cells in a box."""
-        views = {view.tile: view for view in self.views}
+        near = {view.tile: view for view in self.views if view.tile.bbox.intersects(reach)}
         for chunk in image.chunks:
-            if chunk.tile.bbox.intersects(reach):
-                yield views[chunk.tile], chunk
+            if chunk.tile in near:
+                yield near[chunk.tile], chunk
 
     def _box(self, rows: slice, columns: slice) -> BBox:
         """The pixels of a block."""

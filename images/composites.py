@@ -9,7 +9,9 @@ Of each cell, over the records of the period, in linear power:
 of bands with classes the most frequent one, by the counts, unless it is newest or count.  A
 coarser pixel is the mean of the composites of its cells, by the sums of their counts.  Records
 are read one after the other, so that a composite of many takes no more memory than one of few;
-but for the median, of which all values have to be there at a time.  `periods` says of which cells.
+but for the median, of which all values have to be there at a time.  The newest values are looked
+for backwards, and what is older than the last one that is missing is not read.  `periods` says of
+which cells.
 """
 
 from __future__ import annotations
@@ -68,37 +70,39 @@ def product_of_composite(product: Product, how: str) -> Product:
 
 
 def composed(
-    read: Callable[[Sequence[str]], Records],
+    read: Callable[[Sequence[str], Sequence[Chunk]], Records],
+    chunks: Sequence[Chunk],
     how: str,
     bands: Sequence[str],
     classes: Sequence[str],
-    number: int,
 ) -> dict[str, Values]:
-    """The composite of so many records of the same cells.
+    """The composite of these records of the same cells, by day.
 
-    ``read`` gives some variables of them, by day.
+    ``read`` gives some variables of some records, one after the other.
     ``<band>`` (cell) float32, NaN where none has a value; ``<band>_count`` (cell), float64, the
     sum of the counts that are in it (of newest its own); with "newest" also ``day`` (cell),
     float32, days since 1970-01-01, and the most of these counts as its own.
     """
     made: dict[str, _Maker] = {}
-    for chunk, cells in read((*bands, "count")):
+    for chunk, cells in read((*bands, "count"), chunks[::-1] if how == "newest" else chunks):
         for band in bands:
             counts = np.asarray(cells[count_of(band) if count_of(band) in cells else "count"])
             if band not in made:
-                made[band] = _maker(how, band in classes)(counts.size, number)
+                made[band] = _maker(how, band in classes)(counts, len(chunks))
             made[band].day = float(chunk.day.toordinal() - _EPOCH)
             made[band].add(np.asarray(cells[band]), counts)
+        if all(maker.is_full for maker in made.values()):
+            break
     assert made, "an image has records"
     data: dict[str, Values] = {}
     for band, maker in made.items():
         maker.finish()
         data[band] = maker.values.astype(np.float32, copy=False)
-        data[count_of(band)] = maker.weights
+        data[count_of(band)] = maker.weights.astype(float)
     if how == "newest":
         days = [maker.days for maker in made.values() if isinstance(maker, _Newest)]
         data[DAY] = np.fmax.reduce(days)
-        data[count_of(DAY)] = np.maximum.reduce([maker.weights for maker in made.values()])
+        data[count_of(DAY)] = np.maximum.reduce([data[count_of(band)] for band in bands])
     return data
 
 
@@ -106,11 +110,12 @@ class _Maker:
     """One band of a composite while its records come in; ``day`` is that of the next one."""
 
     day = 0.0
+    is_full = False  # whether no other record can change it
+    values: Values  # when it is finished
 
-    def __init__(self, size: int, number: int) -> None:
-        self.size, self.number = size, number
-        self.weights = np.zeros(size)
-        self.values: Values = np.full(size, np.nan, np.float32)
+    def __init__(self, counts: Values, number: int) -> None:
+        self.size, self.number = counts.size, number
+        self.weights = folds.no_weights(counts, number)
 
     def add(self, values: Values, counts: Values) -> None:
         """Take a record into account."""
@@ -121,9 +126,9 @@ class _Maker:
 
 
 class _Mean(_Maker):
-    def __init__(self, size: int, number: int) -> None:
-        super().__init__(size, number)
-        self._sums = np.zeros(size)
+    def __init__(self, counts: Values, number: int) -> None:
+        super().__init__(counts, number)
+        self._sums = np.zeros(self.size)
 
     def add(self, values: Values, counts: Values) -> None:
         folds.add_mean(values, counts, self._sums, self.weights)
@@ -134,89 +139,108 @@ class _Mean(_Maker):
 
 
 class _Newest(_Maker):
-    def __init__(self, size: int, number: int) -> None:
-        super().__init__(size, number)
-        self.days = np.full(size, np.nan, np.float32)
+    """Its records come in backwards."""
+
+    def __init__(self, counts: Values, number: int) -> None:
+        super().__init__(counts, number)
+        self.values, self.days = np.full((2, self.size), np.nan, np.float32)
 
     def add(self, values: Values, counts: Values) -> None:
-        folds.add_newest(values, counts, self.day, self.values, self.weights, self.days)
+        left = folds.fill(values, counts, self.day, self.values, self.weights, self.days)
+        self.is_full = left == 0
 
 
 class _Least(_Maker):
-    sign = 1.0
+    flip = 0
+
+    def __init__(self, counts: Values, number: int) -> None:
+        super().__init__(counts, number)
+        self._keys = np.full(self.size, folds.GREATEST, np.int32)
 
     def add(self, values: Values, counts: Values) -> None:
-        folds.add_least(values, counts, self.sign, self.values, self.weights)
+        folds.add_least(values, counts, self.flip, self._keys, self.weights)
+
+    def finish(self) -> None:
+        self.values = folds.values_of(self._keys ^ np.int32(self.flip), self.weights)
 
 
 class _Greatest(_Least):
-    sign = -1.0
+    flip = -1
 
 
-class _Spread(_Maker):
-    def __init__(self, size: int, number: int) -> None:
-        super().__init__(size, number)
-        self._times, self._mean, self._squares = np.zeros((3, size))
+class _Count(_Maker):
+    def __init__(self, counts: Values, number: int) -> None:
+        super().__init__(counts, number)
+        self._times = np.zeros(self.size, np.float32)
 
     def add(self, values: Values, counts: Values) -> None:
-        folds.add_spread(values, counts, self._times, self._mean, self._squares, self.weights)
+        folds.add_number(values, counts, self._times, self.weights)
+
+    def finish(self) -> None:
+        self.values = np.where(self._times > 0, self._times, np.float32(np.nan))
+
+
+class _Spread(_Count):
+    def __init__(self, counts: Values, number: int) -> None:
+        super().__init__(counts, number)
+        self._mean, self._squares = np.zeros((2, self.size))
+
+    def add(self, values: Values, counts: Values) -> None:
+        super().add(values, counts)
+        folds.add_spread(values, counts, self._times, self._mean, self._squares)
 
     def finish(self) -> None:
         with np.errstate(invalid="ignore"):
             self.values = np.sqrt(self._squares / self._times)
 
 
-class _Count(_Spread):
-    def finish(self) -> None:
-        self.values = np.where(self._times > 0, self._times, np.nan)
-
-
 class _Median(_Maker):
     """The one that needs all values at a time."""
 
-    def __init__(self, size: int, number: int) -> None:
-        super().__init__(size, number)
-        self._room, self._filled = _room(number * size), 0
-        self._rows = self._room[: number * size].reshape(number, size)
-        self._signs = np.full(size, np.inf, np.float32)
+    def __init__(self, counts: Values, number: int) -> None:
+        super().__init__(counts, number)
+        self._room, self._filled = _room(number * self.size), 0
+        self._rows = self._room[: number * self.size].reshape(number, self.size)
+        self._fills = np.full(self.size, folds.INFINITE, np.int32)
 
     def add(self, values: Values, counts: Values) -> None:
-        row = self._rows[self._filled]
-        folds.add_to_stack(values, counts, row, self._signs, self.weights)
+        folds.add_to_stack(values, counts, self._rows[self._filled], self._fills)
+        folds.add_weights(values, counts, self.weights)
         self._filled += 1
 
     def finish(self) -> None:
         network, middle = networks.median_network(self.number), networks.middle(self.number)
+        self.values = np.empty(self.size, np.float32)
         folds.take_medians(
-            self._rows, self._signs, self.weights, network, middle, self.values
+            self._rows, self._fills, self.weights, network, middle, self.values
         )  # fmt: skip
         if len(_spare) < SPARE:
             _spare.append(self._room)
         del self._rows, self._room  # before the next band needs as much
 
 
-def _room(size: int) -> NDArray[np.float32]:
-    """Memory for so many values, of an earlier median if there is: the system gives it slowly."""
+def _room(size: int) -> folds.Keys:
+    """Memory for so many keys, of an earlier median if there is: the system gives it slowly."""
     with contextlib.suppress(IndexError):
         room = _spare.pop()
         if room.size >= size:
             return room
-    return np.empty(size, np.float32)
+    return np.empty(size, np.int32)
 
 
-_spare: list[NDArray[np.float32]] = []
+_spare: list[folds.Keys] = []
 
 
 class _MostFrequent(_Maker):
-    def __init__(self, size: int, number: int) -> None:
-        super().__init__(size, number)
+    def __init__(self, counts: Values, number: int) -> None:
+        super().__init__(counts, number)
         self._parts: list[tuple[slice, Values, Values]] = []
 
     def add(self, values: Values, counts: Values) -> None:
         there = (counts > 0) & ~np.isnan(values)
         part = slice(None), np.where(there, values, np.nan), np.where(there, counts, 0)
         self._parts.append(part)
-        self.weights += part[2]
+        self.weights += part[2].astype(self.weights.dtype)
 
     def finish(self) -> None:
         self.values = most_frequent_by_counts(self._parts, self.size)

@@ -174,14 +174,17 @@ class _Part:
         """Of each band; of several records the mean by their counts."""
         if len(chunks) == 1:
             return self.view.values(chunks[0], self.spans, bands)
-        sums, weights = np.zeros((2, len(bands), self.spans.size))
+        sums = {band: np.zeros(self.spans.size) for band in bands}
+        weights: dict[str, folds.Weights] = {}
         for chunk in chunks:
             found = self.view.values(chunk, self.spans, (*bands, "count"))
-            for i, band in enumerate(bands):
+            for band in bands:
                 counts = found.get(count_of(band), found["count"])
-                folds.add_mean(found[band], counts, sums[i], weights[i])
+                if band not in weights:
+                    weights[band] = folds.no_weights(counts, len(chunks))
+                folds.add_mean(found[band], counts, sums[band], weights[band])
         with np.errstate(invalid="ignore"):
-            return dict(zip(bands, (sums / weights).astype(np.float32), strict=True))
+            return {band: (sums[band] / weights[band]).astype(np.float32) for band in bands}
 
 
 @dataclass(frozen=True)

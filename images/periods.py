@@ -7,11 +7,11 @@ have cells of it, too.  So each inner chunk is read once, wherever blocks end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -29,11 +29,13 @@ from shared.variables import variable
 if TYPE_CHECKING:
     from archive.snapshot import View
 
-STACK = 100_000_000  # bytes, about the most that the values of a piece on all days take
+STACK = 50_000_000  # bytes, about the most that the values of a piece on all days take
 KEPT = 192_000_000  # bytes of pieces that a process remembers
 LITTLE = 16_000_000  # bytes, of either for who is thrifty
-TOGETHER = 8  # pieces that are read at once from far away, where each request takes its time
+TOGETHER = 8  # pieces, or records, that are read at once from far away: each request takes long
+NEAR = 4  # pieces that are read at once from near
 
+Item = TypeVar("Item")
 Key = tuple[str, int]  # of a piece: what is made, and its number in the tile
 Piece = dict[str, Values]  # as of `composed`
 
@@ -53,18 +55,20 @@ class Period:
     def cells(self, bbox: BBox) -> xr.Dataset:
         """What is in a box: as of `View.read`, with the counts of `composed`."""
         runs, spans = self.view.within(bbox, self.level)
-        wanted = spans.pieces(self._size)
-        out: Piece = {name: np.empty(spans.size, np.float32) for name in self._names}
-        out |= {count_of(name): np.empty(spans.size) for name in self._names}
-        together = TOGETHER if self.view.is_far else 1
-        memory = _little if self.thrifty else _memory
-        for numbers in _batches(list(wanted), together):
-            made = memory.of([(self._key, number) for number in numbers], self._pieces)
-            for number, piece in zip(numbers, made, strict=True):
-                at = wanted[number]
-                for name, values in out.items():
-                    gather(piece[name], at.starts, at.sizes, values[at.to : at.to + at.size])
-        out["count"] = np.maximum.reduce([out[count_of(band)] for band in self.bands])
+        places = spans.pieces(self._size)
+        memory, pieces = _little if self.thrifty else _memory, list[Piece]()
+        for numbers in _batches(list(places), self._together):
+            pieces += memory.of([(self._key, number) for number in numbers], self._pieces)
+        first, *others = map(count_of, self._names)
+        same = [name for name in others if all(piece[name] is piece[first] for piece in pieces)]
+        out: Piece = {}
+        for name in (*self._names, first, *(set(others) - set(same))):
+            values = out[name] = np.empty(spans.size, pieces[0][name].dtype if pieces else float)
+            for at, piece in zip(places.values(), pieces, strict=True):
+                gather(piece[name], at.starts, at.sizes, values[at.to : at.to + at.size])
+        out |= dict.fromkeys(same, out[first])
+        bands = {id(out[count_of(band)]): out[count_of(band)] for band in self.bands}
+        out["count"] = np.maximum.reduce(list(bands.values())) if len(bands) > 1 else out[first]
         data = {name: variable("cells", values) for name, values in out.items()}
         data |= {"start_ipix": variable("runs", runs[0]), "run_len": variable("runs", runs[1])}
         return xr.Dataset(data, attrs=self.view.attributes(self.chunks[0], self.level))
@@ -76,13 +80,27 @@ class Period:
 
     @cached_property
     def _size(self) -> int:
-        """The cells of a piece: an inner chunk, or of very many records a part of one."""
-        records = len(self.chunks) * len(self.bands) if self.how == "median" else 0
+        """The cells of a piece: an inner chunk, or for a median of very many records a part."""
         size = self.view.inner
-        most = LITTLE if self.thrifty else STACK
-        while 4 * records * size > most and size > 1024:
+        while self._stacked * size > self._most and size > 1024:
             size //= 2
         return size
+
+    @property
+    def _together(self) -> int:
+        """Pieces that are read at once."""
+        most = TOGETHER if self.view.is_far else NEAR if not self.thrifty else 1
+        return max(1, min(most, self._most // max(self._stacked * self._size, 1)))
+
+    @property
+    def _stacked(self) -> int:
+        """Bytes of all values of a cell that are needed at a time."""
+        return 4 * len(self.chunks) * len(self.bands) if self.how == "median" else 0
+
+    @property
+    def _most(self) -> int:
+        """Bytes that all values of the pieces that are made at once may take."""
+        return LITTLE if self.thrifty else STACK
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -95,34 +113,31 @@ class Period:
         ends = np.minimum(starts + self._size, self.view.within(None, self.level)[1].size)
         spans = Spans(starts, ends - starts)
 
-        def read(names: Sequence[str]) -> Iterator[tuple[Chunk, Cells]]:
+        def read(names: Sequence[str], chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, Cells]]:
             values = partial(self.view.values, spans=spans, variables=names, level=self.level)
-            return zip(
-                self.chunks, each_of(values, self.chunks, self.view.is_far), strict=True
-            )  # fmt: skip
+            for some in _batches(chunks, TOGETHER if self.how == "newest" else len(chunks)):
+                yield from zip(some, each_of(values, some, self.view.is_far), strict=True)
 
-        made = composed(read, self.how, self.bands, self.classes, len(self.chunks))
-        _share_counts(made, self._names)
-        if len(keys) == 1:
-            return [made]
+        made = composed(read, self.chunks, self.how, self.bands, self.classes)
         edges = np.cumsum([0, *spans.sizes]).tolist()
         return [
-            {name: values[low:high].copy() for name, values in made.items()}
+            _sharing({name: values[low:high] for name, values in made.items()}, self._names)
             for low, high in pairwise(edges)
         ]
 
 
-def _share_counts(made: Piece, names: Sequence[str]) -> None:
-    """Keep the counts once where they are the same."""
-    first = made[count_of(names[0])]
+def _sharing(made: Mapping[str, Values], names: Sequence[str]) -> Piece:
+    """A piece by itself, whose counts are kept once where they are the same."""
+    piece = {name: np.array(made[name]) for name in names}
+    first = piece[count_of(names[0])] = np.array(made[count_of(names[0])])
     for name in map(count_of, names[1:]):
-        if np.array_equal(made[name], first):
-            made[name] = first
+        piece[name] = first if np.array_equal(made[name], first) else np.array(made[name])
+    return piece
 
 
-def _batches(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for first in range(0, len(numbers), size):
-        yield numbers[first : first + size]
+def _batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
 
 
 def _bytes(piece: Piece) -> int:

@@ -21,6 +21,8 @@ from tests.sphere import tile_at
 
 BOX = BBox(TILE.west + 0.003, TILE.south + 0.001, TILE.west + 0.011, TILE.south + 0.018)
 
+EAST = BBox(TILE.west + 0.011, TILE.south + 0.001, TILE.west + 0.018, TILE.south + 0.018)
+
 
 @pytest.fixture
 def archive(tmp_path):
@@ -70,8 +72,37 @@ def test_some_variables_are_read_alone(archive, asked):
     for reader in (view, archive):
         with pytest.raises(ArchiveError, match="has no HH; it has VV, VH, count"):
             reader.read(CHUNK, variables=["HH", "VV"])
+    asked.clear()
     view.read(CHUNK, BOX, variables=["VH"])
-    assert {part.key.split("/")[1] for part in asked[-2:]} == {"VH"}
+    assert {part.key.split("/")[1] for part in asked} == {"VH"}
+
+
+def test_who_reads_a_record_in_pieces_looks_once_where_they_are(archive, asked):
+    view = view_of(archive)
+    wanted = [archive.read(CHUNK, box) for box in (BOX, EAST)]
+    asked.clear()
+    xr.testing.assert_identical(view.read(CHUNK, BOX), wanted[0])
+    first = len(asked)
+    asked.clear()
+    xr.testing.assert_identical(view.read(CHUNK, EAST), wanted[1])
+    assert (first, len(asked)) == (2 * 3, 3)  # an index of VV, VH and count, and an inner chunk
+
+
+def test_what_is_known_of_a_file_that_changes_gives_nothing_wrong(archive):
+    view = view_of(archive)
+    view.read(CHUNK, BOX)
+    shard = next(path for path in archive.path.rglob("VV/c/0/0"))
+    whole = shard.read_bytes()
+    for data in (whole[:100], bytes(len(whole)), whole[::-1], b""):
+        shard.write_bytes(data)
+        with pytest.raises(ArchiveError, match="is damaged"):
+            view.read(CHUNK, EAST)
+    shard.unlink()
+    with pytest.raises(ArchiveError, match="missing"):
+        view.read(CHUNK, EAST)
+    archive.remove(CHUNK)
+    with pytest.raises(NoRecordError, match="removed or replaced"):
+        view.read(CHUNK, EAST)
 
 
 def test_what_was_read_once_is_not_read_again(archive, asked, monkeypatch):

@@ -26,6 +26,7 @@ from images.grids import image_of
 from images.lazy import METHODS
 from retrieve import export, plot
 from shared import compute
+from shared.memory import Memory
 from store import Archive
 from tests.images.test_blocks import cells_of
 
@@ -70,10 +71,11 @@ def opened(archive, how, bbox=ACROSS, orbit="ascending", **pixels):
 def made(chunks, records, how, band, classes=()):
     """The composite of some cells."""
 
-    def read(names):
-        return ((chunk, one) for chunk, one in zip(chunks, records, strict=True))
+    def read(names, some):
+        of_chunk = dict(zip(chunks, records, strict=True))
+        return ((chunk, of_chunk[chunk]) for chunk in some)
 
-    return composed(read, how, (band,), classes, len(records))
+    return composed(read, chunks, how, (band,), classes)
 
 
 def by_numpy(archive, tile, how, orbit="ascending"):
@@ -276,6 +278,30 @@ def test_as_of_a_day_an_older_value_fills_the_gap_of_a_newer_record(archive):
     assert (older[np.isfinite(older)] <= 20473 + 24).all()
 
 
+def test_nothing_is_read_that_is_older_than_the_newest_values(tmp_path, monkeypatch):
+    archive = Archive(tmp_path / "a")
+    for number, day in enumerate(DAYS):
+        cells = cells_of(TILES[0], seed=number)
+        if number == 3:  # the day before the last has all
+            cells["count"][:] = 2
+            for band in ("VV", "VH"):
+                cells[band] = cells[band].fillna(number)
+        archive.write(
+            Chunk(TILES[0], day, "ascending"), cells.drop_vars("VH_count", errors="ignore")
+        )
+    read = set()
+    values = View.values
+
+    def noted(view, chunk, spans, variables, level):
+        read.add(chunk.day)
+        return values(view, chunk, spans, variables, level)
+
+    monkeypatch.setattr(View, "values", noted)
+    found = opened(archive, "newest", BBox(7.3, 50.1, 7.4, 50.2), **FINE).compute()
+    assert read == set(DAYS[3:])
+    assert set(np.unique(found[LAYER])) == {20473.0 + 18, 20473.0 + 24}
+
+
 # --- lazily, in files, in pictures ---
 
 
@@ -299,6 +325,15 @@ def test_a_composite_in_pieces_is_that_of_the_whole_tile(archive, how, is_far, m
     monkeypatch.setattr(blocks, "SIDE", 16)
     for size, pixels in SIZES.items():
         xr.testing.assert_identical(opened(archive, how, **pixels).compute(), whole[size])
+
+
+def test_records_far_away_are_read_a_few_at_once(archive, monkeypatch):
+    whole = {how: opened(archive, how, **FINE).compute() for how in HOW}
+    monkeypatch.setattr(View, "is_far", True)
+    monkeypatch.setattr(periods, "TOGETHER", 2)
+    monkeypatch.setattr(periods, "_memory", Memory(periods.KEPT, periods._bytes))
+    for how in HOW:
+        xr.testing.assert_identical(opened(archive, how, **FINE).compute(), whole[how])
 
 
 def test_each_inner_chunk_is_read_once_wherever_blocks_end(archive, monkeypatch):
