@@ -37,7 +37,7 @@ from images.grids import DAY
 from images.mask import PixelMask, of_frame
 from images.merge import merge
 from images.periods import Period
-from images.records import Image
+from images.records import Image, in_time
 from images.speckle import BORDER as speckle_border
 from images.speckle import Speckle, filtered
 from shared.areas import Area
@@ -201,7 +201,9 @@ class Cube:
         common = set.intersection(*(set(view.levels(chunk)) for chunk in chunks))
         there = min(has for has in common if has >= level)
         bands = tuple(band for band in self.bands if band != DAY)
-        period = Period(view, tuple(chunks), there, how, bands, self.classes, self.less > 1)
+        period = Period(
+            view, tuple(in_time(view, chunks)), there, how, bands, self.classes, self.less > 1
+        )
         return period.cells(padded(reach, 1 << there))
 
     def _read_points(self, image: Image, reach: BBox, rows: slice, columns: slice) -> Block:

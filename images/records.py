@@ -147,7 +147,8 @@ def newest(
     """The newest values of each tile, not older than so many days before ``day``.
 
     ``orbit`` as of `on_days`, but tiles may differ in direction from one another: with None each
-    has the passes of the direction of its newest record.
+    has the passes of the direction of its newest record.  Which that is of two of a day their
+    times say; ValueError where these are not known.
     """
     if days_back < 0:
         raise ValueError(
@@ -161,7 +162,9 @@ def newest(
         last = [chunk for chunk in recent if chunk.day == max(c.day for c in recent)]
         latest = _chosen(last, orbit)
         if len(_unmixed(Image(day, tuple(latest)), orbit)) > 1:
-            raise to_choose(bbox, f"on {latest[0].day}")
+            latest = in_time(view, latest)[-1:]
+            if passes_of(view.about(latest[0])).begin is None:
+                raise to_choose(bbox, f"on {latest[0].day}")
         ways = {chunk.orbit for chunk in latest} if orbit is None else set(ORBITS)
         by_day = itertools.groupby(recent, lambda chunk: chunk.day)
         found += [
@@ -192,6 +195,22 @@ def with_border(image: Image, views: Iterable[View]) -> Image:
 
 def _chunks(views: Iterable[View]) -> list[Chunk]:
     return [chunk for view in views for chunk in view.chunks()]
+
+
+def in_time(view: View, chunks: Iterable[Chunk]) -> list[Chunk]:
+    """Records of a tile by day, those of a day by when they were taken if that is known of all.
+
+    Else by direction, those that are known first.
+    """
+    begin = {chunk: passes_of(view.about(chunk)).begin for chunk in chunks}
+    unknown = {chunk.day for chunk, moment in begin.items() if moment is None}
+
+    def key(chunk: Chunk) -> tuple[dt.date, bool, str, str]:
+        moment = begin[chunk]
+        when = "" if moment is None or chunk.day in unknown else moment.isoformat()
+        return chunk.day, moment is None, when, chunk.orbit
+
+    return sorted(begin, key=key)
 
 
 def _chosen(chunks: Sequence[Chunk], orbit: str | None) -> list[Chunk]:

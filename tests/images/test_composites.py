@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import retrieve as room
 from archive.snapshot import View
 from convert import cells_to_grid
-from grid import BBox, Chunk, Tile
+from grid import BBox, Chunk, Provenance, Tile
 from healpix.ids import runs_to_ids
 from images import blocks, composites, periods
 from images.composites import HOW, composed
@@ -276,6 +276,30 @@ def test_as_of_a_day_an_older_value_fills_the_gap_of_a_newer_record(archive):
     assert (filled[LAYER].values[~gaps] == 20473 + 24).all()
     older = filled[LAYER].values[gaps]
     assert (older[np.isfinite(older)] <= 20473 + 24).all()
+
+
+@pytest.mark.parametrize("later", ["ascending", "descending"])
+def test_of_two_passes_of_a_day_the_later_one_has_the_newest_values(tmp_path, later):
+    archive = Archive(tmp_path / "a")
+    hours = {"ascending": 5, "descending": 5, later: 17}
+    for seed, (orbit, hour) in enumerate(hours.items()):
+        came = f"2026-01-20T{hour:02}:10:00Z"
+        origin = Provenance("cdse", "SENTINEL1_GRD", "j", came, False, acquired=(f"{came}/{came}",))
+        archive.write(Chunk(TILES[0], FIRST, orbit), cells_of(TILES[0], seed=seed), origin)
+    bbox = BBox(7.3, 50.1, 7.4, 50.2)
+    one = {orbit: room.retrieve(archive, bbox, FIRST, orbit=orbit, **FINE) for orbit in hours}
+    last = room.open(archive, bbox, FIRST, as_of=3, **FINE).isel(time=0).compute()
+    np.testing.assert_array_equal(last["VV"], one[later]["VV"])
+    period = (FIRST, DAYS[-1])
+    both = room.open(archive, bbox, *period, orbit="any", composite="newest", **FINE).isel(time=0)
+    other = one[min(set(hours) - {later})]["VV"]
+    np.testing.assert_array_equal(both["VV"], one[later]["VV"].fillna(other))
+    assert np.isnan(one[later]["VV"]).any()
+
+
+def test_passes_of_a_day_whose_times_nobody_knows_are_asked_about(archive):
+    with pytest.raises(ValueError, match="Say which of them you want"):
+        room.open(archive, BBox(7.3, 50.1, 7.4, 50.2), DAYS[1], as_of=3, **FINE)
 
 
 def test_nothing_is_read_that_is_older_than_the_newest_values(tmp_path, monkeypatch):
