@@ -277,10 +277,20 @@ def whole(cube: Cube) -> NDArray[np.float32]:
         for number in numbers:
             fill(number)
         return out
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in [pool.submit(fill, number) for number in numbers]:
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        rows = itertools.groupby(numbers, lambda number: number[:-1])
+        order = [number for _, row in rows for number in _far_apart(list(row), threads)]
+        for done in [pool.submit(fill, number) for number in order]:
             done.result()
     return out
+
+
+def _far_apart(row: Sequence[Place], threads: int) -> Iterator[Place]:
+    """The same, neighbours not at a time: of what both need one would wait for the other."""
+    each = math.ceil(len(row) / threads)
+    for first in range(each):
+        yield from row[first::each]
 
 
 def block_of(cube: Cube, block_id: Place) -> Any:
