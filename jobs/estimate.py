@@ -12,6 +12,8 @@ from jobs.catalogue import Cover
 from jobs.journal import Row
 from jobs.settings import Settings
 
+SLIVER = 0.1  # share of a tile below which the bytes of a job say nothing of others
+
 Range = tuple[float, float]
 Usual = TypeVar("Usual", float, "float | None")
 
@@ -38,13 +40,18 @@ def estimate(
 ) -> Estimate:
     """Bytes, seconds and credits for these chunks: the median of jobs of our own, or typical.
 
-    The bytes go by the area that is covered.  The time is that of the turns in all places,
+    The bytes go by the area that is covered, of jobs that had more than a sliver of their tile: of
+    the others they are those of gaps.  The time is that of the turns in all places,
     but at least that of the starts, and what the last result takes to get into the archive.
     """
     number, pace, typical = len(chunks), made.pace, made.typical
     area = sum(_area(c.tile) * (covers[c].share if c in covers else 1.0) for c in chunks)
     usual = typical.embedded_seconds if backend == "sandbox" else typical.seconds
-    density = [(row.bytes or 0) / (_area(row.chunk.tile) * _covered(row)) for row in history]
+    density = [
+        (row.bytes or 0) / (_area(row.chunk.tile) * _covered(row))
+        for row in history
+        if _covered(row) >= SLIVER
+    ]
     held = [(row.noticed or row.finished or 0) - (row.started or 0) for row in history]
     behind = [(row.ended or row.noticed) - row.noticed for row in history if row.noticed]
     costs = [row.credits for row in history if row.credits is not None]

@@ -227,6 +227,26 @@ def test_an_estimate_follows_our_own_jobs_by_area(tmp_path):
     assert made.bytes == pytest.approx(4 * 500, rel=0.01)
 
 
+def test_jobs_of_slivers_say_nothing_of_the_bytes_of_whole_tiles(tmp_path):
+    journal = Journal(tmp_path)
+    chunk = Chunk(Tile(7, 50, 8, 50.5), DAY)
+
+    def archived(covered, size):
+        images = json.dumps({"covered": covered})
+        (row,) = journal.plan("cdse", [(chunk, "d")], images=lambda _: images)
+        journal.note(row, State.ARCHIVED, started=0.0, finished=50.0, bytes=size)
+
+    def estimated():
+        return download.estimate([chunk] * 4, journal.history("cdse", 20), "cdse")
+
+    typical = download.estimate([chunk] * 4, [], "cdse").bytes
+    for _ in range(5):
+        archived(0.01, 60_000_000)
+    assert (estimated().bytes, estimated().jobs) == (typical, 5)
+    archived(0.5, 100_000_000)
+    assert estimated().bytes == pytest.approx(4 * 200_000_000)
+
+
 @given(st.floats(0, 1e6), st.floats(0, 1e6))
 def test_polls_get_slower_while_nothing_changes_but_cost_a_slot_two_percent(short, more):
     pace = download.settings().pace
