@@ -70,9 +70,13 @@ def ask_which(workspace: Workspace, holdings: Holdings, asks: bool) -> Chosen:
     if not days:
         return Chosen(bbox)
     tell(f"  The archive has {count(len(days), 'day')} of it, {days[0]} to {days[-1]}.")
-    start = questions.ask_period(None, None, (days[0], days[-1]))
-    chosen = Chosen(bbox, start)
-    orbits = sorted({chunk.orbit for chunk in chosen.of(holdings).chunks()})
+    orbits: list[str] = []
+    while not orbits:
+        period = questions.ask_period(None, None, (days[0], days[-1]))
+        chosen = Chosen(bbox, period)
+        orbits = sorted({chunk.orbit for chunk in chosen.of(holdings).chunks()})
+        if not orbits:
+            tell(f"  The archive has no record of it, {questions.in_words(period)}.")
     if len(orbits) > 1:
         offered = questions.ask_orbit([name for name in orbits if name != ORBITS[0]])
         chosen = replace(chosen, orbit=None if offered == ORBITS[0] else offered)

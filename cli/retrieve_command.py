@@ -260,7 +260,7 @@ def read_and_show(archive: Archive, wish: Wish, show: bool) -> None:
     import retrieve
     from cli.bar import working
 
-    if wish.lines and not wish.targets and not show:
+    if wish.lines and not wish.targets and not (show and is_to_be_seen()):
         with working("averaging the box"):
             rows, attrs = rows_apart(archive, wish)
         write_lines(wish, rows, attrs)
@@ -401,6 +401,13 @@ def pictured(archive: Archive, wish: Wish, grid: xr.Dataset) -> xr.Dataset:
     if max(grid.sizes["lat"], grid.sizes["lon"]) < most or not grid.chunks:
         return grid
     return opened(archive, wish, retrieve.spacing(wish.bbox, most=most), wish.by).compute()
+
+
+def is_to_be_seen() -> bool:
+    """Whether there is a display to open a window on."""
+    from images.figure import has_display
+
+    return has_display()
 
 
 def require_pixels(archive: Archive, wish: Wish, grid: xr.Dataset, picture: xr.Dataset) -> None:

@@ -158,18 +158,25 @@ def plot_ranges(figure: Figure) -> dict[str, Range]:
 
 def show(figure: Figure) -> bool:
     """Open a window and wait until it is closed; False where there is no display."""
-    from matplotlib import pyplot
-    from matplotlib.backends.registry import BackendFilter, backend_registry
-
-    windows = backend_registry.list_builtin(BackendFilter.INTERACTIVE)  # type: ignore[no-untyped-call]
-    if pyplot.get_backend().lower() not in windows:
+    if not has_display():
         return False
+    from matplotlib import pyplot
+
     try:
         pyplot.figure(figure)
     except ImportError:  # a toolkit was chosen by hand, but is not there or has no display
         return False
     pyplot.show(block=True)
     return True
+
+
+def has_display() -> bool:
+    """Whether matplotlib has found a way to open windows."""
+    from matplotlib import pyplot
+    from matplotlib.backends.registry import BackendFilter, backend_registry
+
+    windows = backend_registry.list_builtin(BackendFilter.INTERACTIVE)  # type: ignore[no-untyped-call]
+    return pyplot.get_backend().lower() in windows
 
 
 def shown_range(scale: Scale, band: str, values: Pixels, look: Look) -> Range | None:

@@ -242,7 +242,9 @@ def test_the_menu_removes_as_well_and_asks(few, answer):
     before = few.chunks()
     with terminals.Terminal(few.path.parent, "--archive", "a.zarr") as running:
         running.wait_for("[1]: ")
-        running.answer("remove", "7,50,7.5,50.5", "y", str(DAYS[1]), "", answer)
+        running.answer("remove", "7,50,7.5,50.5", "y", "2026-01-21", "")  # without a record
+        running.wait_for("no record of it, 2026-01-21")
+        running.answer(str(DAYS[1]), "", answer)
         assert running.end() == 0, running.shown
     left = [c for c in before if c.day != DAYS[1]]
     assert few.chunks() == (before if answer == "n" else left)

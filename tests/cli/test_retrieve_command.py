@@ -67,6 +67,13 @@ def test_several_days_become_pictures_files_and_numbers(archive, capsys):
     assert open("l.csv").read().count("\n") == 1 + 2 * 2  # noqa: PTH123, SIM115
 
 
+def test_numbers_alone_draw_no_picture_where_nobody_sees_it(archive, monkeypatch, capsys):
+    monkeypatch.setattr(retrieve, "plot", None)  # would not even be callable
+    days = ("--start", "2026-01-20", "--end", "2026-01-31")
+    assert main.main(["retrieve", *BOX, *days, "--line", "l.csv"]) == DONE
+    assert capsys.readouterr().out.split() == ["l.csv"]
+
+
 def test_a_day_of_both_directions_has_an_image_of_each_or_is_mixed_when_asked(archive, capsys):
     day = ("--day", "2026-02-01", "--output", "a.png", "--output", "a.nc", "--overwrite")
     assert run(*day) == DONE
