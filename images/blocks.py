@@ -13,7 +13,6 @@ read goes with the pixels, not with the area.
 
 from __future__ import annotations
 
-import datetime as dt
 import itertools
 import math
 import os
@@ -165,7 +164,7 @@ class Cube:
             return
         near = list(self._near(image, padded(reach, 1 << level)))
         if image.how:
-            for view, some in itertools.groupby(sorted(near, key=_by_tile), lambda pair: pair[0]):
+            for view, some in itertools.groupby(sorted(near, key=_tile_of), lambda pair: pair[0]):
                 yield self._composite(view, [chunk for _, chunk in some], level, reach, image.how)
             return
         readings = []
@@ -243,8 +242,8 @@ def read_all(readings: Sequence[Reading]) -> Iterator[xr.Dataset]:
     yield from each_of(_read, readings, is_far)
 
 
-def _by_tile(near: tuple[View, Chunk]) -> tuple[Tile, dt.date, str]:
-    return near[1].tile, near[1].day, near[1].orbit
+def _tile_of(near: tuple[View, Chunk]) -> Tile:
+    return near[1].tile
 
 
 def _newest_days(

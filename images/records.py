@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -197,12 +198,16 @@ def _chunks(views: Iterable[View]) -> list[Chunk]:
     return [chunk for view in views for chunk in view.chunks()]
 
 
-def in_time(view: View, chunks: Iterable[Chunk]) -> list[Chunk]:
+def in_time(view: View, chunks: Sequence[Chunk]) -> list[Chunk]:
     """Records of a tile by day, those of a day by when they were taken if that is known of all.
 
     Else by direction, those that are known first.
     """
-    begin = {chunk: passes_of(view.about(chunk)).begin for chunk in chunks}
+    several = {day for day, number in Counter(c.day for c in chunks).items() if number > 1}
+    begin = {
+        chunk: passes_of(view.about(chunk)).begin if chunk.day in several else None
+        for chunk in chunks
+    }
     unknown = {chunk.day for chunk, moment in begin.items() if moment is None}
 
     def key(chunk: Chunk) -> tuple[dt.date, bool, str, str]:
