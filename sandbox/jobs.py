@@ -292,12 +292,12 @@ class Jobs:
             ).fetchone()
             refusal = self._refusal(job, active)
             if refusal is None:
+                self.state.event("started", job)
                 now = time.time()
                 self._set(
                     job.id, status="queued", updated=now, started=now, ended=None, result=None
                 )
                 db.execute("DELETE FROM logs WHERE job = ?", (job.id,))
-                self.state.event("started", job)
                 job = self.get(job.owner, job.id)
         # Raised inside, it would roll back the event and the counts of the faults.
         if refusal is not None:

@@ -20,7 +20,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from distributed import Client
 
 from tests.processes import python
 from tests.rounds import SEED
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parent.parent
 IDLE = {  # a cluster that nobody uses takes an eighth of a core to watch itself
@@ -119,12 +119,12 @@ class Sandbox:
         """Turn all faults off."""
         self.control("faults", "DELETE")
 
-    def wait_for(self, kind: str, count: int = 1, seconds: float = 30) -> None:
+    def wait_for(self, kind: str, count: int = 1) -> None:
         """Wait until ``count`` events of a kind have happened."""
-        end = time.monotonic() + seconds
-        while self.events()["counts"].get(kind, 0) < count:
-            assert time.monotonic() < end, f"no {count} x {kind} in {seconds} s: {self.events()}"
-            time.sleep(0.05)
+        until(
+            lambda: self.events()["counts"].get(kind, 0) >= count,
+            lambda: f"{count} x {kind}: {self.events()}",
+        )
 
     def kill(self) -> None:
         """End the process with SIGKILL; `start` goes on with its state."""
@@ -211,13 +211,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         start("worker", *where, "--nworkers", "2", "--nthreads", "1", "--memory-limit", "0")
     ]
     try:
-        end = time.monotonic() + 60
-        while not about.is_file():
-            assert time.monotonic() < end, (folder / "scheduler.log").read_text()
-            time.sleep(0.05)
+        until(about.is_file, (folder / "scheduler.log").read_text)
         address = json.loads(about.read_text())["address"]
-        with Client(address, timeout=60) as client:
-            client.wait_for_workers(2, timeout=60)
+        with Client(address, timeout=PATIENCE) as client:
+            client.wait_for_workers(2, timeout=PATIENCE)
         yield address
     finally:
         for process in reversed(running):

@@ -36,6 +36,7 @@ from tests.object_store import BUCKET, ENVIRONMENT, serving
 from tests.processes import context
 from tests.rounds import dice, rounds, torture
 from tests.sphere import tile_at
+from tests.waiting import until
 
 NUMBER = itertools.count()
 LONG = 3600.0  # s, more than a test takes
@@ -306,10 +307,7 @@ def test_a_paid_job_of_a_machine_that_is_gone_is_adopted(
     )
     process.start()
     try:
-        end = time.monotonic() + 60
-        while not folders[0].exists() or not starts(sandbox, ids(folders[0])):
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        until(lambda: folders[0].exists() and starts(sandbox, ids(folders[0])), "a job")
     finally:
         process.kill()
         process.join()
@@ -343,10 +341,7 @@ def test_a_machine_that_sleeps_longer_than_its_claims_last_pays_for_nothing_twic
     process.start()
     assert process.pid is not None
     try:
-        end = time.monotonic() + 60
-        while not folders[0].exists() or not starts(sandbox, ids(folders[0])):
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        until(lambda: folders[0].exists() and starts(sandbox, ids(folders[0])), "a job")
         time.sleep(chance.uniform(0, 0.4))
         os.kill(process.pid, signal.SIGSTOP)
         time.sleep(3.1)

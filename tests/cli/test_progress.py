@@ -25,6 +25,7 @@ from grid import Chunk
 from tests.cli.test_terminal import check_screen
 from tests.conftest import ROOT
 from tests.sphere import tile_at
+from tests.waiting import until
 
 DAY = dt.date(2026, 1, 20)
 CHUNKS = [Chunk(tile_at(7 + i, 50, (1, 0.5)), DAY) for i in range(8)]
@@ -219,13 +220,7 @@ print("after", flush=True)
 SAID = ["before", *[f"[{i}/8] E0{i + 6:02}.0_N50.0" for i in range(1, 5)], "after"]
 # What has left a window at its top cannot be taken back, so there is something above.
 SIZES = (100, 33, 20, 64, 120)  # columns, one after the other
-
-
-def wait_until(true, seconds=30):
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, "it did not come"
-        time.sleep(0.05)
+DRAWINGS = 3  # the one that may have been under way, and two in the window as it is now
 
 
 def beginnings(screen):
@@ -237,6 +232,7 @@ def beginnings(screen):
 def test_a_window_that_folds_its_lines_has_no_rubbish_when_it_changes(tmp_path):
     script, end = tmp_path / "draw.py", tmp_path / "end"
     script.write_text(DRAW, encoding="utf-8")
+    written = tmp_path / "written"
     tmux = ["tmux", "-L", f"test{os.getpid()}", "-f", "/dev/null"]
 
     def call(*words):
@@ -246,17 +242,26 @@ def test_a_window_that_folds_its_lines_has_no_rubbish_when_it_changes(tmp_path):
         return call("capture-pane", "-p")
 
     shell = f"'{sys.executable}' '{script}' '{ROOT}' '{end}'; sleep 60"
+
+    def is_drawn():
+        return written.read_text().count("queued") >= DRAWINGS
+
+    def is_clean():
+        shown = screen()
+        bars = re.findall(f"[{DONE_BAR}{LEFT_BAR}]+", shown)
+        return shown.count("queued") == shown.count("8.0_N50.0 reading") + 1 == len(bars) == 1
+
     call("new-session", "-d", "-x", str(SIZES[0]), "-y", "30", f"COLUMNS= {shell}")
     try:
+        call("pipe-pane", f"cat >> '{written}'")
+        until(written.exists, "the first drawing")
         for columns in SIZES:
             call("resize-window", "-x", str(columns), "-y", "30")
-            wait_until(lambda: "slot 2" in screen() or "\n2 queued" in screen())
-            time.sleep(1.2)  # two drawings
-            shown = screen()
-            assert shown.count("queued") == shown.count("8.0_N50.0 reading") + 1 == 1, shown
-            assert len(re.findall(f"[{DONE_BAR}{LEFT_BAR}]+", shown)) == 1, shown
+            written.write_text("")
+            until(is_drawn, screen)
+            until(is_clean, screen)  # what is in the middle of a drawing has no end yet
         end.touch()
-        wait_until(lambda: "after" in screen())
+        until(lambda: "after" in screen(), screen)
         assert beginnings(screen())[-len(SAID) - 1 :] == ["before", *SAID]
     finally:
         with contextlib.suppress(subprocess.CalledProcessError):
@@ -277,21 +282,29 @@ def test_a_window_that_cuts_its_lines_has_no_rubbish_when_it_changes(tmp_path):
     screen = pyte.Screen(SIZES[0], 30)
     stream = pyte.Stream(screen)
 
-    def read(seconds):
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            with contextlib.suppress(pexpect.TIMEOUT):
-                stream.feed(running.read_nonblocking(10_000, timeout=0.1))
+    written = ""
+
+    def read():
+        nonlocal written
+        with contextlib.suppress(pexpect.TIMEOUT):
+            new = running.read_nonblocking(10_000, timeout=0.1)
+            stream.feed(new)
+            written += new
         return "\n".join(line.rstrip() for line in screen.display)
 
-    wait_until(lambda: "slot 2" in read(0.2))
+    def is_drawn():
+        return read() and written.count("queued") >= DRAWINGS
+
+    until(lambda: "slot 2" in read(), read)
     for columns in SIZES:
         screen.resize(30, columns)
         running.setwinsize(30, columns)
-        assert read(1.2).count("queued") == 1
+        written = ""
+        until(is_drawn, read)
+        until(lambda: read().count("queued") == 1, read)
     end.touch()
-    with contextlib.suppress(pexpect.EOF):
-        read(10)
+    with pytest.raises(pexpect.EOF):
+        until(lambda: read() and False, read)
     lines = [line.strip()[:6] for line in screen.display if line.strip()]
     assert lines[-len(SAID) - 1 :] == ["before", *[line[:6] for line in SAID]]
 

@@ -19,6 +19,7 @@ from grid import BBox, Chunk
 from jobs.journal import Journal, JournalError, Request, State
 from tests.conftest import ROOT
 from tests.sphere import tile_at
+from tests.waiting import PATIENCE
 
 DAY = dt.date(2026, 1, 20)
 
@@ -220,24 +221,25 @@ def test_two_programs_may_open_a_new_journal_at_once(journal):
     assert len({row.title.split()[-1] for row in journal.rows()}) == 1
 
 
-def write_for_ever(folder, said):
+def write_for_ever(folder, said, has_written):
     journal = Journal(folder)
     for number in itertools.count():
         (row,) = journal.plan("cdse", [(chunk(), f"{number}")])
         row = journal.note(row, State.CREATING)
         journal.note(row, State.CREATED, job_id=f"j-{number}")
         said.value = number
+        if number == 2:
+            has_written.set()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
 def test_what_was_noted_before_a_kill_is_there_after_it(journal):
     context = multiprocessing.get_context("fork")
     for _ in range(5):
-        said = context.Value("i", -1)
-        writer = context.Process(target=write_for_ever, args=(journal.folder, said))
+        said, has_written = context.Value("i", -1), context.Event()
+        writer = context.Process(target=write_for_ever, args=(journal.folder, said, has_written))
         writer.start()
-        while said.value < 2:
-            time.sleep(0.01)
+        assert has_written.wait(PATIENCE)
         time.sleep(0.03)
         writer.kill()
         writer.join()

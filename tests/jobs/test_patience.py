@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
-import time
 
 import pytest
 
@@ -27,6 +26,7 @@ from tests.downloading import (
     plan,
     run,
 )
+from tests.waiting import until
 
 PATIENT = dataclasses.replace(QUICK, empty_wait=3.0, log_wait=3.0, start_lag=5.0)
 PROMISE = json.dumps({"covered": 0.83, "relative_orbits": [15], "platforms": [], "acquired": []})
@@ -71,8 +71,7 @@ def finished_job(sandbox, archive, state, images="", **fields):
     connection = connect(sandbox.url)
     job = connection.create(ordered(row.chunk), row.title)
     connection.start(job)
-    while connection.status(job).status != "finished":
-        time.sleep(0.02)
+    until(lambda: connection.status(job).status == "finished", "the end")
     journal_of(archive).note(row, state, job_id=job, **fields)
     return job
 
@@ -172,8 +171,7 @@ def test_a_refused_start_of_a_job_that_has_ended_leads_to_its_result(fault, faul
 
     def late(job_id):
         start(job_id)
-        while connection.status(job_id).status != "finished":
-            time.sleep(0.02)
+        until(lambda: connection.status(job_id).status == "finished", "the end")
         start(job_id)
 
     connection.start = late  # the real requests, one of them somebody else's
@@ -208,8 +206,7 @@ def test_a_job_that_is_being_started_already_is_waited_for(faulty, archive):
     journal_of(archive).note(row, State.CREATED, job_id=job)
     hand = threading.Thread(target=lambda: connect(faulty.url, timeout=(5, 5)).start(job))
     hand.start()
-    while not faulty.control("faults")["faults"][0]["fired"]:
-        time.sleep(0.02)
+    until(lambda: faulty.control("faults")["faults"][0]["fired"], "the first start")
     summary = one(faulty.url, archive, PATIENT)
     hand.join()
     assert (len(summary.archived), summary.failed) == (1, [])

@@ -6,7 +6,6 @@ import dataclasses
 import datetime as dt
 import shutil
 import sqlite3
-import time
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from shared import collection as collections
 from store import Archive
 from tests.conftest import ROOT
 from tests.downloading import LABEL, QUICK, connect, folder_of, into, journal_of
+from tests.waiting import until
 
 JOURNALS = ROOT / "tests" / "journals"
 SIZE = (0.02, 0.01)
@@ -213,8 +213,7 @@ class World:
         if row.state in (State.CREATING, State.CREATED):
             return
         self.connection.start(job)
-        while self.connection.status(job).status not in ("finished", "error"):
-            time.sleep(0.02)
+        until(lambda: self.connection.status(job).status in ("finished", "error"), "the end")
         if row.state in (State.DOWNLOADED, State.ARCHIVED):
             self.fetch(row, job)
 

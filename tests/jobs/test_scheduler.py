@@ -50,6 +50,7 @@ from tests.downloading import (
 )
 from tests.processes import context, ctrl_c
 from tests.sphere import centres_of
+from tests.waiting import until
 
 DAY = dt.date(2026, 1, 20)
 STEADY = 2.0  # s, jobs of the tests that measure how busy the slots are
@@ -569,8 +570,7 @@ def test_a_second_run_waits_says_for_whom_and_finds_everything_done(sandbox, arc
         target=lambda: first.append(download.run(made, *arguments, slow, archive.has, pace=QUICK))
     )
     thread.start()
-    while not raw_files(archive):
-        time.sleep(0.01)
+    until(lambda: raw_files(archive), "a file", every=0.01)
 
     def observer(event):
         waits.append((event.kind, event.reason))

@@ -6,7 +6,6 @@ import contextlib
 import datetime as dt
 import json
 import shutil
-import time
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,8 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="there is no Seleni
 from selenium.webdriver import ActionChains, Keys  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 
+from tests.waiting import until  # noqa: E402
+
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
 )
@@ -39,7 +40,6 @@ ALONE = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-PATIENCE = 20  # s
 
 
 @contextlib.contextmanager
@@ -79,11 +79,7 @@ class Page:
         return self.driver.find_element(By.ID, name)
 
     def until(self, done, what="it"):
-        end = time.monotonic() + PATIENCE
-        while not (found := done()):
-            assert time.monotonic() < end, f"{what} did not happen: {self['said'].text!r}"
-            time.sleep(0.05)
-        return found
+        return until(done, lambda: f"{what}; the page says {self['said'].text!r}")
 
     def settled(self) -> Page:
         """Wait until all tiles are there."""

@@ -23,6 +23,7 @@ from sandbox import graph
 from sandbox.errors import ApiError
 from sandbox.offers import OFFERS
 from tests.conftest import ROOT, start_sandbox
+from tests.waiting import until
 
 SPECIFICATION = ROOT.parent / "shared" / "openeo" / "openapi.yaml"
 BOX = {"west": 3.0, "south": 51.2, "east": 3.01, "north": 51.21}
@@ -96,10 +97,7 @@ def create(connection, title="a job", **more):
 
 
 def wait(job, *statuses):
-    end = time.monotonic() + 120
-    while (status := job.status()) not in statuses:
-        assert time.monotonic() < end, f"{status} instead of {statuses}"
-        time.sleep(0.03)
+    until(lambda: job.status() in statuses, statuses)
     return job.describe()
 
 
