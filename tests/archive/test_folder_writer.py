@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import signal
@@ -26,7 +27,6 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -68,11 +68,11 @@ def seen_by_xarray(path: Path) -> dict[np.datetime64, dict[str, np.ndarray]]:
     if not (path / TILE.name / "zarr.json").exists():
         return {}
     with xr.open_zarr(path / TILE.name, chunks=None) as tile:
-        found = {}
-        for i, time_ in enumerate(tile.time.values):
-            if not np.isnat(time_):
-                found[time_] = {name: tile[name][i].values for name in ("VV", "VH", "count")}
-        return found
+        values = {name: tile[name].values for name in ("VV", "VH", "count")}
+        return {
+            time_: {name: values[name][i] for name in values}
+            for i, time_ in enumerate(tile.time.values) if not np.isnat(time_)
+        }  # fmt: skip
 
 
 def assert_whole(path: Path, chunks: list[Chunk], seeds: list[int]) -> None:
@@ -104,8 +104,8 @@ def assert_overviews(path: Path) -> None:
             count = alone.sizes["time"]
             xr.testing.assert_identical(alone.load(), all_.isel(time=slice(count)).load())
             for name in alone:
-                array = zarr.open_array(own.parent / str(name), mode="r")
-                assert array.shape[:1] <= all_[name].shape[:1]
+                about = json.loads((own.parent / str(name) / "zarr.json").read_bytes())
+                assert tuple(about["shape"][:1]) <= all_[name].shape[:1]
 
 
 # --- kills ---

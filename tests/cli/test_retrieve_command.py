@@ -15,6 +15,7 @@ import rasterio
 import xarray as xr
 from PIL import GifImagePlugin
 
+import convert
 import main
 import retrieve
 from cli import flags, questions
@@ -36,6 +37,8 @@ def archive(tmp_path, monkeypatch):
     """A tile on three days, of both directions on the last one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(retrieve, "DPI", 50)
+    monkeypatch.setattr(convert, "DLAT", 15e-4)  # its cells are large
+    monkeypatch.setattr(convert, "DLON", 24e-4)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
@@ -148,6 +151,8 @@ def test_the_method_is_that_of_the_flag(archive, tmp_path):
 
 def test_a_large_box_gets_larger_pixels_and_is_told_how_to_get_all(archive, capsys, monkeypatch):
     monkeypatch.setattr(retrieve, "PICTURE_MAX", 100)
+    monkeypatch.setattr(convert, "DLAT", 15e-5)
+    monkeypatch.setattr(convert, "DLON", 24e-5)
     assert run("--day", "2026-01-20", "--output", "a.nc") == DONE
     err = capsys.readouterr().err
     assert "so that no side has more than 100; full resolution is --dlat 0.00015" in err

@@ -61,7 +61,7 @@ WAYS = {
     "one image": [BOX, "y", "2026", "ascending", "median", "VV", "a.nc"],
     "more": [BOX, "y", "2026-01-20", "", "more", "1 km", "1", "3", "-25,-3.5", "a.nc a.png"],
     "more of several": [
-        BOX, "y", "2026", "any", "", "VV", "more", "0.0001,0.0002", "bilinear", "usual", "y",
+        BOX, "y", "2026", "any", "", "VV", "more", "0.001,0.002", "bilinear", "usual", "y",
         "l.csv", "", "a.nc",
     ],
     "more of each orbit": [

@@ -178,8 +178,8 @@ def test_each_relative_orbit_has_rows_of_its_own_and_unknown_ones_are_not_known(
 
 @pytest.mark.parametrize("by", [None, "direction", "relative-orbit"])
 def test_a_file_tells_the_images_of_a_day_apart(archive, tmp_path, by):
-    box = BBox(7.2, 50.1, 8.6, 50.3)
-    grid = room.open(archive, box, DAYS[0], DAYS[2], by=by)
+    box, pixel = BBox(7.2, 50.1, 8.6, 50.3), {"dlat": 0.002, "dlon": 0.003}
+    grid = room.open(archive, box, DAYS[0], DAYS[2], by=by, **pixel)
     kinds = {
         (day, orbit, relative[0] if len(relative) == 1 else -len(relative[:1]))
         for day, orbit, relative, tiles in RECORDS if {WEST, EAST} & set(tiles)
@@ -188,7 +188,7 @@ def test_a_file_tells_the_images_of_a_day_apart(archive, tmp_path, by):
     labels = [f"{day} {orbit} orbit {unknown.get(n, n)}" for day, orbit, n in sorted(kinds)]
     if by != "relative-orbit":
         labels = [f"{day} {orbit}" for day, orbit in sorted({kind[:2] for kind in kinds})]
-        one = room.load(archive, box, DAYS[2], orbit="descending")
+        one = room.load(archive, box, DAYS[2], orbit="descending", **pixel)
         np.testing.assert_array_equal(grid["VV"][3], one["VV"][0])
     rows = room.statistics(grid)
     assert [row["day"] for row in rows[::2]] == [label[:10] for label in labels]
@@ -204,7 +204,7 @@ def test_a_file_tells_the_images_of_a_day_apart(archive, tmp_path, by):
             np.testing.assert_array_equal(back.read(2 * number + 1)[::-1], grid["VV"][number])
     maps = [axes for axes in room.plot(grid).axes if axes.get_label() == "map"]
     assert [axes.get_title() or axes.get_title("left") for axes in maps] == labels
-    room.export(room.load(archive, box, DAYS[0], DAYS[1], by=by), tmp_path / "b.nc")
+    room.export(room.load(archive, box, DAYS[0], DAYS[1], by=by, **pixel), tmp_path / "b.nc")
     with xr.open_dataset(tmp_path / "b.nc") as back:
         assert back["VV"].dims == ("time", "lat", "lon")
 
