@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import xarray as xr
-
 from convert import pixel_size
 from grid import Day
 from images import coverage, lazy
@@ -25,6 +23,7 @@ from images.settings import Settings, judged
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
     from matplotlib.figure import Figure
 
     from shared.areas import AreaLike

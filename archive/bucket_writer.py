@@ -30,10 +30,9 @@ import random
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from archive import arrays, record
 from archive import layout as layouts
@@ -45,6 +44,9 @@ from archive.tile import NO_TIME, NOTHING, Group, key_of
 from archive.tile_writer import NEXT_SLOT, TileWriter, add_arrays, ids_of
 from grid import Chunk, Provenance, Tile
 from healpix.arrays import Runs
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 CLAIMS = ".slots"  # the folder, in a tile, of the slots that were given away
 TURNS = 200  # attempts at a change that others keep getting in before

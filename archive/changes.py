@@ -10,8 +10,8 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace as changed
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import xarray as xr
 from filelock import FileLock, Timeout
 
 from archive import fit
@@ -32,6 +32,9 @@ from archive.storage import Bucket
 from archive.tile_writer import TileWriter
 from grid import Chunk, Provenance, Tile, count
 from shared.files import is_disk_full, reason
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def write(

@@ -20,10 +20,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
@@ -37,6 +36,9 @@ from archive.tile_writer import NEXT_SLOT, TileWriter, ids_of
 from grid import Chunk, Provenance, Tile
 from healpix.arrays import Runs
 from shared.files import is_disk_full, replacing, sync_folder
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 PATIENCE = 40  # turns of 0.05 s to wait for a reader, where open files cannot be replaced
 

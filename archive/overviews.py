@@ -22,29 +22,27 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 
 from archive.layout import STEP
 from healpix.arrays import Runs
 from healpix.ids import parent_runs
 from healpix.parents import sum_cells, sum_values
+from shared.cellset import CellSet
 from shared.classes import most_frequent
-from shared.counts import band_names, weights_of
 
 # By band, by what of it, and by band and class.
 Sums = dict[str | tuple[str, float], npt.NDArray[Any]]
 
 
 def make_overviews(
-    cells: xr.Dataset, levels: Iterable[int], classes: Collection[str] = ()
+    cells: CellSet, levels: Iterable[int], classes: Collection[str] = ()
 ) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a record's overviews: "16/VV" float32, "16/n", "16/VV_missing" uint32.
 
     ``cells`` are those of a tile; ``levels`` go on from theirs in steps of `STEP`.  All sums
     are made in double precision.  ``classes`` are the bands that hold such.
     """
-    runs = cells["start_ipix"].values, cells["run_len"].values
-    bands = band_names(cells)
+    runs, bands = (cells.start_ipix, cells.run_len), cells.bands
     sums: Sums = {}
     found: dict[str, npt.NDArray[Any]] = {}
     for level in levels:
@@ -60,18 +58,18 @@ def make_overviews(
     return found
 
 
-def _sum_up(cells: xr.Dataset, bands: list[str], runs: Runs, parents: Runs) -> Sums:
+def _sum_up(cells: CellSet, bands: list[str], runs: Runs, parents: Runs) -> Sums:
     """Sums over the cells of a record: of value x count and of count, by band, and of count."""
     size = int(parents[1].sum())
     sums: Sums = {"n": np.zeros(size, np.int64)}
     for band in bands:
         sums |= {band: np.zeros(size), f"{band} weight": np.zeros(size, np.int64)}
     where = (*_as_int64(runs), 2 * STEP)
-    count = cells["count"].values
+    count = cells["count"]
 
     def add(band: str) -> None:
-        own = weights_of(cells, band)
-        sum_values(*where, cells[band].values, own, sums[band], sums[f"{band} weight"])
+        own = cells.weights(band)
+        sum_values(*where, cells[band], own, sums[band], sums[f"{band} weight"])
 
     with ThreadPoolExecutor(len(bands) + 1) as pool:
         done = [pool.submit(add, band) for band in bands]
@@ -81,9 +79,9 @@ def _sum_up(cells: xr.Dataset, bands: list[str], runs: Runs, parents: Runs) -> S
     return sums
 
 
-def _count_classes(cells: xr.Dataset, band: str, runs: Runs, size: int) -> Sums:
+def _count_classes(cells: CellSet, band: str, runs: Runs, size: int) -> Sums:
     """How many pixels of each class there are, by band and class."""
-    values, count = cells[band].values, weights_of(cells, band)
+    values, count = cells[band], cells.weights(band)
     sums: Sums = {}
     for value in np.unique(values[np.isfinite(values)]):
         sums[band, float(value)] = total = np.zeros(size, np.int64)

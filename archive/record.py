@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 from numcodecs import BitRound  # type: ignore[import-untyped]
 
 from archive.layout import Layout
@@ -19,15 +18,20 @@ from archive.shards import Shard, encode_shard, read_shards
 from archive.spans import Spans
 from archive.tile import Group
 from grid import Chunk, Provenance
-from shared.counts import MISSING, band_names, count_of, weights_of
+from shared.cellset import CellSet
+from shared.counts import MISSING, count_of
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def shards_of(cells: xr.Dataset, group: Group, layout: Layout) -> Iterator[tuple[str, bytes]]:
     """The shards that a record is stored as, by array; one without a value is left out."""
     classes = layout.product.classes(layout.bands)
-    overviews = make_overviews(cells, group.coarser, classes)
+    held = CellSet.of(cells)
+    overviews = make_overviews(held, group.coarser, classes)
     for name in group.cell_arrays:
-        values = overviews[name] if name in overviews else _of(cells, name)
+        values = overviews[name] if name in overviews else _of(held, name)
         if values.dtype == np.float32 and name.rpartition("/")[2] not in classes:
             values = _rounded(values, layout.keep_bits)
         data = encode_shard(values, group.arrays[name])
@@ -85,16 +89,16 @@ def try_read(
 
 def gaps_of(cells: xr.Dataset) -> bool:
     """Whether pixels of some seen cells have no value in a band, by the band's own count."""
-    own = (count_of(band) for band in band_names(cells))
-    return any(name in cells and not cells[name].equals(cells["count"]) for name in own)
+    held = CellSet.of(cells)
+    own = (count_of(band) for band in held.bands)
+    return any(not np.array_equal(held[name], held["count"]) for name in own if name in held)
 
 
-def _of(cells: xr.Dataset, name: str) -> npt.NDArray[Any]:
+def _of(cells: CellSet, name: str) -> npt.NDArray[Any]:
     """A variable of the record as it is stored; of pixels without a value in a band: how many."""
     if name in cells:
-        return np.asarray(cells[name].values)
-    count = cells["count"].values
-    return np.asarray(count - weights_of(cells, name.removesuffix(MISSING)))
+        return cells[name]
+    return np.asarray(cells["count"] - cells.weights(name.removesuffix(MISSING)))
 
 
 def _rounded(values: npt.NDArray[np.float32], keep_bits: int | None) -> npt.NDArray[np.float32]:

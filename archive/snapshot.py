@@ -15,10 +15,9 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import xarray as xr
 
 from archive import record, recovery
 from archive.layout import STEP, ArchiveError, Layout, NoRecordError
@@ -31,9 +30,12 @@ from grid import BBox, Box, Chunk, Tile, as_box
 from healpix.arrays import Runs
 from healpix.boxes import box_runs
 from healpix.ids import parent_runs
+from shared.cellset import CellSet
 from shared.collection import attributes_of
 from shared.counts import count_of, missing_of
-from shared.variables import variable
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 SHARED = ("provenance", "start_ipix", "run_len")  # what reading needs besides the days
 BOXES = 64  # that a view remembers
@@ -109,6 +111,16 @@ class View:
         level: int | None = None,
         variables: Iterable[str] | None = None,
     ) -> xr.Dataset:
+        """The cells of a record as a dataset: as `cells`."""
+        return self.cells(chunk, bbox, level, variables).dataset()
+
+    def cells(
+        self,
+        chunk: Chunk,
+        bbox: Box | None = None,
+        level: int | None = None,
+        variables: Iterable[str] | None = None,
+    ) -> CellSet:
         """The cells of a record; with ``bbox``, those whose centre is in the half-open box.
 
         ``level`` is one of `levels`; None: the archive's.  ``variables`` are some of the bands
@@ -136,9 +148,7 @@ class View:
         with self._explaining(chunk):
             runs, spans = self.within(bbox, level)
             values = self._read(names, slot, level, spans)
-        data = {name: variable("cells", array) for name, array in values.items()}
-        data |= {"start_ipix": variable("runs", runs[0]), "run_len": variable("runs", runs[1])}
-        return xr.Dataset(data, attrs=self.attributes(chunk, level))
+        return CellSet(*runs, values, self.attributes(chunk, level))
 
     def attributes(self, chunk: Chunk, level: int) -> dict[str, Any]:
         """What `read` says of a record's cells at a level."""

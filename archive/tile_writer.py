@@ -5,11 +5,10 @@ from __future__ import annotations
 import abc
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 
 from archive import record, recovery, schema
 from archive.layout import STEP, ArchiveError, Layout
@@ -20,6 +19,9 @@ from grid import Chunk, Provenance, Tile
 from healpix.arrays import Runs
 from healpix.ids import parent_runs, runs_to_ids
 from shared.counts import missing_of
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 NEXT_SLOT = ".next-slot"  # the file that remembers it when a tile is removed
 

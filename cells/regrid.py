@@ -10,12 +10,11 @@ import itertools
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from grid import BBox
@@ -26,22 +25,30 @@ from healpix.indexes import RunIndex, index_runs
 from healpix.latitudes import to_authalic
 from healpix.pixels import add_to_pixels, ring_rows
 from healpix.sample import add_nearest, interpolate, look_up
+from shared.cellset import CellSet
 from shared.classes import most_frequent
-from shared.counts import band_names, count_of, weights_of
+from shared.counts import count_of
 from shared.variables import coordinate, variable
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 METHODS = ("nearest", "bilinear", "mean")
 
 
 def cells_to_grid(cells: xr.Dataset, frame: Frame, method: str, workers: int) -> xr.Dataset:
     """Cells on the whole of a grid, as `convert.cells_to_grid` has it."""
-    out = grid_values(
-        cells, frame, slice(0, frame.lat.size), slice(0, frame.lon.size), method, workers
-    )
-    names = band_names(cells)
+    import xarray as xr
+
+    held, whole = CellSet.of(cells), (slice(0, frame.lat.size), slice(0, frame.lon.size))
+    values = grid_values(held, frame, *whole, method, workers)
+    bands = {
+        band: variable(("lat", "lon"), out, cells[band].attrs)
+        for band, out in zip(held.bands, values, strict=True)
+    }
     sides = {"lat": (frame.lat, "latitude", "north"), "lon": (frame.lon, "longitude", "east")}
     return xr.Dataset(
-        {band: variable(("lat", "lon"), out[i], cells[band].attrs) for i, band in enumerate(names)},
+        bands,
         coords={
             dim: coordinate(dim, at, {"standard_name": name, "units": f"degrees_{side}"})
             for dim, (at, name, side) in sides.items()
@@ -85,7 +92,7 @@ class Frame:
 
 
 def grid_values(
-    cells: xr.Dataset,
+    cells: CellSet,
     frame: Frame,
     rows: slice,
     columns: slice,
@@ -99,17 +106,16 @@ def grid_values(
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}.")
-    names = band_names(cells)
     if method == "mean":
-        means = Means(frame, rows, columns, names)
+        means = Means(frame, rows, columns, cells.bands)
         means.add(cells)
         return means.values()
-    values = _stacked([cells[band].values for band in names]).astype(np.float32, copy=False)
+    values = _stacked([cells[band] for band in cells.bands]).astype(np.float32, copy=False)
     return plain_gaps(_at_centres(cells, values, frame, rows, columns, method, workers))
 
 
 def _at_centres(
-    cells: xr.Dataset,
+    cells: CellSet,
     values: NDArray[np.float32],
     frame: Frame,
     rows: slice,
@@ -145,15 +151,12 @@ def compile_loops() -> None:
     start, length = quads.walk((box.west, box.south, box.east, box.north), 1, False)
     places.to_places(start, index_runs(start, length))
     for count in (np.uint16, np.uint32):  # of a record, of an overview
-        data = {"VV": variable("cells", np.zeros(size, np.float32))}
-        data["count"] = variable("cells", np.ones(size, count))
-        data["start_ipix"] = variable("runs", np.zeros(1, np.uint64))
-        data["run_len"] = variable("runs", np.full(1, size, np.uint32))
-        about = {"nside": 2, "ellipsoid": "sphere"}
-        cells = xr.Dataset(data, attrs=about)
+        values = {"VV": np.zeros(size, np.float32), "count": np.ones(size, count)}
+        runs = np.zeros(1, np.uint64), np.full(1, size, np.uint32)
+        cells = CellSet(*runs, values, {"nside": 2, "ellipsoid": "sphere"})
         for method in METHODS:
             grid_values(cells, frame, whole, whole, method, workers=1)
-        _compile_folds(cells["VV"].values, cells["count"].values)
+        _compile_folds(cells["VV"], cells["count"])
 
 
 def _compile_folds(values: NDArray[Any], counts: NDArray[Any]) -> None:
@@ -186,15 +189,15 @@ class Means:
         shape = frame.lat[rows].size, frame.lon[columns].size
         # Of each band the sum of weight x value and of weight, then the number of cells.
         self._sums = np.zeros((*shape, 2 * len(self.bands) + 1))
-        self._parts: list[xr.Dataset] = []
+        self._parts: list[CellSet] = []
 
-    def add(self, cells: xr.Dataset) -> None:
+    def add(self, cells: CellSet) -> None:
         """Take a part into account."""
         nside, frame = cells.attrs["nside"], self.frame
         values, weights = self._values(cells)
         top, row_of = frame.rings(self.rows, nside, cells.attrs["ellipsoid"])
         add_to_pixels(
-            cells["start_ipix"].values.astype(np.int64), cells["run_len"].values.astype(np.int64),
+            cells.start_ipix.astype(np.int64), cells.run_len.astype(np.int64),
             level_of(nside), top, row_of,
             frame.bbox.west, frame.dlon, self.columns.start,
             values, weights, self._sums,
@@ -210,15 +213,15 @@ class Means:
             means = self._sums[..., 0:-1:2] / self._sums[..., 1::2]
         return plain_gaps(np.moveaxis(means, -1, 0).astype(np.float32))
 
-    def _values(self, cells: xr.Dataset) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    def _values(self, cells: CellSet) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Values (band, cell) and weights (band, cell), or (1, cell) where all are the same."""
-        values = _stacked([cells[band].values for band in self.bands])
-        weights = [cells["count"].values]
+        values = _stacked([cells[band] for band in self.bands])
+        weights = [cells["count"]]
         if any(count_of(band) in cells for band in self.bands):
-            weights = [weights_of(cells, band) for band in self.bands]
+            weights = [cells.weights(band) for band in self.bands]
         return values.astype(np.float32, copy=False), _stacked(weights)
 
-    def _add_nearest(self, cells: xr.Dataset) -> None:
+    def _add_nearest(self, cells: CellSet) -> None:
         """Give the pixels without a centre the cells around their own."""
         lat, index, level = _sought(cells, self.frame.lat[self.rows])
         add_nearest(
@@ -226,9 +229,9 @@ class Means:
         )
 
 
-def _sought(cells: xr.Dataset, lat: Floats) -> tuple[Floats, RunIndex, int]:
+def _sought(cells: CellSet, lat: Floats) -> tuple[Floats, RunIndex, int]:
     """Latitudes as the cells have them, and what finds one of the cells, with their level."""
-    index = index_runs(cells["start_ipix"].values, cells["run_len"].values)
+    index = index_runs(cells.start_ipix, cells.run_len)
     lat = to_authalic(lat) if cells.attrs["ellipsoid"] == "WGS84" else lat
     return lat, index, level_of(cells.attrs["nside"])
 
@@ -245,28 +248,26 @@ def _stacked(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 def class_values(
-    parts: Sequence[xr.Dataset], frame: Frame, rows: slice, columns: slice, band: str
+    parts: Sequence[CellSet], frame: Frame, rows: slice, columns: slice, band: str
 ) -> NDArray[np.float32]:
     """The most frequent class of the cells in each pixel, by their counts, (row, column).
 
     ``parts`` and cells are as of `Means`.  Of classes that are equally frequent the lowest.
     """
     shape = frame.lat[rows].size, frame.lon[columns].size
-    values = np.concatenate([part[band].values for part in parts] or [np.empty(0, np.float32)])
+    values = np.concatenate([part[band] for part in parts] or [np.empty(0, np.float32)])
 
     def shares(some: Sequence[float]) -> list[NDArray[np.float32]]:
         names = [str(number) for number in range(len(some))]
         means = Means(frame, rows, columns, names)
         for part in parts:
-            classes = part[band].values
+            classes = part[band]
             known = np.isfinite(classes)
-            count = weights_of(part, band)
             data = {
-                name: variable("cells", np.where(known, classes == value, np.nan))
+                name: np.where(known, classes == value, np.nan)
                 for name, value in zip(names, some, strict=True)
             }
-            data["count"] = variable("cells", count)
-            means.add(part[["start_ipix", "run_len"]].assign(data))
+            means.add(replace(part, values={**data, "count": part.weights(band)}))
         return [share.ravel() for share in means.values()]
 
     every = np.unique(values[np.isfinite(values)]).tolist()

@@ -24,7 +24,6 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from archive.shards import is_one_of_many, one_of_many
@@ -34,12 +33,13 @@ from grid import BBox, Chunk, Tile, wrap
 from healpix.ids import cell_width, level_of
 from images.grids import DAY
 from images.mask import PixelMask, of_frame
-from images.merge import merge
+from images.merge import united
 from images.periods import Period
 from images.records import Image, in_time
 from images.speckle import BORDER as speckle_border
 from images.speckle import Speckle, filtered
 from shared.areas import Area
+from shared.cellset import CellSet
 
 if TYPE_CHECKING:
     from archive.snapshot import View
@@ -157,7 +157,7 @@ class Cube:
 
     def _parts(
         self, image: Image, level: int, names: tuple[str, ...], reach: BBox
-    ) -> Iterator[xr.Dataset]:
+    ) -> Iterator[CellSet]:
         """The cells of an image around a block, at this level or the next finer one there is."""
         if self.speckle:
             yield from self._filtered(self.speckle, image, level, reach)
@@ -175,7 +175,7 @@ class Cube:
 
     def _filtered(
         self, speckle: Speckle, image: Image, level: int, reach: BBox
-    ) -> Iterator[xr.Dataset]:
+    ) -> Iterator[CellSet]:
         """The cells of an image around a block without its speckle."""
         number = speckle.group_of(image)
         around = padded(reach, 1 << level, BORDER + speckle_border)
@@ -187,15 +187,15 @@ class Cube:
         there = min(has for has in levels if has >= level)
         names = (*self.bands, "count")
 
-        def read(one: Image) -> xr.Dataset:
-            return merge(list(read_all([(v, c, around, there, names) for v, c in near[one]])))
+        def read(one: Image) -> CellSet:
+            return united(list(read_all([(v, c, around, there, names) for v, c in near[one]])))
 
         group = [one for one, pairs in near.items() if pairs]
         yield filtered(image, group, self.bands, read, (speckle.token, number, there, around))
 
     def _composite(
         self, view: View, chunks: list[Chunk], level: int, reach: BBox, how: str
-    ) -> xr.Dataset:
+    ) -> CellSet:
         """The composite of some records of a tile around a block."""
         common = set.intersection(*(set(view.levels(chunk)) for chunk in chunks))
         there = min(has for has in common if has >= level)
@@ -213,7 +213,7 @@ class Cube:
         if not parts:
             shape = self.frame.lat[rows].size, self.frame.lon[columns].size
             return np.full((len(self.bands), *shape), np.nan, np.float32)
-        cells, frame = merge(parts), self.frame
+        cells, frame = united(parts), self.frame
         values = grid_values(cells, frame, rows, columns, self.method, workers=1)
         if self.classes and self.method != "nearest":
             nearest = grid_values(cells, frame, rows, columns, "nearest", workers=1)
@@ -236,7 +236,7 @@ class Cube:
         return _box(west, max(-90.0, south), width, min(90.0, north))
 
 
-def read_all(readings: Sequence[Reading]) -> Iterator[xr.Dataset]:
+def read_all(readings: Sequence[Reading]) -> Iterator[CellSet]:
     """What is to be read, in its order; from far away all at once, else one after the other."""
     is_far = bool(readings) and readings[0][0].is_far
     yield from each_of(_read, readings, is_far)
@@ -247,19 +247,19 @@ def _tile_of(near: tuple[View, Chunk]) -> Tile:
 
 
 def _newest_days(
-    parts: Sequence[xr.Dataset], frame: Frame, rows: slice, columns: slice, band: str
+    parts: Sequence[CellSet], frame: Frame, rows: slice, columns: slice, band: str
 ) -> NDArray[np.float32]:
     """Of the cell at the centre of each pixel the day, (row, column)."""
-    names = [band, "count", "start_ipix", "run_len"]
-    found = [grid_values(part[names], frame, rows, columns, "nearest", workers=1) for part in parts]
+    days = (part.only([band, "count"]) for part in parts)
+    found = [grid_values(part, frame, rows, columns, "nearest", workers=1) for part in days]
     shape = frame.lat[rows].size, frame.lon[columns].size
     nothing = np.full(shape, np.nan, np.float32)
-    return np.asarray(np.fmax.reduce([nothing, *(days[0] for days in found)]))
+    return np.asarray(np.fmax.reduce([nothing, *(each[0] for each in found)]))
 
 
-def _read(reading: Reading) -> xr.Dataset:
+def _read(reading: Reading) -> CellSet:
     view, chunk, reach, level, names = reading
-    return view.read(chunk, reach, level, names)
+    return view.cells(chunk, reach, level, names)
 
 
 def whole(cube: Cube) -> NDArray[np.float32]:

@@ -76,8 +76,7 @@ def _share(
         return None
     wishes = [(views[chunk.tile], chunk, plain(bbox), level, ("count",)) for chunk in chunks]
     seen = [
-        runs_to_ids(part["start_ipix"].values, part["run_len"].values)[part["count"] > 0]
-        for part in read_all(wishes)
+        runs_to_ids(part.start_ipix, part.run_len)[part["count"] > 0] for part in read_all(wishes)
     ]
     every = np.unique(np.concatenate(seen))  # two tiles may share a cell
     if ids is not None:

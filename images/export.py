@@ -19,8 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import xarray as xr
-
 from images import line, multiples, series, tables
 from images.geotiff import write_geotiff
 from images.grids import grid_bands, is_lazy
@@ -32,6 +30,7 @@ from shared.files import is_disk_full, reason, replacing, require_space
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
     from matplotlib.figure import Figure
 
 Rows: TypeAlias = "line.Statistics | pd.DataFrame"

@@ -21,7 +21,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from archive.passes import ACQUIRED_BEGIN, ACQUIRED_END
 from grid import wrap
@@ -34,6 +33,7 @@ from images.settings import Look
 from shared.classes import most_frequent
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import numpy as np
-import xarray as xr
 
 from cells.regrid import plain_gaps
 from images.grids import (
@@ -25,6 +24,9 @@ from images.grids import (
 )
 from images.pieces import DIFFERS, Place, Progress, Vector, computed, each_block, in_blocks, places
 from shared.collection import product_of
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 BLOCK = 512  # pixels, side of a tile of the GeoTIFF
 LEVEL = 1  # deflate

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from archive.passes import (
@@ -19,6 +19,9 @@ from archive.passes import (
 )
 from shared.collection import product_of
 from shared.variables import variable
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 CRS = "EPSG:4326"
 GRID_MAPPING: dict[str, str | float] = {  # what PROJ makes of it; a test compares

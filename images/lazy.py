@@ -16,7 +16,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from archive.layout import ids_attributes
 from archive.passes import Passes, passes_of, relative_name, together
@@ -27,7 +26,7 @@ from healpix.ids import ids_to_runs, runs_to_ids
 from images import composites, speckle
 from images.blocks import BORDER, Cube, block_of, padded, read_all, whole
 from images.grids import APART_BY, DAY, georeferenced, image_of, in_memory, pass_coordinates
-from images.merge import merge
+from images.merge import united
 from images.pieces import has_pixels
 from images.records import (
     Image,
@@ -43,10 +42,13 @@ from images.records import (
 )
 from images.speckle import Speckle, grouped
 from shared.areas import Area, AreaLike, as_area, clipping, holds, shown, touched, wkt
+from shared.cellset import CellSet
 from shared.collection import KNOWN, Product, as_known, attributes_of
 from shared.variables import coordinate, variable
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from archive.contents import Contents
     from archive.layout import Layout
     from archive.snapshot import View
@@ -75,24 +77,23 @@ def select(
         raise to_choose(bbox, f"on {day}")
     level, names = layout.level, (*layout.bands, "count")
     readings = [(views[chunk.tile], chunk, bbox, level, names) for chunk in image.chunks]
-    cells = merge(list(read_all(readings)))
+    cells = united(list(read_all(readings)))
     if area is not None:
         cells = cells_inside(cells, area, layout)
+    found = cells.dataset()
     if not cell_ids:
-        return cells
-    ids = runs_to_ids(cells["start_ipix"].values, cells["run_len"].values)
+        return found
+    ids = runs_to_ids(cells.start_ipix, cells.run_len)
     about = ids_attributes(level, layout.ellipsoid)
-    return cells.assign_coords(cell_ids=variable("cells", ids, about))
+    return found.assign_coords(cell_ids=variable("cells", ids, about))
 
 
-def cells_inside(cells: xr.Dataset, area: Area, layout: Layout) -> xr.Dataset:
+def cells_inside(cells: CellSet, area: Area, layout: Layout) -> CellSet:
     """Those of some cells whose centres are in a polygon."""
-    ids = runs_to_ids(cells["start_ipix"].values, cells["run_len"].values)
+    ids = runs_to_ids(cells.start_ipix, cells.run_len)
     inside = holds(area, *centres(ids, layout.nside, layout.ellipsoid))
-    start, length = ids_to_runs(ids[inside])
-    rest = cells.drop_vars(["start_ipix", "run_len"]).isel(cells=inside)
-    runs = {"start_ipix": variable("runs", start), "run_len": variable("runs", length)}
-    return rest.assign(runs)
+    rest = {name: values[inside] for name, values in cells.values.items()}
+    return CellSet(*ids_to_runs(ids[inside]), rest, cells.attrs)
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,8 @@ def open_grid(
     if despeckle:
         cube = replace(cube, speckle=_speckle(views, read))
     values = whole(cube) if now else _on_dask(cube)
+    import xarray as xr
+
     grid = xr.Dataset(
         {
             name: variable(("time", "lat", "lon"), values[:, i], composites.attributes(how))

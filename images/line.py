@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from archive.passes import RELATIVE_ORBIT, relative_name
 from images import figure as drawing
@@ -26,6 +25,7 @@ from images.scales import COLOURS, Scale, scale_of
 from images.series import caption
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 

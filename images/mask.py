@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from cells.regrid import Frame
@@ -23,6 +22,7 @@ from images.grids import grid_edges
 from shared.areas import Area
 
 if TYPE_CHECKING:
+    import xarray as xr
     from shapely.geometry.base import BaseGeometry
 
 Bools = NDArray[np.bool_]

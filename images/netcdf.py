@@ -9,11 +9,10 @@ from __future__ import annotations
 import datetime as dt
 from itertools import product
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import google_crc32c
 import numpy as np
-import xarray as xr
 from isal import isal_zlib
 
 from archive.passes import ACQUIRED_BEGIN, ACQUIRED_END, NO_TIME
@@ -32,6 +31,9 @@ from images.grids import (
 from images.pieces import DIFFERS, Place, Progress, Vector, computed, each_block, in_blocks
 from images.scales import scale_of
 from shared.variables import variable
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 CONVENTIONS = "CF-1.11"
 DB_UNITS = "0.1 lg(re 1)"  # what UDUNITS, and so CF, calls dB

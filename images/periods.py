@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import xarray as xr
 
 from archive.spans import Spans
 from archive.storage import each_of
@@ -22,9 +21,9 @@ from grid import BBox, Chunk
 from healpix.copies import gather
 from images.composites import Cells, Values, composed
 from images.grids import DAY
+from shared.cellset import CellSet
 from shared.counts import count_of
 from shared.memory import Memory
-from shared.variables import variable
 
 if TYPE_CHECKING:
     from archive.snapshot import View
@@ -52,8 +51,8 @@ class Period:
     classes: tuple[str, ...]
     thrifty: bool = False  # takes less memory, and more time
 
-    def cells(self, bbox: BBox) -> xr.Dataset:
-        """What is in a box: as of `View.read`, with the counts of `composed`."""
+    def cells(self, bbox: BBox) -> CellSet:
+        """What is in a box: as of `View.cells`, with the counts of `composed`."""
         runs, spans = self.view.within(bbox, self.level)
         places = spans.pieces(self._size)
         memory, pieces = _little if self.thrifty else _memory, list[Piece]()
@@ -69,9 +68,7 @@ class Period:
         out |= dict.fromkeys(same, out[first])
         bands = {id(out[count_of(band)]): out[count_of(band)] for band in self.bands}
         out["count"] = np.maximum.reduce(list(bands.values())) if len(bands) > 1 else out[first]
-        data = {name: variable("cells", values) for name, values in out.items()}
-        data |= {"start_ipix": variable("runs", runs[0]), "run_len": variable("runs", runs[1])}
-        return xr.Dataset(data, attrs=self.view.attributes(self.chunks[0], self.level))
+        return CellSet(*runs, out, self.view.attributes(self.chunks[0], self.level))
 
     @cached_property
     def _key(self) -> str:

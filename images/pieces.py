@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Iterator
 from itertools import product
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from images.grids import grid_bands, grid_layers, is_lazy
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 SIDE = 2048  # pixels, of what is computed and packed at a time
 SMALL = 64_000_000  # bytes of a grid in memory that is written by a single thread

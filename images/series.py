@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from images import figure as drawing
 from images import outline
@@ -32,6 +31,7 @@ from images.scales import Scale, scale_of
 from images.settings import Look
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.figure import Figure
 
 PANELS = 24  # images in a figure, at most; of more, some at equal steps

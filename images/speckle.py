@@ -21,15 +21,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from grid import count
 from healpix import windows
 from images.records import Image
-from shared.counts import weights_of
+from shared.cellset import CellSet
 from shared.memory import Memory
-from shared.variables import variable
 
 WINDOW = 7  # cells, odd: the side of the window
 REACH = WINDOW // 2
@@ -37,7 +35,7 @@ BORDER = 1.5 * (REACH + 1)  # cell widths around a box that its windows reach to
 KEPT = 256_000_000  # bytes of ratios that a process remembers
 
 Floats = NDArray[np.float64]
-Read = Callable[[Image], xr.Dataset]  # the cells of an image around a block
+Read = Callable[[Image], CellSet]  # the cells of an image around a block
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ Ratios = dict[tuple[_Part, str], tuple[Floats, Floats]]  # sums of value / E, an
 
 def filtered(
     image: Image, group: Sequence[Image], bands: Sequence[str], read: Read, place: object
-) -> xr.Dataset:
+) -> CellSet:
     """The cells of an image around a block, filtered with those of its group.
 
     ``place`` names group and block: what the group has there is kept for its next image.
@@ -78,16 +76,16 @@ def filtered(
     [ratios] = _memory.of([key], lambda _: [_ratios(map(read, group), parts, bands)])
     found = {}
     for band in bands:
-        out = np.full(own.sizes["cells"], np.nan, np.float32)
+        out = np.full(own[band].size, np.nan, np.float32)
         for part in parts:
             _, around = _means(own, band, part)
-            where, values = _where(own, part), own[band].values
+            where, values = _where(own, part), own[band]
             windows.take_products(*where, *around, *ratios[part, band], values, out)
-        found[band] = variable("cells", out, own[band].attrs)
-    return own.assign(found)
+        found[band] = out
+    return own.having(found)
 
 
-def _ratios(group: Iterable[xr.Dataset], parts: Sequence[_Part], bands: Sequence[str]) -> Ratios:
+def _ratios(group: Iterable[CellSet], parts: Sequence[_Part], bands: Sequence[str]) -> Ratios:
     """Of each cell the sum of its values by the means around it, and the number of them."""
     found: Ratios = {}
     for part in parts:
@@ -101,25 +99,25 @@ def _ratios(group: Iterable[xr.Dataset], parts: Sequence[_Part], bands: Sequence
 
 
 def _means(
-    cells: xr.Dataset, band: str, part: _Part
+    cells: CellSet, band: str, part: _Part
 ) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
     """Count x value and count on a part of a face, and their sums over the windows there."""
     sums, weights = np.zeros(part.shape), np.zeros(part.shape)
-    windows.spread(*_where(cells, part), cells[band].values, weights_of(cells, band), sums, weights)
+    windows.spread(*_where(cells, part), cells[band], cells.weights(band), sums, weights)
     room, around, weights_around = (np.empty(part.shape) for _ in range(3))
     windows.sum_windows(sums, REACH, room, around)
     windows.sum_windows(weights, REACH, room, weights_around)
     return (sums, weights), (around, weights_around)
 
 
-def _where(cells: xr.Dataset, part: _Part) -> tuple[Any, Any, int, int, int, int]:
+def _where(cells: CellSet, part: _Part) -> tuple[Any, Any, int, int, int, int]:
     """Where cells are, as the loops want it."""
     level = int(cells.attrs["nside"]).bit_length() - 1
-    runs = cells["start_ipix"].values.astype(np.int64), cells["run_len"].values.astype(np.int64)
+    runs = cells.start_ipix.astype(np.int64), cells.run_len.astype(np.int64)
     return *runs, level, part.face, part.x0, part.y0
 
 
-def _parts(cells: xr.Dataset) -> list[_Part]:
+def _parts(cells: CellSet) -> list[_Part]:
     """The parts of base faces that cells are in."""
     low, high = np.full((12, 2), np.iinfo(np.int64).max), np.full((12, 2), -1)
     start, length, level = _where(cells, _Part(0, 0, 0, (0, 0)))[:3]

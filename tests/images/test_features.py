@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 from dataclasses import replace
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -178,7 +179,8 @@ def test_each_relative_orbit_has_rows_of_its_own_and_unknown_ones_are_not_known(
 
 @pytest.mark.parametrize("by", [None, "direction", "relative-orbit"])
 def test_a_file_tells_the_images_of_a_day_apart(archive, tmp_path, by):
-    box, pixel = BBox(7.2, 50.1, 8.6, 50.3), {"dlat": 0.002, "dlon": 0.003}
+    box = BBox(7.2, 50.1, 8.6, 50.3)
+    pixel: dict[str, Any] = {"dlat": 0.002, "dlon": 0.003}
     grid = room.open(archive, box, DAYS[0], DAYS[2], by=by, **pixel)
     kinds = {
         (day, orbit, relative[0] if len(relative) == 1 else -len(relative[:1]))
