@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from numcodecs import BitRound  # type: ignore[import-untyped]
 
 from archive.layout import Layout
 from archive.overviews import make_overviews
@@ -105,6 +104,8 @@ def _rounded(values: npt.NDArray[np.float32], keep_bits: int | None) -> npt.NDAr
     """The values with this many bits of mantissa, rounded to even; relative error 2**-(n + 1)."""
     if keep_bits is None:
         return values
+    from numcodecs import BitRound  # type: ignore[import-untyped]
+
     values = np.where(np.isnan(values), np.float32("nan"), values)  # rounding could make others -0
     rounded: npt.NDArray[np.float32] = BitRound(keep_bits).encode(values).view(np.float32)
     return rounded

@@ -12,7 +12,7 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +27,14 @@ from grid import ORBITS, BBox, Chunk, Tile, as_box
 from healpix.few import centres, ids_around
 from healpix.ids import cell_width, level_of
 from images import composites, figure, lazy, web_tiles
-from images.blocks import padded
-from images.grids import DAY, image_of
+from images.blocks import Block, padded, whole
+from images.grids import DAY, edges_around
 from images.records import Image, NoData, layout_of, of_period, on_days
 from images.scales import RATIO, Scale
 from images.tile_map import unwrapped
 from shared.memory import Memory
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from archive.contents import Contents
     from archive.holdings import Holdings
     from archive.snapshot import View
@@ -241,17 +239,22 @@ class Atlas:
         cell = cell_width(self._layout.nside)
         sizes = lazy.spacing(bbox, cell, cell, SAMPLES)
         on = lazy.canvas(self._archive, bbox, bands, *sizes, "nearest", picked.orbit)
-        days, less = (picked.first, picked.last), web_tiles.LESS
 
-        def read() -> xr.Dataset:
+        def read() -> tuple[lazy.Shown, Block]:
+            less = web_tiles.LESS
+            found = lazy.shown_on(on, picked.first, picked.last, composite=picked.how, less=less)
+            cube = replace(found.cube, images=found.cube.images[:1])
             with one_of_many():
-                return lazy.open_grid(on, *days, None, picked.how, now=True, less=less)
+                return found, whole(cube)[0]
 
         try:
-            grid = web_tiles.pool().submit(read).result()
+            shown, values = web_tiles.pool().submit(read).result()
         except NoData:
             return {}
-        found = figure.ranges(image_of(grid), self._look())
+        frame, drawn = on.frame, dict(zip(shown.cube.bands, values, strict=True))
+        drawn.pop(DAY, None)
+        edges = edges_around(frame.lat, frame.lon, frame.dlat, frame.dlon)
+        found = figure.ranges_of(drawn, Scale(shown.product), edges, self._look())
         return {name: found[name] for name in names if name in found}
 
     # --- places ---

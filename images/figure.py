@@ -86,7 +86,7 @@ def draw_image(dataset: xr.Dataset, look: Look) -> Figure:
     panels, box = len(alone) + bool(composite), grid_edges(dataset)
     layout = _Layout(panels, box, words_inches(_words(dataset)) + LEGEND, bool(composite))
     figure = Figure(figsize=layout.size, dpi=100)
-    values = _on_paper(dataset, look)
+    values = _on_paper(_values(dataset), scale, box, look)
     for i, name in enumerate(alone):
         axes, bar = layout.map_axes(figure, i, name), layout.bar_axes(figure, i)
         _draw_band(
@@ -122,7 +122,13 @@ def draw_image(dataset: xr.Dataset, look: Look) -> Figure:
 
 def ranges(dataset: xr.Dataset, look: Look) -> dict[str, Range]:
     """What `plot_ranges` would say of the figure that `draw_image` would draw, without drawing."""
-    values, scale = _on_paper(in_memory(dataset), look), scale_of(dataset.attrs)
+    values = _values(in_memory(dataset))
+    return ranges_of(values, scale_of(dataset.attrs), grid_edges(dataset), look)
+
+
+def ranges_of(values: Mapping[str, Pixels], scale: Scale, box: Box, look: Look) -> dict[str, Range]:
+    """The same of bands, (row, column), whose pixels reach to the edges of a box."""
+    values = _on_paper(values, scale, box, look)
     alone = scale.panels(tuple(values))
     found: Ranges = {n: shown_range(scale, n, scale.shown(values[n]), look) for n in alone}
     if scale.composite(tuple(values)):
@@ -130,14 +136,21 @@ def ranges(dataset: xr.Dataset, look: Look) -> dict[str, Range]:
     return {name: limits for name, limits in found.items() if limits is not None}
 
 
-def _on_paper(dataset: xr.Dataset, look: Look) -> dict[str, Pixels]:
+def _values(dataset: xr.Dataset) -> dict[str, Pixels]:
+    """The bands of a grid in memory."""
+    return {name: dataset[name].values for name in grid_bands(dataset)}
+
+
+def _on_paper(
+    values: Mapping[str, Pixels], scale: Scale, box: Box, look: Look
+) -> dict[str, Pixels]:
     """The bands of a grid, averaged to the pixels that a panel will have when it is printed."""
-    bands, scale = grid_bands(dataset), scale_of(dataset.attrs)
+    bands = tuple(values)
     panels = len(scale.panels(bands)) + bool(scale.composite(bands))
-    size = _map_size(panels, grid_edges(dataset))[0]
+    size = _map_size(panels, box)[0]
     rows, columns = (max(1, round(side * look.dpi)) for side in size[::-1])
     drawn = [name for name in bands if name in (*scale.panels(bands), *scale.composite(bands))]
-    return {name: shrunk(scale, name, dataset[name].values, rows, columns) for name in drawn}
+    return {name: shrunk(scale, name, values[name], rows, columns) for name in drawn}
 
 
 def plot_ranges(figure: Figure) -> dict[str, Range]:

@@ -179,9 +179,15 @@ def in_memory(dataset: xr.Dataset) -> xr.Dataset:
 
 def grid_edges(dataset: xr.Dataset) -> Box:
     """West, east, south, north of the outer pixel edges in degrees; east may pass 180."""
-    west, east = _outer_edges(dataset["lon"].values, float(dataset.attrs.get("dlon", 0)))
-    south, north = _outer_edges(dataset["lat"].values, float(dataset.attrs.get("dlat", 0)))
-    return west, east, south, north
+    sizes = (float(dataset.attrs.get(name, 0)) for name in ("dlat", "dlon"))
+    return edges_around(dataset["lat"].values, dataset["lon"].values, *sizes)
+
+
+def edges_around(
+    lat: NDArray[np.float64], lon: NDArray[np.float64], dlat: float, dlon: float
+) -> Box:
+    """West, east, south, north of pixels with these centres; their sizes matter of one alone."""
+    return *_outer_edges(lon, dlon), *_outer_edges(lat, dlat)
 
 
 def _outer_edges(centres: NDArray[np.float64], step: float) -> tuple[float, float]:

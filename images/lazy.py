@@ -124,20 +124,28 @@ def canvas(
     return Canvas(archive, layout, names, Frame(bbox, dlat, dlon), method, orbit)
 
 
-def open_grid(
+@dataclass(frozen=True)
+class Shown:
+    """What a canvas shows: images, the records of which tiles they are of, and how to read them."""
+
+    images: list[Image]
+    views: list[View]
+    cube: Cube
+    product: Product  # which has no more bands than the images
+
+
+def shown_on(
     on: Canvas,
     start: Day,
     end: Day | None = None,
     as_of: int | None = None,
     composite: str | None = None,
     by: str | None = None,
-    now: bool = False,
     despeckle: bool = False,
     less: int = 1,
-) -> xr.Dataset:
-    """The images of a box on a regular grid: as `retrieve.open` has it.
+) -> Shown:
+    """The images of a box, none of which has been read; raises as `retrieve.open` does.
 
-    Lazy, on dask, or with ``now`` in memory: dask takes longer to import than a small box to read.
     A composite takes so many times ``less`` memory.
     """
     archive, layout, bands, frame = on.archive, on.layout, on.bands, on.frame
@@ -170,27 +178,47 @@ def open_grid(
     )
     if despeckle:
         cube = replace(cube, speckle=_speckle(views, read))
-    values = whole(cube) if now else _on_dask(cube)
+    return Shown(images, inside, cube, product)
+
+
+def open_grid(
+    on: Canvas,
+    start: Day,
+    end: Day | None = None,
+    as_of: int | None = None,
+    composite: str | None = None,
+    by: str | None = None,
+    now: bool = False,
+    despeckle: bool = False,
+) -> xr.Dataset:
+    """The images of a box on a regular grid: as `retrieve.open` has it.
+
+    Lazy, on dask, or with ``now`` in memory: dask takes longer to import than a small box to read.
+    """
     import xarray as xr
 
+    found = shown_on(on, start, end, as_of, composite, by, despeckle)
+    images, cube, product = found.images, found.cube, found.product
+    how, bands, layout, frame = images[0].how, on.bands, on.layout, on.frame
+    values = whole(cube) if now else _on_dask(cube)
     grid = xr.Dataset(
         {
             name: variable(("time", "lat", "lon"), values[:, i], composites.attributes(how))
-            for i, name in enumerate(layers)
+            for i, name in enumerate(cube.bands)
         },
         {
             "lat": coordinate("lat", frame.lat),
             "lon": coordinate("lon", frame.lon),
             "time": coordinate("time", [np.datetime64(image.day, "s") for image in images]),
             "orbit": variable("time", np.array([*map(_flag, images)], np.int8), ORBIT_FLAGS),
-            **pass_coordinates([passes_in(inside, image.chunks) for image in images]),
+            **pass_coordinates([passes_in(found.views, image.chunks) for image in images]),
         },
         {
             "title": f"{product.title}, {' and '.join(bands)}, {_when(images)}",
-            **origin_of(inside, images, product),
+            **origin_of(found.views, images, product),
             **attributes_of(product),
-            "bbox": str(bbox),
-            **_outline(bbox),
+            "bbox": str(frame.bbox),
+            **_outline(frame.bbox),
             **({} if by is None else {APART_BY: by}),
             "dlat": frame.dlat,
             "dlon": frame.dlon,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
+import requests
 
 from store import Archive
 from tests.archive.test_contents import ORIGIN, TILE, cells_of, days
 from tests.conftest import ROOT
+from tests.processes import ctrl_c
+from tests.waiting import PATIENCE
 
 HEAVY = (
     "numpy pandas xarray zarr numba llvmlite scipy dask distributed openeo requests matplotlib "
@@ -72,3 +76,27 @@ def test_a_command_imports_what_it_needs(small, command, allowed):
     assert done.returncode == (1 if command.startswith("login") else 0), done.stderr
     found = done.stderr.splitlines()[-1].split()
     assert set(found) <= set(allowed.split()), done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_a_map_is_made_without_xarray(small):
+    """Tiles, ranges and places: nobody waits for xarray, and nothing keeps its memory."""
+    command = [sys.executable, "-c", CODE, str(ROOT), HEAVY, "browse", "--no-open"]
+    pipe, picked = subprocess.PIPE, {"first": str(days(1)[0].day), "orbit": "any"}
+    lon, lat = TILE.west + 0.5, TILE.south + 0.25
+    column, row = int((lon + 180) / 360 * 2**6), 21
+    with ctrl_c(), subprocess.Popen(
+        command, cwd=small, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        for what, more in {
+            "ranges": {"band": "colour", "box": f"{BOX}"},
+            f"tile/6/{column}/{row}.png": {"band": "VV", "ranges": "-20,-5"},
+            "place": {"band": "VV", "lon": lon, "lat": lat},
+        }.items():
+            answer = requests.get(url + what, params=picked | more, timeout=PATIENCE)
+            assert answer.ok, answer.text
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert not {"xarray", "pandas", "dask", "matplotlib"} & set(said.splitlines()[-1].split()), said
