@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 SIDE = 256  # pixels
 ZOOM_MAX = 19  # of a tile; beyond, a browser enlarges pixels
+ALONE = 500_000  # cells of all bands, more than which are not read by a single thread
 CELLS = 2_000_000  # of all bands, about the most that are read at a time: more takes more memory
 LESS = 20  # times less memory than elsewhere for a composite of a piece
 THREADS = 2
@@ -131,6 +132,7 @@ def values_of(
     out = np.full((len(bands), SIDE, SIDE), np.nan, np.float32)
     rows, columns = _covered(frame, [view.tile for view in views], nside)
     work: list[tuple[Cube, int, slice, slice]] = []
+    size = 0.0  # bytes of the cells that are read
     for some in _groups(frame, rows, nside):
         like = frame.part(slice(some.start, some.start + 1))
         of_all = tuple(views), (image,), bands
@@ -139,9 +141,12 @@ def values_of(
         cube = _Rows(*of_all, part, nside, "nearest", classes, like=alone, less=LESS)
         height = some.stop - some.start
         work += [(cube, some.start, *block) for block in _blocks(cube, height, columns)]
+        size += _cells(cube) * height * (columns.stop - columns.start) * (4 * len(bands) + 2)
+    # What is larger would push out all else for what hardly comes again, and costs a copy.
+    kept = None if image.how or size > KEPT / 2 else _unpacked()
 
     def read(cube: Cube, first: int, some: slice, columns: slice) -> None:
-        with one_of_many(), keeping(None if image.how else _unpacked()):
+        with one_of_many(), keeping(kept):
             found = cube.read(0, some, columns)
         out[:, first + some.start : first + some.stop, columns] = found
 
@@ -202,14 +207,15 @@ def _blocks(cube: Cube, height: int, columns: slice) -> Iterator[tuple[slice, sl
 
     Of a composite in squares, else from side to side: fewer cells are then read twice.
     """
-    across = cube.frame.dlon * np.cos(np.radians(cube.frame.lat[0]))
-    cells = cube.frame.dlat * across / cell_width(1 << _level(cube)) ** 2  # of a pixel
-    width = columns.stop - columns.start
+    cells, width = _cells(cube), columns.stop - columns.start
     if cube.images[0].how:
         side = math.ceil(math.sqrt(cube.most_cells / cells))
         high = wide = max(1, min(cube.side, side))
     else:
-        number = math.ceil(cells * height * width * len(cube.bands) / CELLS)
+        total = cells * height * width * len(cube.bands)
+        number = math.ceil(total / CELLS)
+        if total > ALONE:
+            number = THREADS * math.ceil(number / THREADS)
         high, wide = math.ceil(height / max(1, number)), max(1, width)
     for top in range(0, height, high):
         for left in range(columns.start, columns.stop, wide):
@@ -217,6 +223,12 @@ def _blocks(cube: Cube, height: int, columns: slice) -> Iterator[tuple[slice, sl
                 slice(top, min(top + high, height)),
                 slice(left, min(left + wide, columns.stop)),
             )
+
+
+def _cells(cube: Cube) -> float:
+    """How many cells of those that are read a pixel has."""
+    across = cube.frame.dlon * np.cos(np.radians(cube.frame.lat[0]))
+    return float(cube.frame.dlat * across / cell_width(1 << _level(cube)) ** 2)
 
 
 def _level(cube: Cube) -> int:
