@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from archive.passes import RELATIVE_ORBIT, relative_name
 from archive.shards import one_of_many
 from archive.spans import Spans
+from archive.storage import AT_ONCE, each_of
 from grid import ORBITS, Chunk, Day, Tile, as_days, count
 from healpix import folds
 from healpix.arrays import Floats, Ints
@@ -187,6 +188,12 @@ class _Part:
             return {band: (sums[band] / weights[band]).astype(np.float32) for band in bands}
 
 
+def _values_of(
+    part: _Part, bands: Sequence[str], chunks: dict[Tile, list[Chunk]]
+) -> dict[str, Any]:
+    return part.values(chunks[part.view.tile], bands)
+
+
 @dataclass(frozen=True)
 class _Batch:
     """Some features, and where their cells are."""
@@ -203,6 +210,12 @@ class _Batch:
         return np.unique(np.concatenate([np.empty(0, np.int64), *(p.groups for p in self.parts)]))
 
     @property
+    def at_once(self) -> int:
+        """Images that are read at a time from far away, if they fit into memory together."""
+        is_far = any(part.view.is_far for part in self.parts)
+        return max(1, min(AT_ONCE, CELLS // max(self.size, 1))) if is_far else 1
+
+    @property
     def sizes(self) -> Ints:
         """The number of cells of each feature."""
         return np.diff(self.begins)
@@ -216,7 +229,8 @@ class _Batch:
         if not parts:
             return np.empty(0, np.int64), np.empty((len(bands), 0, 3 + SHARES.size))
         with one_of_many():
-            values = [part.values(chunks[part.view.tile], bands) for part in parts]
+            read = partial(_values_of, bands=bands, chunks=chunks)
+            values = list(each_of(read, parts, parts[0].view.is_far))
         which = np.unique(np.concatenate([part.groups for part in parts]))
         out = np.empty((len(bands), which.size, 3 + SHARES.size))
         every = np.empty(self.size, np.float32)  # cells of the batch
@@ -286,7 +300,8 @@ class _Rows:
             for image in images
         )
         sizes = batch.sizes
-        for number, (which, numbers) in enumerate(compute.each(pieces)):
+        results = compute.each(pieces, at_once=batch.at_once)
+        for number, (which, numbers) in enumerate(results):
             if which.size:
                 image = np.full(which.size, number)
                 self._found.append((image, batch.owners[which], sizes[which], numbers))

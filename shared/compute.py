@@ -134,16 +134,18 @@ def workers(client: Any = None) -> int:
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
-def each(pieces: Iterable[Any], is_here: bool = False) -> Iterator[Any]:
+def each(pieces: Iterable[Any], is_here: bool = False, at_once: int = 1) -> Iterator[Any]:
     """The results of delayed pieces, in their order; a few at a time, so that they fit memory.
 
     A piece is done as a whole by one thread or worker.  ``is_here`` says that what they need
-    is in this process, so that sending it to a cluster would take longer than the work.
+    is in this process, so that sending it to a cluster would take longer than the work;
+    ``at_once``, that so many wait for something far away rather than for a core.
     """
     client = None if is_here else _client()
-    with _hands(client) as (start, take):
+    with _hands(client, max(workers(), at_once)) as (start, take):
         waiting, begun = iter(pieces), deque[Any]()
-        begun += [start(piece) for piece in islice(waiting, AHEAD * workers(client))]
+        number = max(AHEAD * workers(client), at_once)
+        begun += [start(piece) for piece in islice(waiting, number)]
         while begun:
             result = take(begun.popleft())
             begun += [start(piece) for piece in islice(waiting, 1)]
@@ -151,13 +153,15 @@ def each(pieces: Iterable[Any], is_here: bool = False) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _hands(client: Any) -> Iterator[tuple[Callable[[Any], Any], Callable[[Any], Any]]]:
+def _hands(
+    client: Any, threads: int
+) -> Iterator[tuple[Callable[[Any], Any], Callable[[Any], Any]]]:
     """What begins a delayed piece, on the cluster or on a thread, and what takes its result."""
     if client is not None:
         direct = _reaches_workers(client)
         yield partial(_submit, client), lambda future: client.gather(future, direct=direct)
         return
-    pool = ThreadPoolExecutor(workers(), thread_name_prefix="engine")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="engine")
     try:
         yield lambda piece: pool.submit(piece.compute, scheduler="sync"), Future.result
     finally:

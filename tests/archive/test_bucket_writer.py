@@ -20,6 +20,7 @@ import numpy as np
 import obstore
 import pandas as pd
 import pytest
+import shapely
 import xarray as xr
 import zarr.storage
 
@@ -523,6 +524,21 @@ def test_a_grid_over_several_tiles_takes_as_few_round_trips(s3, server, step):
         server.asked.clear()
         assert work()["VV"].notnull().any()
         assert max(asked.depth for asked in server.asked) <= 8
+
+
+@pytest.mark.alone
+def test_features_of_many_days_take_as_few_round_trips(s3, server):
+    """Days are read at once, and so are tiles."""
+    for chunk in days(10):
+        for tile in (TILE, EAST):
+            Archive(s3).write(replace(chunk, tile=tile), cells_of(tile), ORIGIN)
+    server.latency = 0.2  # more than it takes to send the requests of all days
+    server.asked.clear()
+    box = shapely.box(7.012, 50.003, 7.03, 50.012)
+    table = retrieve.features(Archive(s3), {"a": box}, days(1)[0].day, days(10)[-1].day)
+    assert len(table) == 10 * 2
+    # Five to open it, and 80 requests, of which `FETCHES` are under way at a time.
+    assert max(asked.depth for asked in server.asked) <= 5 + 80 / storage.FETCHES + 2
 
 
 def test_a_whole_record_is_one_request_a_shard(s3, server):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import requests
@@ -90,11 +91,12 @@ def test_a_map_is_made_without_xarray(small):
     ) as process:  # fmt: skip
         assert process.stdout is not None
         url = process.stdout.readline().strip()
-        for what, more in {
+        asked: dict[str, dict[str, Any]] = {
             "ranges": {"band": "colour", "box": f"{BOX}"},
             f"tile/6/{column}/{row}.png": {"band": "VV", "ranges": "-20,-5"},
             "place": {"band": "VV", "lon": lon, "lat": lat},
-        }.items():
+        }
+        for what, more in asked.items():
             answer = requests.get(url + what, params=picked | more, timeout=PATIENCE)
             assert answer.ok, answer.text
         process.send_signal(signal.SIGINT)
