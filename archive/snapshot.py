@@ -15,7 +15,7 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,15 +33,14 @@ from healpix.ids import parent_runs
 from shared.cellset import CellSet
 from shared.collection import attributes_of
 from shared.counts import count_of, missing_of
+from shared.memory import LastUsed
 
 if TYPE_CHECKING:
     import xarray as xr
 
 SHARED = ("provenance", "start_ipix", "run_len")  # what reading needs besides the days
-BOXES = 64  # that a view remembers
+BOXES = 16_000_000  # bytes of what tiles have of boxes, that a process remembers
 VIEWS = 64  # that a process remembers of those that it was sent
-
-Value = TypeVar("Value")
 
 
 class View:
@@ -54,7 +53,6 @@ class View:
         self._texts: list[str] = []
         self._about: dict[int, dict[str, Any]] = {}
         self._runs: dict[int, Runs] = {}
-        self._boxes: OrderedDict[Hashable, tuple[Runs, Spans]] = OrderedDict()
 
     @classmethod
     def open(cls, storage: Storage, layout: Layout, tile: Tile) -> View | None:
@@ -63,7 +61,7 @@ class View:
         return None if group is None else cls(layout, group)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        _remember(_views, self._token, VIEWS, lambda: self)
+        _sent(self._token, lambda: self)
         return _known, (self._token, self._layout, self._group)
 
     @property
@@ -230,11 +228,12 @@ class View:
         has = self._runs_at(level)
         if bbox is None:
             return has, Spans.whole(int(has[1].sum()))
-        box = _cut_to(bbox, self.tile, level, self._layout)
-        return _remember(
-            self._boxes, (bbox, level), BOXES,
-            lambda: _meet(has, _box_runs(box, 2**level, self._layout.ellipsoid)),
-        )  # fmt: skip
+        key = self._token, bbox, level
+        if (known := _boxes.get(key)) is None:
+            box = _cut_to(bbox, self.tile, level, self._layout)
+            known = _meet(has, _box_runs(box, 2**level, self._layout.ellipsoid))
+            _boxes.put(key, known)  # by two threads at a time, at worst
+        return known
 
     def _runs_at(self, level: int) -> Runs:
         """The cells that the tile has at a level."""
@@ -264,12 +263,22 @@ class View:
         )
 
 
-_views: OrderedDict[Hashable, View] = OrderedDict()  # those that this process was sent
+_views: OrderedDict[str, View] = OrderedDict()  # those that this process was sent
 
 
 def _known(token: str, layout: Layout, group: Group) -> View:
     """The view that was pickled; the same object if it has been here before."""
-    return _remember(_views, token, VIEWS, lambda: View(layout, group, token))
+    return _sent(token, lambda: View(layout, group, token))
+
+
+def _sent(token: str, make: Callable[[], View]) -> View:
+    """The view with a token that this process was sent, or another one; the last are kept."""
+    with _lock:
+        view = _views.pop(token, None)
+        view = _views[token] = make() if view is None else view
+        while len(_views) > VIEWS:
+            _views.popitem(last=False)
+    return view
 
 
 def _meet(has: Runs, wanted: Runs) -> tuple[Runs, Spans]:
@@ -322,20 +331,10 @@ def _box_runs(boxes: list[BBox], nside: int, ellipsoid: str) -> Runs:
     return start[order], length[order]
 
 
+def _bytes(found: tuple[Runs, Spans]) -> int:
+    (start, length), spans = found
+    return start.nbytes + length.nbytes + spans.starts.nbytes + spans.sizes.nbytes
+
+
 _lock = threading.Lock()
-
-
-def _remember(
-    memory: OrderedDict[Hashable, Value], key: Hashable, limit: int, make: Callable[[], Value]
-) -> Value:
-    """What is remembered under a key, or else made; the last ``limit`` used are kept."""
-    with _lock:
-        if key in memory:
-            memory.move_to_end(key)
-            return memory[key]
-    made = make()  # by two threads at a time, at worst
-    with _lock:
-        made = memory.setdefault(key, made)
-        while len(memory) > limit:
-            memory.popitem(last=False)
-    return made
+_boxes: LastUsed[Hashable, tuple[Runs, Spans]] = LastUsed(BOXES, _bytes)

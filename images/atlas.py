@@ -45,7 +45,7 @@ TILES_MOST = 64  # of the archive, that a tile of the map is made of
 RANGED = 16  # tiles of the archive, at most, by which a range is found
 SAMPLES = 400  # pixels, of the longer side of a grid that a range is found by
 COLOUR = "colour"  # instead of a band: the picture in colour
-KEPT = 48_000_000  # bytes of the values of tiles, to be drawn in another range: of a large screen
+KEPT = 32_000_000  # bytes of the values of tiles, to be drawn in another range: of a large screen
 AROUND = 4.0  # mean cell widths to each side of a place, in which its cell is
 
 Range = tuple[float, float]
