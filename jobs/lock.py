@@ -7,7 +7,8 @@ import datetime as dt
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import filelock
@@ -23,10 +24,14 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def only_one(folder: Path, observer: Callable[[Event], None]) -> Iterator[None]:
-    """Hold the archive's download lock; while another process has it, say so and wait."""
+def only_one(folder: Path, observer: Callable[[Event], None]) -> Iterator[list[threading.Thread]]:
+    """Hold the archive's download lock; while another run has it, say so and wait.
+
+    Threads that are put into the list hold it as long as they live: those of an interrupted run
+    still have its files.  The first one begins the others.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / "lock")
+    lock, users = filelock.FileLock(folder / "lock", thread_local=False), list[threading.Thread]()
     holder = folder / "lock.json"
     told = False
     while True:
@@ -41,14 +46,27 @@ def only_one(folder: Path, observer: Callable[[Event], None]) -> Iterator[None]:
         now = dt.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         about = {"pid": os.getpid(), "host": platform.node(), "since": now}
         holder.write_text(json.dumps(about), encoding="utf-8")
-        yield
+        yield users
     finally:
-        lock.release()
+        if any(thread.is_alive() for thread in users):
+            threading.Thread(target=_release, args=(lock, users), daemon=True).start()
+        else:
+            lock.release()
+
+
+def _release(lock: filelock.BaseFileLock, users: Sequence[threading.Thread]) -> None:
+    """Let go of the lock when these threads have ended, or were never begun."""
+    for thread in users:
+        if thread.ident is not None:
+            thread.join()
+    lock.release()
 
 
 def _holder(path: Path) -> str:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
+        if (about["pid"], about["host"]) == (os.getpid(), platform.node()):
+            return f"Another run in this process (since {about['since']})"
         return f"Process {about['pid']} on {about['host']} (since {about['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "Another process"

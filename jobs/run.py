@@ -53,13 +53,13 @@ def run(
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     task = Task(plan.backend, made, _purse(plan, made), tidy)
     journal = Journal(folder)
-    with only_one(folder, observer):
+    with only_one(folder, observer) as users:
         for item in plan.skipped:
             journal.log(f"skipped of the catalogue: {item}")
         scheduler = Scheduler(task, remote, journal, destination, events.put)
         number = journal.open_request(_request(plan, made.recipe))
         take_on(scheduler, plan, journal, destination.has, made)
-        _drive(scheduler, events, observer)
+        _drive(scheduler, events, observer, users)
         if _is_through(scheduler.summary):
             journal.close_request(number)
         journal.close()
@@ -70,9 +70,14 @@ def _drive(
     scheduler: Scheduler,
     events: queue.SimpleQueue[Event | None],
     observer: Callable[[Event], None],
+    users: list[threading.Thread],
 ) -> None:
-    """Let the scheduler decide in a thread of its own, and hand on its events, to the end."""
+    """Let the scheduler decide in a thread of its own, and hand on its events, to the end.
+
+    ``users`` get what threads there are: nobody waits for all of them after an interrupt.
+    """
     deciding = threading.Thread(target=scheduler.run, daemon=True)
+    users += [deciding, *scheduler.workers]
     deciding.start()
     try:
         _watch(events, observer)

@@ -16,6 +16,7 @@ Times are seconds of ``Pace.clock``, which tests hand in like the dice.
 from __future__ import annotations
 
 import contextlib
+import threading
 import traceback
 from collections.abc import Iterator
 
@@ -89,6 +90,11 @@ class Scheduler:
                 board.journal.log(f"stopped by {traceback.format_exc()}")
         finally:
             self._close(board.clock() - began)
+
+    @property
+    def workers(self) -> list[threading.Thread]:
+        """The threads that work beside the deciding one; some may go on when it has ended."""
+        return self._board.workers.threads
 
     def interrupt(self) -> None:
         """Have every thread end soon.  What is at the back end goes on there."""

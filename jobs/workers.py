@@ -23,20 +23,21 @@ class Workers:
         self._inbox: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._transfers: Queue = queue.SimpleQueue()
         self._handling: Queue = queue.SimpleQueue()
-        self._crews = ((self._transfers, transfers), (self._handling, 1))
+        self._lines = [self._transfers] * transfers + [self._handling]  # of each thread
+        # Daemons, so that a program that is told to end does not wait for them.
+        self.threads = [
+            threading.Thread(target=_work, args=(line,), daemon=True) for line in self._lines
+        ]
 
     def hire(self) -> None:
         """Have the threads begin."""
-        for line, count in self._crews:
-            for _ in range(count):
-                # Daemons, so that a program that is told to end does not wait for them.
-                threading.Thread(target=_work, args=(line,), daemon=True).start()
+        for thread in self.threads:
+            thread.start()
 
     def dismiss(self) -> None:
         """Have each thread end when it is done with what it does."""
-        for line, count in self._crews:
-            for _ in range(count):
-                line.put(None)
+        for line in self._lines:
+            line.put(None)
 
     def transfer(self, work: Work) -> None:
         """Have a file fetched."""

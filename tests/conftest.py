@@ -189,6 +189,14 @@ def sandboxes(tmp_path: Path) -> Iterator[Callable[..., Sandbox]]:
         yield start
 
 
+def _address_in(about: Path) -> str:
+    """What a dask scheduler has written of itself; "" as long as it is not all there."""
+    try:
+        return str(json.loads(about.read_text())["address"])
+    except (OSError, ValueError):
+        return ""
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a dask scheduler with two workers, started as people start them.
@@ -211,8 +219,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         start("worker", *where, "--nworkers", "2", "--nthreads", "1", "--memory-limit", "0")
     ]
     try:
-        until(about.is_file, (folder / "scheduler.log").read_text)
-        address = json.loads(about.read_text())["address"]
+        address = until(lambda: _address_in(about), (folder / "scheduler.log").read_text)
         with Client(address, timeout=PATIENCE) as client:
             client.wait_for_workers(2, timeout=PATIENCE)
         yield address

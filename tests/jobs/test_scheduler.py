@@ -386,6 +386,20 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(sandbox, archive):
     assert (len(created), set(created.values())) == (4, {1})
 
 
+def test_a_run_waits_for_the_threads_of_an_interrupted_one(sandbox, archive):
+    """In a notebook they go on: with a transfer that stalls, of which they have the file."""
+    sandbox.fault("asset-stall=2,seconds=1,times=1")
+    with pytest.raises(download.Interrupted):
+        run(sandbox.url, archive, columns=2, days=1, observer=interrupt_at("downloaded"))
+    seen: list[download.Event] = []
+    summary = run(sandbox.url, archive, columns=2, days=1, observer=seen.append)
+    assert (summary.failed, summary.left, summary.lost_jobs) == ([], [], 0)
+    assert len(archive.chunks()) == 2
+    assert "Another run in this process" in seen[0].reason
+    assert [event.kind for event in seen].count("waiting") == 1
+    sandbox.clear_faults()
+
+
 def test_without_space_for_a_transfer_nothing_is_lost(sandbox, archive, monkeypatch):
     def no_space(folder, needed, purpose):
         raise OSError(errno.ENOSPC, f"{purpose} needs more than there is.")
@@ -417,8 +431,8 @@ def test_after_an_interrupt_the_next_run_goes_on(sandbox, archive, kind):
     request = journal_of(archive).unfinished_request()
     assert request is not None
     assert request.chunks == 2
-    run(sandbox.url, archive, columns=2, days=1)
-    assert len(archive.chunks()) == 2
+    summary = run(sandbox.url, archive, columns=2, days=1)
+    assert len(archive.chunks()) == 2, summary
     assert raw_files(archive) == []
     created = created_for(sandbox.events(), archive)
     assert (len(created), set(created.values())) == (2, {1})
@@ -579,7 +593,7 @@ def test_a_second_run_waits_says_for_whom_and_finds_everything_done(sandbox, arc
     second = download.run(made, *arguments, into(archive), archive.has, observer, pace=QUICK)
     thread.join()
     assert waits == [("waiting", waits[0][1])]
-    assert f"Process {os.getpid()} on " in waits[0][1]
+    assert "Another run in this process (since " in waits[0][1]
     assert (len(first[0].archived), len(first[0].empty)) == (2, 2)
     assert (second.archived, len(second.already), len(second.empty)) == ([], 2, 2)
     created = created_for(sandbox.events(), archive)
