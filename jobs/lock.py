@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import math
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import filelock
 
 from jobs.model import Event
+
+ENDING = 0.5  # s, in which threads that have nothing to do have ended
 
 
 @contextlib.contextmanager
@@ -33,7 +37,7 @@ def only_one(folder: Path, observer: Callable[[Event], None]) -> Iterator[list[t
     folder.mkdir(parents=True, exist_ok=True)
     lock, users = filelock.FileLock(folder / "lock", thread_local=False), list[threading.Thread]()
     holder = folder / "lock.json"
-    told = False
+    told, wait = False, 0.0  # who is interrupted leaves at once
     while True:
         try:
             lock.acquire(timeout=0.2)
@@ -47,18 +51,29 @@ def only_one(folder: Path, observer: Callable[[Event], None]) -> Iterator[list[t
         about = {"pid": os.getpid(), "host": platform.node(), "since": now}
         holder.write_text(json.dumps(about), encoding="utf-8")
         yield users
+        wait = ENDING
     finally:
-        if any(thread.is_alive() for thread in users):
-            threading.Thread(target=_release, args=(lock, users), daemon=True).start()
-        else:
-            lock.release()
+        try:
+            _join(users, wait)
+        finally:
+            if any(thread.is_alive() for thread in users):
+                threading.Thread(target=_release, args=(lock, users), daemon=True).start()
+            else:
+                lock.release()
+
+
+def _join(users: Sequence[threading.Thread], seconds: float = math.inf) -> None:
+    """Wait for the end of those of these threads that were begun, so long at most."""
+    end = time.monotonic() + seconds
+    for thread in users:
+        if thread.ident is not None:
+            left = end - time.monotonic()
+            thread.join(None if left == math.inf else max(0.0, left))
 
 
 def _release(lock: filelock.BaseFileLock, users: Sequence[threading.Thread]) -> None:
-    """Let go of the lock when these threads have ended, or were never begun."""
-    for thread in users:
-        if thread.ident is not None:
-            thread.join()
+    """Let go of the lock when these threads have ended."""
+    _join(users)
     lock.release()
 
 
