@@ -109,12 +109,13 @@ def test_a_reset_breaks_the_connection(faulty, name):
     assert statuses(f"{faulty.url}/openeo/1.2/processes", 5) == [200, 0, 200, 200, 200]
 
 
+@pytest.mark.alone
 def test_a_stalled_answer_comes_late(faulty):
     faulty.fault("stall=1,seconds=0.4,times=1")
     url = f"{faulty.url}/openeo/1.2/"
     with pytest.raises(requests.ReadTimeout):
         requests.get(url, timeout=0.2)
-    assert requests.get(url, timeout=10).ok
+    assert requests.get(url, timeout=0.2).ok
 
 
 def test_a_closed_port_refuses_connections_for_a_while(sandboxes):

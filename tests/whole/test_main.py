@@ -557,6 +557,7 @@ def test_a_closed_pipe_is_quiet(ordered, folder, answer, sandbox):
 # --- stopping and going on ---------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_stopped_twice_it_goes_on_with_the_same_jobs(tmp_path):
     """Ctrl-C, then SIGTERM, then to the end: with the built-in back end, on a terminal."""
     terminals = pytest.importorskip("tests.terminals", reason="needs a pseudo-terminal")
@@ -577,7 +578,7 @@ def test_stopped_twice_it_goes_on_with_the_same_jobs(tmp_path):
         running.press("c")
         began = time.monotonic()
         assert running.end() == INTERRUPTED
-        assert time.monotonic() - began < 20  # about 2, as test_scheduler measures
+        assert time.monotonic() - began < 3, "about 2 s, and this machine has other things to do"
         assert "Interrupted: 0 chunks archived, 3 to go." in running.screen
         assert "Traceback" not in running.screen
     with start() as running:
