@@ -92,7 +92,7 @@ def open(  # the name that the house gives it
     each image without its speckle (`images.speckle`).  Raises NoData, ValueError.
     """
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
-    return lazy.open_grid(on, start, end, as_of, composite, by, despeckle=despeckle)
+    return lazy.open_grid(lazy.shown_on(on, start, end, as_of, composite, by, despeckle))
 
 
 def load(
@@ -103,7 +103,7 @@ def load(
 ) -> xr.Dataset:  # fmt: skip
     """As `open`, in memory: what is small is there before dask is imported."""
     on = lazy.canvas(archive, bbox, bands, *pixel_size(dlat, dlon), method, orbit)
-    return lazy.open_grid(on, start, end, as_of, composite, by, True, despeckle)
+    return lazy.open_grid(lazy.shown_on(on, start, end, as_of, composite, by, despeckle), now=True)
 
 
 def retrieve(

@@ -128,10 +128,12 @@ def canvas(
 class Shown:
     """What a canvas shows: images, the records of which tiles they are of, and how to read them."""
 
+    on: Canvas
     images: list[Image]
     views: list[View]
     cube: Cube
     product: Product  # which has no more bands than the images
+    by: str | None  # what images of a day are apart by
 
 
 def shown_on(
@@ -178,27 +180,17 @@ def shown_on(
     )
     if despeckle:
         cube = replace(cube, speckle=_speckle(views, read))
-    return Shown(images, inside, cube, product)
+    return Shown(on, images, inside, cube, product, by)
 
 
-def open_grid(
-    on: Canvas,
-    start: Day,
-    end: Day | None = None,
-    as_of: int | None = None,
-    composite: str | None = None,
-    by: str | None = None,
-    now: bool = False,
-    despeckle: bool = False,
-) -> xr.Dataset:
-    """The images of a box on a regular grid: as `retrieve.open` has it.
+def open_grid(found: Shown, now: bool = False) -> xr.Dataset:
+    """What a canvas shows, on a regular grid: as `retrieve.open` has it.
 
     Lazy, on dask, or with ``now`` in memory: dask takes longer to import than a small box to read.
     """
     import xarray as xr
 
-    found = shown_on(on, start, end, as_of, composite, by, despeckle)
-    images, cube, product = found.images, found.cube, found.product
+    on, by, images, cube, product = found.on, found.by, found.images, found.cube, found.product
     how, bands, layout, frame = images[0].how, on.bands, on.layout, on.frame
     values = whole(cube) if now else _on_dask(cube)
     grid = xr.Dataset(
@@ -228,7 +220,7 @@ def open_grid(
             "healpix_ordering": "nested",
         },
     )
-    if despeckle:
+    if cube.speckle:
         grid.attrs["speckle_filter"] = speckle.words(len(images))
         grid.attrs["title"] += ", speckle filtered"
     return georeferenced(grid)
@@ -272,7 +264,7 @@ def image_of_day(on: Canvas, day: Day, memory_max: int) -> xr.Dataset:
     frame = on.frame
     _check_size(frame.bbox, frame.dlat, frame.dlon, len(on.bands), memory_max)
     here = "distributed" not in sys.modules  # else a client may be active
-    grid = open_grid(on, as_day(day), now=here)
+    grid = open_grid(shown_on(on, as_day(day)), now=here)
     if grid.sizes["time"] > 1:
         raise to_choose(frame.bbox, f"on {as_day(day)}")
     image = in_memory(image_of(grid))
