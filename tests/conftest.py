@@ -73,11 +73,16 @@ def pytest_collection_finish() -> None:
     importlib.import_module("tests.settled")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist asks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker runs all tests that need the cluster, so that there is one (`loadgroup`)."""
+    """One worker runs all tests of a file, and one all that need the cluster (`loadgroup`).
+
+    What a file makes once is made once then, and there is one cluster.
+    """
     for item in items:
-        if "cluster" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
+        needs_cluster = "cluster" in getattr(item, "fixturenames", ())
+        file = f"{item.path.parent.name}/{item.path.stem}"
+        item.add_marker(pytest.mark.xdist_group("cluster" if needs_cluster else file))
 
 
 class Sandbox:

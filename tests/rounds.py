@@ -1,9 +1,9 @@
 """How much of what has no end the tests take: some of it in `make test`, all in `make torture`.
 
 Where a test could stop a program at each of a thousand moments, or look at hundreds of
-combinations, `make test` takes every third of these, and a sixth of those; which, and where dice
-fall, changes from day to day.  A failure says how to
-repeat it: ``ROUNDS_SEED=<number>``.  ``TORTURE_ROUNDS=<number>`` is `make torture`.
+combinations, `make test` takes every ninth of those moments, and a sixth of the combinations but
+not many more than a dozen; which, and where dice fall, changes from day to day.  A failure says
+how to repeat it: ``ROUNDS_SEED=<number>``.  ``TORTURE_ROUNDS=<number>`` is `make torture`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ import pytest
 # Kept for the workers, which may begin after midnight.
 SEED = int(os.environ.setdefault("ROUNDS_SEED", str(dt.date.today().toordinal())))
 TORTURE = "TORTURE_ROUNDS" in os.environ
-EACH, SHARE = 3, 6  # of so many moments, and of so many combinations, `make test` takes one
+EACH, SHARE = 9, 6  # of so many moments, and of so many combinations, `make test` takes one
+DOZEN = 12  # combinations are enough, however many there are
 
 Moment = TypeVar("Moment")
 torture = pytest.mark.torture
 
 
 def moments(of_all: Sequence[Moment]) -> list[Moment]:
-    """Those at which to stop something: the first, the last, and each third between them."""
+    """Those at which to stop something: the first, the last, and each ninth between them."""
     if TORTURE:
         return list(of_all)
     _say()
@@ -36,10 +37,11 @@ def moments(of_all: Sequence[Moment]) -> list[Moment]:
 
 
 def combinations(*axes: Iterable[Any]) -> list[tuple[Any, ...]]:
-    """A sixth of all combinations, for `parametrize`: any, not those of every sixth name."""
+    """Some of all combinations, for `parametrize`: any, not those of every sixth name."""
     every = list(itertools.product(*axes))
     random.Random(0).shuffle(every)
-    return every if TORTURE else every[SEED % SHARE :: SHARE]
+    step = max(SHARE, len(every) // DOZEN)
+    return every if TORTURE else every[SEED % step :: step]
 
 
 def rounds(usual: int, share: float = 1.0) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -35,7 +35,7 @@ from tests.archive.test_contents import CHUNK, ORIGIN, TILE, cells_of, days, tre
 from tests.archive.test_overviews import make_old
 from tests.object_store import BUCKET, ENVIRONMENT, ObjectStore, serving
 from tests.processes import context
-from tests.rounds import dice, rounds, torture
+from tests.rounds import dice, moments, rounds, torture
 from tests.sphere import tile_at
 
 NUMBER = itertools.count()
@@ -286,9 +286,14 @@ def at_change(monkeypatch):
     return state
 
 
-def stops(state: dict[str, Any], make: Callable[[], Archive], action: Callable[[Archive], Any]):
-    """The archive after each kill of an action, at each of its changes."""
-    for at in itertools.count(1):
+def stops(
+    state: dict[str, Any],
+    make: Callable[[], Archive],
+    action: Callable[[Archive], Any],
+    chosen: Callable[[Sequence[int]], Sequence[int]] = moments,
+):
+    """The archive after each kill of an action, at those of its changes that are chosen."""
+    for at in chosen(changes_of(state, make, action)):
         archive = make()
 
         def die() -> None:
@@ -296,16 +301,23 @@ def stops(state: dict[str, Any], make: Callable[[], Archive], action: Callable[[
             raise Stop
 
         state.update(count=0, at=at, action=die)
-        try:
+        with pytest.raises(Stop):
             action(archive)
-            return
-        except Stop:
-            pass
-        finally:
-            state.update(at=0, dead=False)
+        state.update(at=0, dead=False)
         yield archive
 
 
+def changes_of(
+    state: dict[str, Any], make: Callable[[], Archive], action: Callable[[Archive], Any]
+) -> range:
+    """The numbers of the changes of the object store that an action makes."""
+    archive = make()
+    state.update(count=0, at=0)
+    action(archive)
+    return range(1, state["count"] + 1)
+
+
+@torture
 @pytest.mark.parametrize("old", [0, 2])
 def test_a_writer_killed_at_any_change_leaves_whole_records(at_change, old):
     new, cells, seen = days(old + 1)[old], cells_of(seed=old), set()
@@ -350,6 +362,7 @@ def test_a_change_whose_answer_is_lost_leaves_whole_records(monkeypatch):
     assert at > 4
 
 
+@torture
 def test_a_removal_and_a_replacement_killed_at_any_change(at_change):
     start = begin(f"memory://{next(NUMBER)}")
     make = lambda: copy_of(start)  # noqa: E731
@@ -368,14 +381,17 @@ def test_a_removal_and_a_replacement_killed_at_any_change(at_change):
         xr.testing.assert_identical(archive.read(CHUNK), new)
 
 
+@torture
 @pytest.mark.parametrize("old", [0, 2])
 @pytest.mark.parametrize("same", [True, False])
 def test_another_writer_may_come_in_between_at_any_change(at_change, old, same):
     mine, cells = days(old + 1)[old], cells_of(seed=old)
     other = mine if same else days(old + 2)[-1]
     results, start = set(), begin(f"memory://{next(NUMBER)}", old)
-    for at in itertools.count(1):
-        archive = copy_of(start)
+    make = lambda: copy_of(start)  # noqa: E731
+    every = changes_of(at_change, make, lambda a: a.write(mine, cells, ORIGIN))
+    for at in moments(every):
+        archive = make()
         done: list[bool] = []
 
         def cross(archive=archive, done=done) -> None:
@@ -384,8 +400,6 @@ def test_another_writer_may_come_in_between_at_any_change(at_change, old, same):
         at_change.update(count=0, at=at, action=cross)
         results.add((archive.write(mine, cells, ORIGIN), *done))
         at_change["at"] = 0
-        if not done:
-            break
         if same:
             [seed] = [s for s in (old, old + 1) if archive.read(mine).identical(cells_of(seed=s))]
             assert_records(archive.name, days(old + 1), [*range(old), seed])
@@ -399,7 +413,8 @@ def test_what_a_killed_writer_left_is_swept_a_day_later(at_change, monkeypatch):
     start = begin(f"memory://{next(NUMBER)}")
     make = lambda: copy_of(start)  # noqa: E731
     left = 0
-    for archive in stops(at_change, make, lambda a: a.write(days(3)[2], cells_of(seed=2))):
+    write = lambda archive: archive.write(days(3)[2], cells_of(seed=2))  # noqa: E731
+    for archive in stops(at_change, make, write, chosen=list):
         if archive.chunks() != days(2):
             break
         archive.write(days(4)[3], cells_of(seed=3), ORIGIN)
@@ -463,7 +478,7 @@ def test_two_processes_write_to_one_tile(s3, server):
 def test_a_process_killed_at_a_random_moment_leaves_whole_records(s3, server):
     chance, seeds, killed = dice("objects"), list(range(200)), 0
     begin(s3, 1)
-    for _ in range(rounds(3, 0.02)):
+    for _ in range(rounds(2, 0.02)):
         process, pipe = writer(s3, seeds[1:], server)
         pipe.send("go")
         time.sleep(chance.uniform(0.2, 0.8))

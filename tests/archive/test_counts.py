@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from functools import partial
 
@@ -19,7 +18,7 @@ from convert import raster_to_cells
 from grid import BBox
 from images.merge import merge
 from store import Archive
-from tests.archive.test_bucket_writer import NUMBER, at_change, stops  # noqa: F401
+from tests.archive.test_bucket_writer import NUMBER, at_change, changes_of, stops  # noqa: F401
 from tests.archive.test_contents import CHUNK, ORIGIN, TILE, cells_of, days, tree
 from tests.archive.test_folder_writer import (  # noqa: F401
     kill_everywhere,
@@ -29,7 +28,7 @@ from tests.archive.test_folder_writer import (  # noqa: F401
 )
 from tests.archive.test_overviews import make_old
 from tests.cells.test_average import make_raster, pixel_cells
-from tests.rounds import rounds, torture
+from tests.rounds import moments, rounds, torture
 
 BANDS = ("VV", "VH")
 MISSING = [f"{band}_missing" for band in BANDS]
@@ -104,7 +103,7 @@ def _ids(cells):
 
 
 @settings(
-    max_examples=rounds(12), deadline=None,
+    max_examples=rounds(6), deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(data=st.data())
@@ -265,6 +264,7 @@ def test_a_writer_of_gaps_killed_anywhere_leaves_whole_records(tmp_path, old):
         xr.testing.assert_identical(Archive(path).read(new), gapped())
 
 
+@torture
 @pytest.mark.parametrize("meanwhile", ["killed", "another with gaps", "another without"])
 def test_in_an_object_store_as_well(at_change, meanwhile):
     """Killed, or crossed by another writer, at any of its changes."""
@@ -275,22 +275,21 @@ def test_in_an_object_store_as_well(at_change, meanwhile):
         archive.write(first, cells_of(), ORIGIN)
         return archive
 
+    write = lambda archive: archive.write(new, gapped(), ORIGIN)  # noqa: E731
     if meanwhile == "killed":
-        for archive in stops(at_change, make, lambda a: a.write(new, gapped(), ORIGIN)):
+        for archive in stops(at_change, make, write):
             there = new in Archive(archive.name).chunks()
             Archive(archive.name).write(other, cells_of(seed=2), ORIGIN)
             assert_crossed(archive.name, {first: cells_of(), other: cells_of(seed=2)},
                            {new: gapped()} if there else {})  # fmt: skip
         return
     cells = gapped(2) if meanwhile == "another with gaps" else cells_of(seed=2)
-    for at in itertools.count(1):
+    for at in moments(changes_of(at_change, make, write)):
         archive = make()
         at_change.update(
             count=0, at=at, action=partial(Archive(archive.name).write, other, cells, ORIGIN)
         )
-        archive.write(new, gapped(), ORIGIN)
-        if at_change["count"] < at:
-            return
+        write(archive)
         at_change.update(at=0)
         assert_crossed(archive.name, {first: cells_of(), new: gapped(), other: cells}, {})
 
