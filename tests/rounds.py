@@ -2,8 +2,9 @@
 
 Where a test could stop a program at each of a thousand moments, or look at hundreds of
 combinations, `make test` takes every ninth of those moments, and a sixth of the combinations but
-not many more than a dozen; which, and where dice fall, changes from day to day.  A failure says
-how to repeat it: ``ROUNDS_SEED=<number>``.  ``TORTURE_ROUNDS=<number>`` is `make torture`.
+not many more than a dozen; of cases that are much alike it takes the first and some of the others.
+Which, and where dice fall, changes from day to day.  A failure says how to repeat it:
+``ROUNDS_SEED=<number>``.  ``TORTURE_ROUNDS=<number>`` is `make torture`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ TORTURE = "TORTURE_ROUNDS" in os.environ
 EACH, SHARE = 9, 6  # of so many moments, and of so many combinations, `make test` takes one
 DOZEN = 12  # combinations are enough, however many there are
 
+Case = TypeVar("Case")
 Moment = TypeVar("Moment")
 torture = pytest.mark.torture
 
@@ -42,6 +44,14 @@ def combinations(*axes: Iterable[Any]) -> list[tuple[Any, ...]]:
     random.Random(0).shuffle(every)
     step = max(SHARE, len(every) // DOZEN)
     return every if TORTURE else every[SEED % step :: step]
+
+
+def turns(cases: Iterable[Case], days: int = 3) -> list[Case]:
+    """The first case, which tells most, and of the others those whose turn it is today."""
+    every = list(cases)
+    if TORTURE:
+        return every
+    return [case for i, case in enumerate(every) if i == 0 or i % days == SEED % days]
 
 
 def rounds(usual: int, share: float = 1.0) -> int:

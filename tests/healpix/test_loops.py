@@ -12,6 +12,7 @@ import pytest
 
 import healpix
 from tests.conftest import ROOT
+from tests.rounds import torture, turns
 
 CALLEE = """
 from healpix.loops import loop
@@ -83,8 +84,9 @@ def in_the_user_s_cache(folder, monkeypatch):
     return folder / "home"
 
 
+@torture
 @pytest.mark.parametrize(
-    "kept", [beside_the_source, in_a_folder_that_the_user_names, in_the_user_s_cache]
+    "kept", turns([beside_the_source, in_a_folder_that_the_user_names, in_the_user_s_cache])
 )
 def test_a_loop_is_compiled_again_when_one_that_it_calls_has_changed(copy, monkeypatch, kept):
     place = kept(copy, monkeypatch)

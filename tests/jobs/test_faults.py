@@ -29,7 +29,7 @@ from tests.downloading import (
     tree,
 )
 from tests.processes import context
-from tests.rounds import dice, rounds, torture
+from tests.rounds import dice, rounds, torture, turns
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,8 @@ PASSING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", PASSING)
+@torture
+@pytest.mark.parametrize("fault", turns(PASSING))
 def test_a_passing_fault_costs_no_job(fault, faulty, archive, clean):
     connection = connect(faulty.url, timeout=(0.5, 0.5))
     faulty.fault(fault)
@@ -96,7 +97,8 @@ COSTLY = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", COSTLY)
+@torture
+@pytest.mark.parametrize("fault", turns(COSTLY))
 def test_a_job_that_the_back_end_loses_is_replaced_once(fault, faulty, archive, clean):
     faulty.fault(fault)
     summary = run(faulty.url, archive, pace=dataclasses.replace(QUICK, stuck_after=1.0))
@@ -194,7 +196,8 @@ MIXED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(10))
+@torture
+@pytest.mark.parametrize("seed", turns(range(10)))
 def test_a_mixture_of_faults_ends_like_a_clean_run(seed, faulty, archive, clean):
     chosen = random.Random(seed).sample(MIXED, 7)
     connection = connect(faulty.url, timeout=(0.5, 0.5))
@@ -237,7 +240,7 @@ def test_kill_at_any_moment_loses_nothing_and_orders_nothing_twice(sandbox, tmp_
     """Killed again and again until it happens to finish, then the same with a new archive."""
     from tests.torture import work  # takes seconds, which the other tests need not wait
 
-    chance, processes, most = dice("faults"), context(), rounds(10)
+    chance, processes, most = dice("faults"), context(), rounds(6)
     kills = done = 0
     while kills < most:
         archive = Archive(tmp_path / f"{done}.zarr")

@@ -22,6 +22,7 @@ from archive import layout as layouts
 from cli.exits import DISK_FULL, USAGE
 from grid import Tile
 from tests.conftest import ROOT
+from tests.rounds import torture, turns
 from tests.whole.test_main import BOX, DAY, answer, folder, order  # noqa: F401
 
 NAN, INF = math.nan, math.inf
@@ -111,7 +112,10 @@ WRONG_TO_RETRIEVE = {
 
 
 def each(table):
-    return [pytest.param(n, v, id=f"{n}={v!r}") for n, values in table.items() for v in values]
+    """Each constant with the first of its values, and those whose turn it is."""
+    return [
+        pytest.param(n, v, id=f"{n}={v!r}") for n, values in table.items() for v in turns(values, 4)
+    ]
 
 
 def put(monkeypatch, name, value):
@@ -124,6 +128,7 @@ def file_of(room):
     return f"{room.replace('.', '/')}.py"
 
 
+@torture
 @pytest.mark.parametrize(("name", "value"), each(WRONG))
 def test_a_constant_that_cannot_be_is_named_before_anything_is_done(
     name, value, folder, answer, monkeypatch, capsys, sandbox  # noqa: F811
@@ -146,6 +151,7 @@ def nothing_is_done(*_, **__):
     raise AssertionError("the catalogue was asked")
 
 
+@torture
 @pytest.mark.parametrize(("name", "value"), each(WRONG_TO_RETRIEVE))
 def test_a_constant_of_a_retrieval_is_judged_before_it(
     name, value, folder, answer, monkeypatch, capsys  # noqa: F811
