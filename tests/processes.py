@@ -49,7 +49,7 @@ def context() -> ForkServerContext | SpawnContext:
         assert importlib.util.find_spec(name), f"{name} has moved; the server would not say so"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", *preloaded()])
-    with ctrl_c():
+    with ctrl_c(), contextlib.chdir(ROOT):  # where the server finds what it imports, or is silent
         forkserver.ensure_running()
     return context
 

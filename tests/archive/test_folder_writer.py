@@ -39,6 +39,7 @@ from grid import Chunk
 from shared.files import is_disk_full, reason
 from store import Archive, ArchiveError, NoRecordError
 from tests.archive.test_contents import CHUNK, ORIGIN, TILE, cells_of, days, tree
+from tests.folders import copied
 from tests.processes import context
 from tests.rounds import TORTURE, dice, moments, rounds, torture
 from tests.sphere import tile_at
@@ -167,7 +168,7 @@ def changes_of(action: Callable[[Archive], Any], path: Path) -> int:
 
 def kill_everywhere(start: Path, work: Path, action: Callable[[Archive], Any]):
     """Kill the action at each of its moments; yields after each kill, to look."""
-    shutil.copytree(start, work / "clean")
+    copied(start, work / "clean")
     total = changes_of(action, work / "clean")
     assert total > 0
     clean = tree(work / "clean")
@@ -175,7 +176,7 @@ def kill_everywhere(start: Path, work: Path, action: Callable[[Archive], Any]):
     for Stopper.at, Stopper.moment in moments([*each, (total, "after")]):
         Stopper.count = 0
         path = work / "killed"
-        shutil.copytree(start, path)
+        copied(start, path)
         die(partial(action, Archive(path, Stopper)))
         yield path, clean
         shutil.rmtree(path)
@@ -341,7 +342,7 @@ class NeverBehind(Disk):
 def test_kill_at_random_moments(tmp_path, unsynced):
     """Not between two changes but at any machine instruction; more rounds: `make torture`."""
     path, chance = tmp_path / "a", dice("kill")
-    shutil.copytree(begin(tmp_path / "start").path, path)
+    copied(begin(tmp_path / "start").path, path)
     seeds = list(range(OLD))
     for _ in range(rounds(5)):
         new, cells = days(len(seeds) + 1)[-1], cells_of(seed=len(seeds))
@@ -361,7 +362,7 @@ def test_kill_at_random_moments(tmp_path, unsynced):
         assert_whole(path, days(there), seeds)
         if there == 12:
             shutil.rmtree(path)
-            shutil.copytree(tmp_path / "start", path)
+            copied(tmp_path / "start", path)
             seeds = list(range(OLD))
 
 
@@ -423,13 +424,13 @@ def test_ctrl_c_anywhere_leaves_whole_records_and_nothing_else(tmp_path, monkeyp
 
     monkeypatch.setattr(Stopper, "stop", staticmethod(interrupt))
     begin(tmp_path / "start")
-    shutil.copytree(tmp_path / "start", tmp_path / "clean")
+    copied(tmp_path / "start", tmp_path / "clean")
     new, cells, path = days(NEW)[2], cells_of(seed=2), tmp_path / "a"
     total = changes_of(lambda a: a.write(new, cells, ORIGIN), tmp_path / "clean")
     Stopper.moment = "after"
     for Stopper.at in moments(range(1, total + 1)):
         Stopper.count = 0
-        shutil.copytree(tmp_path / "start", path)
+        copied(tmp_path / "start", path)
         interrupted(lambda: Archive(path, Stopper).write(new, cells, ORIGIN))
         there = Archive(path).chunks()
         assert there in (days(OLD), days(NEW))

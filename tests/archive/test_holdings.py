@@ -21,6 +21,7 @@ from grid import Chunk
 from store import Archive
 from tests.archive.test_contents import ORIGIN, TILE, cells_of, days
 from tests.conftest import ROOT
+from tests.folders import copied
 from tests.processes import context
 from tests.sphere import tile_at
 
@@ -65,7 +66,7 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def archive(whole, tmp_path):
     """A copy of it, which may be changed, and a file to remember it in."""
-    shutil.copytree(whole, tmp_path / "a.zarr")
+    copied(whole, tmp_path / "a.zarr")
     return tmp_path / "a.zarr", tmp_path / "cache" / "a.sqlite"
 
 
@@ -110,7 +111,7 @@ STEPS = st.lists(
 def test_after_every_change_they_are_those_of_the_archive(whole, tmp_path, steps):
     path, memory = tmp_path / "a.zarr", tmp_path / "a.sqlite"
     shutil.rmtree(path, ignore_errors=True)  # the memory stays: it is that of another archive now
-    shutil.copytree(whole, path)
+    copied(whole, path)
     archive = Archive(path)
     for number, (step, day) in enumerate(steps):
         chunk = days(3)[day]

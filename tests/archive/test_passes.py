@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from store import Archive, NoRecordError
 from tests.archive.aging import age
 from tests.archive.test_contents import ORIGIN, TILE, cells_of, days, tree
 from tests.archive.test_folder_writer import Stopper, kill_everywhere, posix
+from tests.folders import copied
 from tests.rounds import torture
 
 SECONDS = st.integers(1_400_000_000, 2_000_000_000)
@@ -228,7 +228,7 @@ def cells_3(seed: int) -> xr.Dataset:
 def test_an_archive_of_version_3_is_read_and_raised_by_the_next_write(of_version_3, place):
     """No file of its records changes; what their provenance says becomes rows."""
     if isinstance(place, Path):
-        shutil.copytree(of_version_3, place)
+        copied(of_version_3, place)
     else:
         Bucket(place).put_all(tree(of_version_3).items())
     archive, old = Archive(place), tree(of_version_3)
@@ -260,7 +260,7 @@ def test_a_writer_killed_while_it_raises_a_tile_leaves_whole_records(
 ):
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     start, new, cells = tmp_path / "start", Chunk(TILE_3, dt.date(2026, 2, 1)), cells_3(9)
-    shutil.copytree(of_version_3, start)
+    copied(of_version_3, start)
     seen = set()
     for path, clean in kill_everywhere(start, tmp_path, lambda a: a.write(new, cells, TIMED)):
         archive = Archive(path)

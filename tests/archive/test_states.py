@@ -36,6 +36,7 @@ from grid import ORBITS, BBox, Chunk, Provenance, Tile
 from store import Archive, ArchiveError, NoRecordError
 from tests.archive.aging import age
 from tests.archive.test_contents import cells_of
+from tests.folders import copied
 from tests.sphere import tile_at
 
 NSIDE = 2**14  # some 30 cells in a tile of 0.02 degrees
@@ -272,7 +273,7 @@ class ArchiveStates(RuleBasedStateMachine):
         fate = Fate(0, "", lambda: None)
         copy = self.folder / "copy"
         if self.path.exists():
-            shutil.copytree(self.path, copy)
+            copied(self.path, copy)
         change.do(Archive(copy, disk_with(fate)), 0)
         shutil.rmtree(copy, ignore_errors=True)
         return 1 + int(share * fate.count)

@@ -20,6 +20,7 @@ from cli.chosen import Chosen, is_inside
 from cli.workspace import Workspace
 from grid import ORBITS, BBox, Chunk, Tile
 from store import Archive
+from tests.folders import copied
 from tests.images.test_blocks import cells_of
 from tests.object_store import BUCKET, ENVIRONMENT, serving
 
@@ -149,11 +150,17 @@ def removed(archive, *flags):
     return main.main(["remove", "--archive", str(archive.path), *flags])
 
 
-@pytest.fixture
-def few(tmp_path):
+@pytest.fixture(scope="module")
+def two_tiles(tmp_path_factory):
     """Two tiles on two days."""
     some = [chunk for chunk in CHUNKS if chunk.tile in TILES[2:4] and chunk.day in DAYS[1:3]]
-    return filled(tmp_path / "a.zarr", some)
+    return filled(tmp_path_factory.mktemp("few") / "a.zarr", some)
+
+
+@pytest.fixture
+def few(two_tiles, tmp_path):
+    """A copy of them."""
+    return Archive(copied(two_tiles.path, tmp_path / "a.zarr"))
 
 
 def test_what_is_chosen_goes_and_nothing_else(few, capsys):

@@ -13,6 +13,7 @@ from cli.conversation import held
 from cli.terminal import InputEnded, ask, confirm, tell
 from tests.cli.test_terminal import QUESTIONS, archives, folder, piped  # noqa: F401
 from tests.conftest import ROOT
+from tests.rounds import torture, turns
 
 each_question = pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q.name[:16])
 
@@ -84,9 +85,10 @@ def test_an_answer_that_does_not_fit_any_more_is_asked_for(monkeypatch, capsys):
     assert not conversation.can_go_back()
 
 
+@torture
 @each_question
 def test_each_question_is_explained_and_asked_again(piped, question):  # noqa: F811
-    for word in explained.WORDS:
+    for word in turns(explained.WORDS):
         _, said, _ = piped(question.arguments, *question.way, word)
         asked = question.asked.strip()
         assert said.count(asked) == 2

@@ -16,9 +16,9 @@ import shapely
 import main
 import retrieve
 from cli.exits import DONE, NO_DATA, USAGE
-from tests.cli.test_retrieve_command import archive
+from tests.cli.test_retrieve_command import archive, three_days
 
-_ = archive  # a fixture
+_ = archive, three_days  # fixtures
 DAYS = ("--start", "2026-01", "--end", "2026-02")
 LINE = ("--line", "a.csv")
 

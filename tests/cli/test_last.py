@@ -8,18 +8,26 @@ import pytest
 
 import main
 from cli import last
+from tests.folders import copied
 from tests.images.test_atlas import filled
 from tests.terminals import Terminal
 
 
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    """A folder with two archives."""
+    folder = tmp_path_factory.mktemp("archives")
+    archive = filled(folder / "s2.zarr")
+    copied(archive.path, folder / "sentinel1.zarr")
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with two archives, and a state of its own."""
+def folder(archives, tmp_path, monkeypatch):
+    """A copy of it, and a state of its own."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
-    filled(tmp_path / "s2.zarr")
-    filled(tmp_path / "sentinel1.zarr")
-    return tmp_path
+    return copied(archives, tmp_path)
 
 
 def test_it_is_the_one_that_was_named(folder, capsys):

@@ -25,6 +25,7 @@ from healpix.ids import runs_to_ids
 from images import blocks, composites, lazy
 from shared import compute
 from store import Archive
+from tests.folders import copied
 from tests.images.test_blocks import cells_of
 
 DAY = dt.date(2026, 1, 20)
@@ -32,9 +33,21 @@ TILE = Tile(7.0, 50.0, 8.0, 50.5)
 BOX = ("--bbox", "7.2,50.1,7.6,50.3")
 
 
+@pytest.fixture(scope="module")
+def three_days(tmp_path_factory):
+    """The folder of an archive of a tile on three days, of both directions on the last one."""
+    made = Archive(tmp_path_factory.mktemp("three_days") / main.ZARR_PATH)
+    for number, orbit in enumerate(("ascending", "descending", "ascending")):
+        day = DAY + dt.timedelta(days=6 * number)
+        made.write(Chunk(TILE, day, orbit), cells_of(TILE, seed=number))
+    made.write(Chunk(TILE, DAY + dt.timedelta(days=12), "descending"), cells_of(TILE, seed=9))
+    return made.path.parent
+
+
 @pytest.fixture
-def archive(tmp_path, monkeypatch):
-    """A tile on three days, of both directions on the last one."""
+def archive(three_days, tmp_path, monkeypatch):
+    """A copy of it in the working folder."""
+    copied(three_days, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(retrieve, "DPI", 50)
     monkeypatch.setattr(convert, "DLAT", 15e-4)  # its cells are large
@@ -42,12 +55,7 @@ def archive(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    made = Archive(main.ZARR_PATH)
-    for number, orbit in enumerate(("ascending", "descending", "ascending")):
-        day = DAY + dt.timedelta(days=6 * number)
-        made.write(Chunk(TILE, day, orbit), cells_of(TILE, seed=number))
-    made.write(Chunk(TILE, DAY + dt.timedelta(days=12), "descending"), cells_of(TILE, seed=9))
-    return made
+    return Archive(main.ZARR_PATH)
 
 
 def run(*arguments):
@@ -208,9 +216,10 @@ UNSEEN_DAY = ("--day", "2026-03-01")
 SEVERAL_UNSEEN = ("--start", "2026-03-01", "--end", "2026-03-07")
 
 
-@pytest.fixture
-def west_only(archive):
-    """Two more days on which the western half of the tile alone was seen."""
+@pytest.fixture(scope="module")
+def five_days(three_days, tmp_path_factory):
+    """The same with two more days on which the western half of the tile alone was seen."""
+    archive = Archive(copied(three_days, tmp_path_factory.mktemp("five_days")) / main.ZARR_PATH)
     for days in (0, 6):
         cells = cells_of(TILE, seed=days)
         ids = runs_to_ids(cells["start_ipix"].values, cells["run_len"].values)
@@ -220,7 +229,14 @@ def west_only(archive):
         cells["count"][lon > 7.5] = 0
         day = dt.date(2026, 3, 1) + dt.timedelta(days=days)
         archive.write(Chunk(TILE, day, "descending"), cells)
-    return archive
+    return archive.path.parent
+
+
+@pytest.fixture
+def west_only(five_days, archive, tmp_path):
+    """A copy of it in the working folder."""
+    copied(five_days, tmp_path)
+    return Archive(main.ZARR_PATH)
 
 
 @pytest.mark.parametrize("size", ["in memory", "beyond memory"])

@@ -25,9 +25,10 @@ from grid import ORBITS, BBox
 from healpix.ids import cell_width
 from retrieve import Coverage
 from shared.areas import Area, as_area
-from tests.cli.test_retrieve_command import DAY, archive
+from tests.cli.test_retrieve_command import DAY, archive, three_days
+from tests.rounds import torture, turns
 
-_ = archive  # a fixture
+_ = archive, three_days  # fixtures
 BOX = "7.2,50.1,7.6,50.3"
 NEWEST = "2026-02-01"  # of two orbits
 
@@ -71,7 +72,8 @@ WAYS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("way", WAYS)
+@torture
+@pytest.mark.parametrize("way", turns(WAYS))
 def test_the_command_line_writes_the_same_files(archive, tmp_path, monkeypatch, capsys, way):
     names, err = asked(monkeypatch, capsys, *WAYS[way])
     words = line_of(err)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import itertools
 import os
 import shutil
 import subprocess
@@ -30,7 +31,8 @@ from jobs import login
 from jobs.journal import Journal, Request
 from store import Archive
 from tests.conftest import ROOT
-from tests.rounds import combinations, torture
+from tests.folders import copied
+from tests.rounds import combinations, torture, turns
 
 SCREENS = ROOT / "tests" / "screens"
 BOX = "3.9,51.2,4.1,51.22"  # parts of two tiles
@@ -78,7 +80,7 @@ def archives(tmp_path_factory):
 @pytest.fixture
 def folder(archives, tmp_path):
     """A copy of the archives to work with."""
-    shutil.copytree(archives, tmp_path, dirs_exist_ok=True)
+    copied(archives, tmp_path)
     (tmp_path / "there.png").write_text("something precious")
     return tmp_path
 
@@ -210,6 +212,7 @@ QUESTIONS = [
 ]  # fmt: skip
 IDS = [f"{i}-{question.name.split(',')[0][:12]}" for i, question in enumerate(QUESTIONS)]
 each_question = pytest.mark.parametrize("question", QUESTIONS, ids=IDS)
+some_questions = pytest.mark.parametrize("question", turns(QUESTIONS, 2), ids=turns(IDS, 2))
 
 
 # --- on a terminal ----------------------------------------------------------------------
@@ -238,7 +241,8 @@ def go_to(running, question):
     running.wait_for(question.asked)
 
 
-@each_question
+@torture
+@some_questions
 def test_typed_bad_answers_get_a_reason_and_the_question_again(typed, question):
     with typed(question) as running:
         go_to(running, question)
@@ -249,7 +253,8 @@ def test_typed_bad_answers_get_a_reason_and_the_question_again(typed, question):
         running.wait_for(question.default)
 
 
-@each_question
+@torture
+@some_questions
 def test_typed_good_answers_lead_on(typed, question):
     with typed(question) as running:
         go_to(running, question)
@@ -257,14 +262,20 @@ def test_typed_good_answers_lead_on(typed, question):
         running.wait_for(question.then)
 
 
-@each_question
-@pytest.mark.parametrize(("key", "code"), [("d", USAGE), ("c", INTERRUPTED)], ids=["end", "Ctrl-C"])
-def test_at_any_question_one_can_leave_and_nothing_was_done(typed, folder, question, key, code):
+KEYS = {"d": USAGE, "c": INTERRUPTED}  # with Ctrl: the end of input, and an interrupt
+
+
+@torture
+@pytest.mark.parametrize(
+    ("question", "key"), turns(itertools.product(QUESTIONS, KEYS)),
+    ids=lambda given: given if isinstance(given, str) else given.name[:12],
+)  # fmt: skip
+def test_at_any_question_one_can_leave_and_nothing_was_done(typed, folder, question, key):
     before = listing(folder)
     with typed(question) as running:
         go_to(running, question)
         running.press(key)
-        assert running.end() == code
+        assert running.end() == KEYS[key]
     said = running.screen
     assert "Traceback" not in said
     ended = f"input ended at '{question.name}'; nothing was started"

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -38,6 +37,7 @@ from jobs import journal, trouble
 from store import Archive
 from tests.cells.test_average import HERE, make_raster
 from tests.conftest import ROOT
+from tests.folders import copied
 
 BOX = "3.73,51.21,3.79,51.23"  # parts of two tiles of 0.04 x 0.04 degrees
 DAY = "2026-01-20"
@@ -93,7 +93,7 @@ def made(sandbox, tmp_path_factory):
 @pytest.fixture
 def ordered(made, folder, answer, capsys):
     """A copy of it in the working folder."""
-    shutil.copytree(made, folder, dirs_exist_ok=True)
+    copied(made, folder)
 
 
 def test_the_main_job_runs_end_to_end(folder, answer, sandbox, capsys):
