@@ -38,11 +38,11 @@ def moments(of_all: Sequence[Moment]) -> list[Moment]:
     return [of_all[i] for i in sorted(chosen)]
 
 
-def combinations(*axes: Iterable[Any]) -> list[tuple[Any, ...]]:
+def combinations(*axes: Iterable[Any], most: int = DOZEN) -> list[tuple[Any, ...]]:
     """Some of all combinations, for `parametrize`: any, not those of every sixth name."""
     every = list(itertools.product(*axes))
     random.Random(0).shuffle(every)
-    step = max(SHARE, len(every) // DOZEN)
+    step = max(SHARE, len(every) // most)
     return every if TORTURE else every[SEED % step :: step]
 
 

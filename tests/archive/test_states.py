@@ -37,6 +37,7 @@ from store import Archive, ArchiveError, NoRecordError
 from tests.archive.aging import age
 from tests.archive.test_contents import cells_of
 from tests.folders import copied
+from tests.rounds import rounds, torture
 from tests.sphere import tile_at
 
 NSIDE = 2**14  # some 30 cells in a tile of 0.02 degrees
@@ -47,7 +48,7 @@ CHUNKS = [
     for day, orbit in ((0, "any"), (0, "ascending"))
 ]
 VIEWS = 3  # that are kept open
-EXAMPLES, STEPS = 14, 18
+EXAMPLES, STEPS = rounds(7), 18
 
 
 class Record(NamedTuple):
@@ -434,6 +435,7 @@ def ids_of(cells: xr.Dataset) -> np.ndarray:
     return np.array([i for start, length in runs for i in range(start, start + length)], np.int64)
 
 
+@torture
 def test_an_archive_is_as_its_model_whatever_happens_to_it(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # of account for a power cut only
     monkeypatch.setattr(layout, "OVERVIEWS", (2,))  # one has every kind of file that there is

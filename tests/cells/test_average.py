@@ -21,6 +21,7 @@ from grid import BBox, Tile
 from healpix.ids import ids_to_runs, runs_to_ids
 from healpix.latitudes import ELLIPSOIDS
 from tests.conftest import ROOT
+from tests.rounds import rounds, torture
 from tests.shared.test_attributes import FORMS
 from tests.sphere import tile_at
 
@@ -201,7 +202,8 @@ def test_a_pixel_on_the_edge_of_cells_goes_where_healpy_puts_it():
 odd = st.sampled_from([0.0, -0.0, 1.0, 2.5, 1e-30, np.nan, np.inf, -np.inf, -1.0])
 
 
-@settings(max_examples=40, deadline=None)
+@torture
+@settings(max_examples=rounds(15), deadline=None)
 @given(st.integers(1, 3), st.sampled_from(["f4", "f8"]), st.data())
 def test_seen_pixels_values_and_counts_are_as_defined(bands, dtype, data):
     names = tuple("ABC"[:bands])

@@ -23,6 +23,7 @@ from images import blocks
 from images.merge import merge
 from retrieve import NoData, retrieve, select, spacing
 from store import Archive
+from tests.rounds import torture, turns
 from tests.sphere import grown
 
 SIZE = (1.0, 0.5)
@@ -95,16 +96,17 @@ def averaged(grid, band, nside=NSIDE, level_down=0, seed=0):
 # --- coarse grids ---
 
 
+@torture
 @pytest.mark.parametrize(
     ("box", "dlat", "dlon"),
-    [
+    turns([
         (BOX, 0.03, 0.05),
         (BOX, 0.08, 0.11),
         (BBox(179.3, -0.4, -179.2, 0.6), 0.05, 0.06),
         (BBox(89.2, 41.4, 90.7, 42.3), 0.06, 0.07),
         (BBox(-30, 89.1, 50, 90), 0.1, 4.0),
         (BBox(-180, -90, 180, -89.4), 0.1, 10.0),
-    ],
+    ]),
 )  # fmt: skip
 def test_a_coarse_pixel_is_the_mean_of_its_cells_by_their_counts(tmp_path, box, dlat, dlon):
     size = SIZE if abs(box.south) < 89 else (90.0, 2.5)

@@ -29,6 +29,7 @@ from shared import compute
 from shared.memory import Memory
 from store import Archive
 from tests.images.test_blocks import cells_of
+from tests.rounds import torture, turns
 
 FIRST = dt.date(2026, 1, 20)
 DAYS = [FIRST + dt.timedelta(days=6 * i) for i in range(5)]
@@ -377,12 +378,14 @@ def test_each_inner_chunk_is_read_once_wherever_blocks_end(archive, monkeypatch)
     assert len(read) == len(set(read)) > 100
 
 
+@torture
 def test_a_cluster_gives_what_threads_give(archive, cluster):
+    some = turns(HOW)
     for pixels in SIZES.values():
-        here = {how: opened(archive, how, **pixels).compute() for how in HOW}
+        here = {how: opened(archive, how, **pixels).compute() for how in some}
         with compute.cluster(cluster):
-            there = {how: opened(archive, how, **pixels).compute() for how in HOW}
-        for how in HOW:
+            there = {how: opened(archive, how, **pixels).compute() for how in some}
+        for how in some:
             xr.testing.assert_identical(there[how], here[how])
 
 

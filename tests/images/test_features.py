@@ -28,6 +28,7 @@ from store import Archive
 from tests.archive.test_contents import ORIGIN
 from tests.images.test_blocks import NSIDE, cells_of
 from tests.images.test_export import assert_cf
+from tests.rounds import rounds, torture, turns
 from tests.sphere import cells_at, centres_of
 
 DAYS = [dt.date(2026, 1, 20) + dt.timedelta(days=6 * number) for number in range(3)]
@@ -124,7 +125,8 @@ shapes = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=12)
+@torture
+@settings(max_examples=rounds(6))
 @given(shapes)
 def test_each_number_is_that_of_numpy_of_the_cells_that_shapely_finds(archive, shapes):
     """Of polygons with holes and overlaps, across tiles and beyond them, and of points."""
@@ -177,7 +179,8 @@ def test_each_relative_orbit_has_rows_of_its_own_and_unknown_ones_are_not_known(
         room.features(archive, named, DAYS[0], by="satellite")
 
 
-@pytest.mark.parametrize("by", [None, "direction", "relative-orbit"])
+@torture
+@pytest.mark.parametrize("by", turns(["relative-orbit", None, "direction"]))
 def test_a_file_tells_the_images_of_a_day_apart(archive, tmp_path, by):
     box = BBox(7.2, 50.1, 8.6, 50.3)
     pixel: dict[str, Any] = {"dlat": 0.002, "dlon": 0.003}

@@ -267,7 +267,9 @@ def test_all_of_a_frame_is_on_the_paper(name, bands):
 @torture
 @pytest.mark.parametrize(
     ("kind", "name", "days"),
-    combinations(("gaps", "constant", "zero", "long"), ("usual", "1 to 20", "20 to 1"), (1, 2, 40)),
+    combinations(
+        ("gaps", "constant", "zero", "long"), ("usual", "1 to 20", "20 to 1"), (1, 2, 40), most=4
+    ),
 )
 def test_what_is_odd_is_on_the_paper_as_well(kind, name, days):
     dataset = filled(cube(name, days, BANDS), kind)
@@ -335,7 +337,7 @@ LONG_NAME = "field $x^$ \u00e4 with a name that is much longer than what its pan
 @torture
 @pytest.mark.parametrize(
     ("features", "days", "bands", "relative"),
-    combinations((1, 2, 3, 4, 5, 9, 24, 30), (1, 2, 3, 10), (1, 3), ((), RELATIVE)),
+    combinations((1, 2, 3, 4, 5, 9, 24, 30), (1, 2, 3, 10), (1, 3), ((), RELATIVE), most=5),
 )
 def test_all_of_small_multiples_is_on_the_paper(features, days, bands, relative):
     relative = relative if features < 10 else ()  # 720 lines take their time

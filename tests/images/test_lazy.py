@@ -164,22 +164,23 @@ def test_every_pixel_up_to_the_border_is_that_of_its_cell(rhine, box):
     np.testing.assert_array_equal(grid["VH"], looked_up(grid, band="VH"))
 
 
-@pytest.mark.parametrize("method", ["nearest", "bilinear"])
 @pytest.mark.parametrize(
     ("west", "south"), [(7.0, 50.0), (89.5, 41.5), (-0.5, -0.5), (179.5, 66), (20, 85), (3, 89.2)]
 )
-def test_a_box_cut_from_a_larger_grid_is_the_grid_of_the_box(tmp_path, west, south, method):
+def test_a_box_cut_from_a_larger_grid_is_the_grid_of_the_box(tmp_path, west, south):
     large = BBox(west, south, wrap(west + 1), south + 0.75)
     around = padded(large, NSIDE // 4)
     archive = filled(tmp_path / "a.zarr", around, size=(5, 2.5) if south < 80 else (90, 2.5))
-    whole = retrieve(archive, large, DAY, method=method, dlat=0.01, dlon=0.02)
     small = BBox(wrap(west + 0.4), south + 0.2, wrap(west + 0.8), south + 0.4)
-    part = retrieve(archive, small, DAY, method=method, dlat=0.01, dlon=0.02)
-    cut = whole.isel(lat=slice(20, 40), lon=slice(20, 40))
-    np.testing.assert_allclose(part["lat"], cut["lat"])
-    np.testing.assert_allclose((part["lon"] - cut["lon"].values) % 360 % 359.999999, 0, atol=1e-5)
-    np.testing.assert_allclose(part["VV"], cut["VV"], rtol=1e-4)
-    assert not np.isnan(whole["VV"]).any()
+    for method in ("nearest", "bilinear"):
+        whole = retrieve(archive, large, DAY, method=method, dlat=0.01, dlon=0.02)
+        part = retrieve(archive, small, DAY, method=method, dlat=0.01, dlon=0.02)
+        cut = whole.isel(lat=slice(20, 40), lon=slice(20, 40))
+        np.testing.assert_allclose(part["lat"], cut["lat"])
+        apart = (part["lon"] - cut["lon"].values) % 360 % 359.999999
+        np.testing.assert_allclose(apart, 0, atol=1e-5)
+        np.testing.assert_allclose(part["VV"], cut["VV"], rtol=1e-4)
+        assert not np.isnan(whole["VV"]).any()
 
 
 def test_at_the_poles_every_pixel_has_its_cell(tmp_path):
@@ -201,7 +202,7 @@ def test_across_180_degrees_longitude_goes_on_and_so_do_the_cells(tmp_path):
     assert select(archive, box, DAY).sizes["cells"] == pytest.approx(0.7 * 0.3 * 69.8**2, rel=0.02)
 
 
-@pytest.mark.parametrize(("step", "method"), [(0.0002, "bilinear"), (0.002, "nearest")])
+@pytest.mark.parametrize(("step", "method"), [(0.0008, "bilinear"), (0.002, "nearest")])
 def test_blocks_make_the_grid_that_is_made_at_once(rhine, monkeypatch, step, method):
     box = BBox(6.93, 50.41, 7.06, 50.56)
     options = {"dlat": step, "dlon": 1.6 * step, "method": method}

@@ -11,6 +11,7 @@ from rasterio import Affine
 from rasterio.features import geometry_mask
 
 from images.mask import PixelMask
+from tests.rounds import rounds, torture
 
 STEPS = st.sampled_from([1.0, 0.25, 0.1, 0.002, 24e-5, 15e-5])
 WESTS = st.sampled_from([0.0, 3.6, -7.3, -180.0, 179.5])
@@ -46,7 +47,8 @@ def by_gdal(polygon, frame, width):
     return ~geometry_mask([polygon], (height, width), where)[::-1]
 
 
-@settings(max_examples=400)
+@torture
+@settings(max_examples=rounds(100))
 @given(grids(), st.data())
 def test_a_pixel_is_inside_as_gdal_has_it_in_whichever_block(grid, data):
     polygon, frame, width = grid

@@ -12,6 +12,7 @@ from images.prints import printed
 from retrieve import plot
 from tests.images.test_figure import grid
 from tests.images.test_series import cube
+from tests.rounds import torture, turns
 
 FIGURES = {
     "three panels": lambda: grid(columns=200, rows=160, synthetic=1),
@@ -23,7 +24,8 @@ FIGURES = {
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@torture
+@pytest.mark.parametrize("name", turns(FIGURES, 2))
 def test_every_dot_is_as_matplotlib_prints_it_and_the_figure_stays_as_it_is(name):
     figure, dots = plot(FIGURES[name]()), io.BytesIO()
     canvas = figure.canvas

@@ -33,6 +33,7 @@ from jobs.catalogue import CatalogueError
 from jobs.journal import State
 from sandbox import orbit
 from tests.downloading import QUICK, connect, created_for, folder_of, into, journal_of
+from tests.rounds import torture, turns
 from tests.sphere import grown
 
 SIZE = (0.05, 0.01)
@@ -191,15 +192,16 @@ def test_a_passing_trouble_of_the_catalogue_is_not_noticed(sandboxes):
         assert len(look_up(own, BOX)) > 10
 
 
+@torture
 @pytest.mark.parametrize(
     ("field", "answer"),
-    [
+    turns([
         ("geometry", "null"),
         ("geometry", WORLD),
         ("properties.sat:orbit_state", "null"),
         ("properties", "null"),
         ("properties", None),
-    ],
+    ]),
 )  # fmt: skip
 def test_a_malformed_item_is_skipped_said_and_logged(
     sandboxes, archive, covers, capsys, field, answer
@@ -232,15 +234,17 @@ def test_what_the_back_end_does_not_read_is_said_and_not_ordered(
     sandboxes, archive, covers, capsys
 ):
     """Of one track of all the catalogue has products of a kind that jobs do not see."""
+    last = FIRST + dt.timedelta(days=11)
+    covers = {chunk: cover for chunk, cover in covers.items() if chunk.day <= last}
     tracks = sorted({track for cover in covers.values() for track in cover.relative_orbits})
     own = sandboxes(
         "--job-seconds", "0.05", "--slots", "6",
         "--fault", f"not-read,path=_{tracks[0]:03}_", "--fault", f"no-vh,path=_{tracks[1]:03}_",
     )  # fmt: skip
-    here = look_up(own, BOX)
+    here = look_up(own, BOX, last=last)
     left = {c for c, cover in covers.items() if set(cover.relative_orbits) - {*tracks[:2]}}
     assert here.keys() == left < covers.keys()
-    made = plan(archive, here)
+    made = plan(archive, here, last=last)
     plan_text.describe_plan(made, to_archive=0, slots=2)
     said = " ".join(capsys.readouterr().err.split())
     assert re.search(r"left aside: \d+ images? of Synthetic-1D \(IW_GRDH_1S_D\), which the", said)

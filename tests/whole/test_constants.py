@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import json
 import math
@@ -243,6 +244,7 @@ def public(tree):
         )
 
 
+@functools.cache
 def trees():
     """The doors and what is in the rooms behind them, by their names."""
     inside = [path for room in ROOMS for path in (ROOT / room).glob("*.py")]

@@ -15,6 +15,7 @@ from store import Archive
 from tests.archive.test_contents import ORIGIN, TILE, cells_of, days
 from tests.conftest import ROOT
 from tests.processes import ctrl_c
+from tests.rounds import torture, turns
 from tests.waiting import PATIENCE
 
 HEAVY = (
@@ -50,11 +51,12 @@ def small(tmp_path_factory):
     return folder
 
 
+@torture
 @pytest.mark.parametrize(
     ("command", "allowed"),
-    [
-        ("--help", ""),
+    turns([
         ("", ""),  # the first question
+        ("--help", ""),
         ("list", ""),
         ("list --json", ""),
         ("list --jobs", ""),
@@ -65,8 +67,8 @@ def small(tmp_path_factory):
         (retrieved(".png"), f"{READING} matplotlib PIL"),
         (retrieved(".nc"), f"{READING} netCDF4 h5py"),
         (retrieved(".tif"), f"{READING} rasterio"),
-    ],
-)
+    ]),
+)  # fmt: skip
 def test_a_command_imports_what_it_needs(small, command, allowed):
     environ = os.environ | {"XDG_CACHE_HOME": str(small / "cache"), "XDG_DATA_HOME": str(small)}
     for _ in range(2 if command[:4] in ("", "list") else 1):  # the first one reads the archive

@@ -38,6 +38,7 @@ from store import Archive
 from tests.cells.test_average import HERE, make_raster
 from tests.conftest import ROOT
 from tests.folders import copied
+from tests.rounds import torture, turns
 
 BOX = "3.73,51.21,3.79,51.23"  # parts of two tiles of 0.04 x 0.04 degrees
 DAY = "2026-01-20"
@@ -603,10 +604,13 @@ def test_stopped_twice_it_goes_on_with_the_same_jobs(tmp_path):
     assert created == 3, "no chunk was ordered twice"
 
 
+@torture
 @pytest.mark.parametrize(
     ("columns", "rows", "environ"),
-    [(0, 0, {}), (1, 1, {}), (2, 2, {}), (19, 19, {}), (80, 24, {"COLUMNS": "0", "LINES": "0"})],
-)
+    turns([
+        (80, 24, {"COLUMNS": "0", "LINES": "0"}), (0, 0, {}), (1, 1, {}), (2, 2, {}), (19, 19, {}),
+    ]),
+)  # fmt: skip
 def test_a_download_is_drawn_in_a_window_of_any_size(
     folder, sandbox, tmp_path, columns, rows, environ
 ):
