@@ -100,7 +100,7 @@ def test_a_server_that_is_no_back_end_is_told(tmp_path):
             pass
 
     with HTTPServer(("127.0.0.1", 0), Page) as server:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, args=[0.02]).start()
         with pytest.raises(ConnectionError, match="no usable answer of an openEO back end"):
             log_in(f"http://127.0.0.1:{server.server_address[1]}")
         server.shutdown()

@@ -89,7 +89,7 @@ class Server:
 @pytest.fixture
 def server():
     about = Server()
-    thread = threading.Thread(target=about.server.serve_forever)
+    thread = threading.Thread(target=about.server.serve_forever, args=[0.02])
     thread.start()
     yield about
     about.server.shutdown()
