@@ -34,6 +34,13 @@ from tests.rounds import SEED
 from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parent.parent
+LONG = (  # the files of tests that take longest
+    "whole/test_main", "archive/test_claims", "jobs/test_catalogue", "archive/test_folder_writer",
+    "images/test_layout", "cli/test_terminal", "archive/test_bucket_writer", "jobs/test_faults",
+    "jobs/test_scheduler", "whole/test_constants", "whole/test_notebook", "healpix/test_loops",
+    "images/test_lazy", "images/test_composites", "images/test_features", "shared/test_compute",
+    "cells/test_average", "archive/test_states",
+)  # fmt: skip
 IDLE = {  # a cluster that nobody uses takes an eighth of a core to watch itself
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
     "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
@@ -73,16 +80,10 @@ def pytest_collection_finish() -> None:
     importlib.import_module("tests.settled")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist asks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker runs all tests of a file, and one all that need the cluster (`loadgroup`).
-
-    What a file makes once is made once then, and there is one cluster.
-    """
-    for item in items:
-        needs_cluster = "cluster" in getattr(item, "fixturenames", ())
-        file = f"{item.path.parent.name}/{item.path.stem}"
-        item.add_marker(pytest.mark.xdist_group("cluster" if needs_cluster else file))
+    """What takes long is begun first, so that no worker is at it when the others have ended."""
+    turn = {f"tests/{name}.py": number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: turn.get(item.nodeid.partition("::")[0], len(turn)))
 
 
 class Sandbox:
