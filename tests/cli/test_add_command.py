@@ -396,9 +396,9 @@ def work(folder, name):
 
 @torture
 def test_a_folder_killed_at_random_moments_ends_as_one_clean_run(four, folder):
-    """20 files of two days, each a stripe of four tiles."""
+    """Ten files of two days, each a stripe of four tiles."""
     (folder / "files").mkdir()
-    for number, columns in enumerate(np.array_split(np.arange(four.x.size), 10)):
+    for number, columns in enumerate(np.array_split(np.arange(four.x.size), 5)):
         for day in (20, 21):
             stripe = four.isel(x=columns)
             write_tiff(folder / "files" / f"stripe{number}_202601{day}.tif", stripe)
@@ -409,7 +409,7 @@ def test_a_folder_killed_at_random_moments_ends_as_one_clean_run(four, folder):
     for chunk, cells in expected.items():
         same_cells(clean.read(chunk), cells)
     chance, kills, number = dice("add"), 0, 0
-    while kills < rounds(4, 0.3):
+    while kills < rounds(3, 0.3):
         number += 1
         code, patience = None, 0.5
         while code is None:
