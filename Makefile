@@ -35,7 +35,7 @@ bench: $(DEV) $(USERS)/.runtime ## the measurements behind docs/speed.md
 docs: $(DEV) ## the pictures, the session and the list of constants in docs
 	$(BIN)/python docs/make.py
 
-torture: $(DEV) ## all moments and many more rounds of kill -9, of which the tests take some
+torture: $(DEV) ## all moments, cases and many more rounds of kill -9, of which the tests take some
 	TORTURE_ROUNDS=$(TORTURE_ROUNDS) $(BIN)/python -m pytest -n logical -m torture --timeout 7200
 
 peers: $(DEV) ## tests against servers that nobody here wrote; sets them up in .peers

@@ -324,7 +324,14 @@ def half_seen(nside):
     return cells
 
 
-@pytest.mark.parametrize("nside", [4096, 2**16])
+@pytest.fixture(scope="module", params=[4096, 2**16])
+def half(request, tmp_path_factory):
+    """An archive of that tile alone."""
+    archive = Archive(tmp_path_factory.mktemp("half") / "a.zarr")
+    archive.write(Chunk(Tile(7, 50, 8, 50.5), DAY), half_seen(request.param))
+    return archive
+
+
 @pytest.mark.parametrize(
     ("box", "share"),
     [
@@ -333,10 +340,8 @@ def half_seen(nside):
         (BBox(6.5, 50, 7.5, 50.5), 0.5), (BBox(6, 49, 9, 51.5), 0.5 / 15),
     ],
 )  # fmt: skip
-def test_the_share_of_a_box_is_what_was_seen_of_it_not_of_its_tiles(tmp_path, nside, box, share):
-    archive = Archive(tmp_path / "a.zarr")
-    archive.write(Chunk(Tile(7, 50, 8, 50.5), DAY), half_seen(nside))
-    found = [cover.share for cover in days(archive, box)]
+def test_the_share_of_a_box_is_what_was_seen_of_it_not_of_its_tiles(half, box, share):
+    found = [cover.share for cover in days(half, box)]
     assert found == ([] if share is None else [pytest.approx(share, abs=0.02 * (share < 1))])
 
 
