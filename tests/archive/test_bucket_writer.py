@@ -32,12 +32,14 @@ from archive.storage import Bucket
 from grid import BBox, Chunk
 from store import Archive, ArchiveError, NoRecordError
 from tests.archive.test_contents import CHUNK, ORIGIN, TILE, cells_of, days, tree
+from tests.archive.test_folder_writer import one_overview
 from tests.archive.test_overviews import make_old
 from tests.object_store import BUCKET, ENVIRONMENT, ObjectStore, serving
 from tests.processes import context
 from tests.rounds import dice, moments, rounds, torture
 from tests.sphere import tile_at
 
+_ = one_overview  # a fixture
 NUMBER = itertools.count()
 EAST = tile_at(7.021, 50.001, (0.02, 0.02))
 
@@ -252,7 +254,7 @@ class Stop(BaseException):
 
 
 @pytest.fixture
-def at_change(monkeypatch):
+def at_change(monkeypatch, one_overview):
     """Have something done at the n-th change of the object store; counts them."""
     state: dict[str, Any] = {"count": 0, "at": 0, "action": lambda: None, "dead": False}
 

@@ -41,9 +41,10 @@ from store import Archive, ArchiveError, NoRecordError
 from tests.archive.test_contents import CHUNK, ORIGIN, TILE, cells_of, days, tree
 from tests.folders import copied
 from tests.processes import context
-from tests.rounds import TORTURE, dice, moments, rounds, torture
+from tests.rounds import TORTURE, dice, moments, rounds, torture, turns
 from tests.sphere import tile_at
 
+pytestmark = pytest.mark.usefixtures("one_overview")
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 ROWS = {f"{TILE.name}/{name}/c/0" for name in ("time", "orbit", "provenance", *UNKNOWN)}
 NEXT = f"{TILE.name}/{tile_writer.NEXT_SLOT}"
@@ -188,7 +189,6 @@ def unsynced(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
-@pytest.mark.usefixtures("one_overview")
 @torture
 @posix
 @pytest.mark.parametrize("first", [True, False])
@@ -211,7 +211,6 @@ def test_a_writer_killed_anywhere_leaves_whole_records(tmp_path, first, unsynced
     assert seen == {old, old + 1}
 
 
-@pytest.mark.usefixtures("one_overview")
 @torture
 @posix
 def test_a_replacement_killed_anywhere_keeps_one_record(tmp_path, unsynced):
@@ -232,7 +231,6 @@ def test_a_replacement_killed_anywhere_keeps_one_record(tmp_path, unsynced):
         assert_whole(path, days(OLD), [9, 1])
 
 
-@pytest.mark.usefixtures("one_overview")
 @torture
 @posix
 def test_a_removal_killed_anywhere_removes_all_or_nothing(tmp_path, unsynced):
@@ -248,7 +246,6 @@ def test_a_removal_killed_anywhere_removes_all_or_nothing(tmp_path, unsynced):
         assert not {k for k in tree(path) if ".partial" in k or "/c/0/" in k} - set(clean)
 
 
-@pytest.mark.usefixtures("one_overview")
 @torture
 @posix
 def test_the_removal_of_a_tile_killed_anywhere_removes_all_or_nothing(tmp_path, unsynced):
@@ -414,7 +411,6 @@ def interrupted(action: Callable[[], Any]) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 
 
-@pytest.mark.usefixtures("one_overview")
 @torture
 @posix
 def test_ctrl_c_anywhere_leaves_whole_records_and_nothing_else(tmp_path, monkeypatch):
@@ -458,7 +454,6 @@ class Full(Disk):
         super().put(key, data)
 
 
-@pytest.mark.usefixtures("one_overview")
 @torture
 @pytest.mark.parametrize("first", [True, False])
 def test_a_disk_that_is_full_at_any_put_loses_nothing(tmp_path, first):
@@ -646,7 +641,8 @@ def test_who_lost_the_provenance_does_not_pass_made_up_data_for_measured(tmp_pat
     assert archive.records().job_id[2] == ORIGIN.job_id
 
 
-@pytest.mark.parametrize("name", ["start_ipix", "run_len", "cell_ids", "time", "orbit"])
+@torture
+@pytest.mark.parametrize("name", turns(["cell_ids", "start_ipix", "run_len", "time", "orbit"]))
 def test_what_all_records_share_is_kept_twice_and_mended_by_the_next_write(tmp_path, name):
     archive = begin(tmp_path / "a")
     before = tree(tmp_path)

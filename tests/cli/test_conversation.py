@@ -98,7 +98,8 @@ def test_each_question_is_explained_and_asked_again(piped, question):  # noqa: F
         assert about in between
 
 
-@each_question
+@torture
+@pytest.mark.parametrize("question", turns(QUESTIONS, 2), ids=lambda q: q.name[:16])
 def test_back_returns_to_the_question_before_at_each_question(piped, question):  # noqa: F811
     _, said, _ = piped(question.arguments, *question.way, "back")
     ended = said.rsplit("input ended at '", 1)[1].partition("'")[0]
