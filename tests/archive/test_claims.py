@@ -357,7 +357,7 @@ def test_a_machine_that_sleeps_longer_than_its_claims_last_pays_for_nothing_twic
 
 
 @torture
-@pytest.mark.parametrize("round_", range(rounds(2, 0.1)))
+@pytest.mark.parametrize("round_", range(rounds(1, 0.1)))
 def test_machines_that_are_killed_at_random_pay_for_each_chunk_once(
     sandbox, place, environment, tmp_path, round_
 ):

@@ -21,7 +21,7 @@ from grid import BBox, Tile
 from healpix.ids import ids_to_runs, runs_to_ids
 from healpix.latitudes import ELLIPSOIDS
 from tests.conftest import ROOT
-from tests.rounds import rounds, torture
+from tests.rounds import rounds, torture, turns
 from tests.shared.test_attributes import FORMS
 from tests.sphere import tile_at
 
@@ -155,7 +155,8 @@ def raster_of(place):
     return make_raster(tile_of(place), *PLACES[place][4:])
 
 
-@pytest.mark.parametrize("place", PLACES)
+@torture
+@pytest.mark.parametrize("place", turns(PLACES))
 def test_cells_are_those_of_pixel_by_pixel_proj_and_healpy(place):
     cells = check(raster_of(place), tile_of(place))
     assert (cells["count"] > 0).mean() > 0.05

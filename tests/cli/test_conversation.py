@@ -15,7 +15,7 @@ from tests.cli.test_terminal import QUESTIONS, archives, folder, piped  # noqa: 
 from tests.conftest import ROOT
 from tests.rounds import torture, turns
 
-each_question = pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q.name[:16])
+each_question = pytest.mark.parametrize("question", turns(QUESTIONS, 2), ids=lambda q: q.name[:16])
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_each_question_is_explained_and_asked_again(piped, question):  # noqa: F
 
 
 @torture
-@pytest.mark.parametrize("question", turns(QUESTIONS, 2), ids=lambda q: q.name[:16])
+@each_question
 def test_back_returns_to_the_question_before_at_each_question(piped, question):  # noqa: F811
     _, said, _ = piped(question.arguments, *question.way, "back")
     ended = said.rsplit("input ended at '", 1)[1].partition("'")[0]

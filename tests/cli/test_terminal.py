@@ -393,8 +393,8 @@ SESSIONS = {
 }
 
 
-@pytest.mark.parametrize("columns", [80, 20])
-@pytest.mark.parametrize("name", SESSIONS)
+@torture
+@pytest.mark.parametrize(("name", "columns"), turns(itertools.product(SESSIONS, [80, 20])))
 def test_the_screens_are_those_that_were_looked_at(typed, name, columns):
     arguments, answers, code = SESSIONS[name]
     with typed(Question("", "", [], "", "", "", "", "", arguments), columns) as running:

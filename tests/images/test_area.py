@@ -25,6 +25,7 @@ from shared.areas import Area
 from shared.polygons import read
 from store import Archive
 from tests.images.test_blocks import NSIDE, cells_of, filled
+from tests.rounds import torture, turns
 
 DAY = dt.date(2026, 1, 20)
 STEP: dict[str, Any] = {"dlat": 0.004, "dlon": 0.006}
@@ -67,7 +68,8 @@ def fiji(tmp_path_factory):
     return filled(tmp_path_factory.mktemp("fiji") / "a.zarr", BBox(179, -0.5, -179, 0.5))
 
 
-@pytest.mark.parametrize("wkt", [HOLED, PARTS, FIJI])
+@torture
+@pytest.mark.parametrize("wkt", turns([PARTS, HOLED, FIJI], 2))
 @pytest.mark.parametrize("step", [STEP, {"dlat": 0.03, "dlon": 0.05}])
 def test_pixels_outside_are_gaps_and_those_inside_are_those_of_the_box(
     request, monkeypatch, wkt, step

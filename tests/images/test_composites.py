@@ -101,7 +101,8 @@ def by_numpy(archive, tile, how, orbit="ascending"):
     return out.drop_vars("other").assign_attrs(records[0].attrs)
 
 
-@pytest.mark.parametrize("how", HOW)
+@torture
+@pytest.mark.parametrize("how", turns(HOW))
 @pytest.mark.parametrize("method", METHODS)
 def test_a_pixel_finer_than_cells_shows_what_numpy_makes_of_its_cell(archive, how, method):
     bbox = BBox(7.3, 50.1, 7.4, 50.2)
@@ -118,7 +119,8 @@ def test_a_pixel_finer_than_cells_shows_what_numpy_makes_of_its_cell(archive, ho
         assert np.unique(days[~np.isnan(days)]).size > 1
 
 
-@pytest.mark.parametrize("how", HOW)
+@torture
+@pytest.mark.parametrize("how", turns(HOW))
 def test_a_coarser_pixel_is_the_mean_of_its_cells_by_all_their_counts(archive, how):
     grid = opened(archive, how, **COARSE).isel(time=0).compute()
     nside = 4096
@@ -236,7 +238,8 @@ def test_of_classes_it_is_the_most_frequent_one_by_the_counts():
 # --- passes ---
 
 
-@pytest.mark.parametrize("how", HOW)
+@torture
+@pytest.mark.parametrize("how", turns(HOW))
 def test_unasked_passes_of_each_direction_make_a_composite_of_their_own(archive, how, tmp_path):
     box = BBox(7.3, 50.1, 7.4, 50.2)
     both = opened(archive, how, box, orbit=None, **FINE)
@@ -340,7 +343,8 @@ def test_blocks_make_the_composite_that_is_made_at_once(archive, how, monkeypatc
     xr.testing.assert_identical(lazy.compute(), whole)
 
 
-@pytest.mark.parametrize("how", HOW)
+@torture
+@pytest.mark.parametrize("how", turns(HOW))
 @pytest.mark.parametrize("is_far", [False, True])
 def test_a_composite_in_pieces_is_that_of_the_whole_tile(archive, how, is_far, monkeypatch):
     whole = {size: opened(archive, how, **pixels).compute() for size, pixels in SIZES.items()}

@@ -19,6 +19,7 @@ from sandbox import grids, land, orbit, raster, scene
 from sandbox.errors import Cancelled, NoData
 from sandbox.graph import Cube, Order
 from tests.conftest import ROOT
+from tests.rounds import torture, turns
 
 DAY = dt.date(2026, 1, 20)
 YESTERDAY = DAY - dt.timedelta(days=1)
@@ -376,7 +377,8 @@ def test_bands_come_in_the_order_in_which_they_were_asked_for(tmp_path):
     np.testing.assert_array_equal(both["VH"], single["VH"])
 
 
-@pytest.mark.parametrize("reducer", ["first", "last", "mean", "median", "min", "max"])
+@torture
+@pytest.mark.parametrize("reducer", turns(["first", "last", "mean", "median", "min", "max"]))
 def test_a_reducer_works_on_the_days_without_the_pixels_that_have_no_data(tmp_path, reducer):
     box = (6.7, 50.2, 6.9, 50.21)
     stack, _ = write(tmp_path / "stack", box, DAY - dt.timedelta(days=1), 3, reducer=None)

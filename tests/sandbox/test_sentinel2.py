@@ -30,6 +30,7 @@ from sandbox import (
 )
 from sandbox.errors import NoData
 from sandbox.graph import Condition, Cube, Order
+from tests.rounds import torture, turns
 
 DAY = dt.date(2026, 1, 20)
 BOX = (3.5, 51.2, 3.52, 51.21)
@@ -303,7 +304,8 @@ def test_what_no_product_shows_is_the_fill_in_all_bands(tmp_path):
     raise AssertionError("no swath ends there")
 
 
-@pytest.mark.parametrize("reducer", ["first", "last", "mean", "median", "min", "max"])
+@torture
+@pytest.mark.parametrize("reducer", turns(["first", "last", "mean", "median", "min", "max"]))
 def test_a_reducer_works_on_the_days_without_the_pixels_that_have_no_data(tmp_path, reducer):
     stack, attributes = write(tmp_path / "stack", ZONES, days=9, reducer=None)
     values, reduced = write(tmp_path / reducer, ZONES, days=9, reducer=reducer)

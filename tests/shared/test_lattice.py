@@ -15,6 +15,7 @@ from convert import RasterError, raster_to_cells
 from grid import Tile
 from jobs import transfer
 from tests.cells.test_average import HERE, dress, expected_cells, make_raster
+from tests.rounds import torture, turns
 
 WEST = Tile(-71.02, -33.52, -71.0, -33.51)  # 288.98 degrees
 DEGREES = ("EPSG:4326", 1e-4)
@@ -123,7 +124,8 @@ def same(path, raster, tile=HERE):
 
 
 @pytest.mark.filterwarnings("ignore:You will likely lose important projection information")
-@pytest.mark.parametrize("place", PLACES)
+@torture
+@pytest.mark.parametrize("place", turns(PLACES))
 def test_where_the_pixels_are_may_be_said_in_any_way(place, tmp_path):
     raster = make_raster(HERE)
     same(write(raster, tmp_path / "a.nc", **PLACES[place](raster)), raster)
