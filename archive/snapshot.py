@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 SHARED = ("provenance", "start_ipix", "run_len")  # what reading needs besides the days
-BOXES = 16_000_000  # bytes of what tiles have of boxes, that a process remembers
+BOXES = 8_000_000  # bytes of what tiles have of boxes, that a process remembers
 VIEWS = 64  # that a process remembers of those that it was sent
 
 
@@ -58,7 +58,10 @@ class View:
     def open(cls, storage: Storage, layout: Layout, tile: Tile) -> View | None:
         """The tile as it is now; None if there is none.  Raises DamageError."""
         group = recovery.load(storage, tile, also=SHARED)
-        return None if group is None else cls(layout, group)
+        if group is None:
+            return None
+        _share_parts(group)
+        return cls(layout, group)
 
     def __reduce__(self) -> tuple[Any, ...]:
         _sent(self._token, lambda: self)
@@ -298,6 +301,16 @@ def _meet(has: Runs, wanted: Runs) -> tuple[Runs, Spans]:
     return (found.astype(np.uint64), size.astype(np.uint32)), Spans(place, size)
 
 
+def _share_parts(group: Group) -> None:
+    """Have what the metadata of one tile say as those of any other be there once for all.
+
+    Who looks at an archive keeps many tiles open, of which nothing is changed.
+    """
+    for array in group.arrays.values():
+        for name in _ALIKE & array.keys():
+            array[name] = _parts.setdefault(repr(array[name]), array[name])
+
+
 def _cut_to(bbox: BBox, tile: Tile, level: int, layout: Layout) -> list[BBox]:
     """The parts of a box that can hold centres of a tile's cells, or of their parents.
 
@@ -337,4 +350,6 @@ def _bytes(found: tuple[Runs, Spans]) -> int:
 
 
 _lock = threading.Lock()
+_ALIKE = {"codecs", "chunk_grid", "chunk_key_encoding", "attributes", "dimension_names"}
+_parts: dict[str, Any] = {}
 _boxes: LastUsed[Hashable, tuple[Runs, Spans]] = LastUsed(BOXES, _bytes)

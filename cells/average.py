@@ -4,7 +4,8 @@ The value of a cell is the mean, in linear power or in the units of a band, of t
 pixels whose centres fall into it.  So, for each band without gaps, the sum over a tile of value
 x count is the sum of the seen pixels in its cells.  Of power a pixel is seen when at least one
 of its bands is finite and above 0, and of a seen pixel every band that is finite and not negative
-counts.  Of anything else every finite value counts, and of classes a cell has the most frequent.
+counts.  Of anything else every finite value counts, and of classes a cell has the most frequent,
+likewise of angles that hold for a whole product, where anything else was seen.
 
 The sums are kept ring by ring, west to east, so neighbouring pixels meet in memory, and
 each thread owns the rings of one part of the tile: no locks, and the same bits on
@@ -67,10 +68,14 @@ def raster_to_cells(
             works.append(_Work(source, projection, fits, slots, runs, workers))
         sources = [work.raster for work in works]
         _require_same_bands(sources)
-        means, count, counts = _average(works)
-        for i, band in enumerate(sources[0].bands):
-            if choice.product.band(band).is_class:
-                means[i] = _classes(works, i)
+        bands = sources[0].bands
+        seen_by = choice.product.seen_by(bands)
+        means, count, counts = _average([_of_bands(work, seen_by) for work in works])
+        values = dict(zip(seen_by, means, strict=True))
+        for band in choice.product.classes(bands):
+            values[band] = _classes([_of_bands(work, (band,)) for work in works])
+            if band not in seen_by:
+                values[band][count == 0] = np.nan
         for source in sources:
             if choice.decibels:
                 _require_decibels(source)
@@ -90,10 +95,10 @@ def raster_to_cells(
             attrs |= {key: "; ".join(dict.fromkeys(filter(None, said)))} if said else {}
         for work in works:
             attrs |= _holes(work, nside, count)
-    data: dict[str, Any] = {b: ("cells", means[i]) for i, b in enumerate(sources[0].bands)}
+    data: dict[str, Any] = {band: ("cells", values[band]) for band in bands}
     data |= {
-        count_of(b): ("cells", counts[i])
-        for i, b in enumerate(sources[0].bands[: len(counts)])
+        count_of(band): ("cells", counts[i])
+        for i, band in enumerate(seen_by[: len(counts)])
         if not np.array_equal(counts[i], count)
     }
     data |= {"count": ("cells", count), "start_ipix": ("runs", runs[0])}
@@ -193,49 +198,53 @@ def _average(
     return means, count, counts
 
 
-def _classes(works: Sequence[_Work], index: int) -> NDArray[np.float32]:
-    """The most frequent class of each cell, of a band that holds classes."""
-    band, size = works[0].raster.bands[index], int(works[0].runs[1].sum())
+def _of_bands(work: _Work, names: Sequence[str]) -> _Work:
+    """The same of some of the bands."""
+    raster = work.raster
+    if tuple(names) == raster.bands:
+        return work
+    readers = tuple(raster.readers[raster.bands.index(name)] for name in names)
+    alone = dataclasses.replace(raster, bands=tuple(names), readers=readers)
+    return dataclasses.replace(work, raster=alone)
+
+
+def _classes(works: Sequence[_Work]) -> NDArray[np.float32]:
+    """The most frequent class of each cell, of rasters whose one band holds classes."""
+    (band,), size = works[0].raster.bands, int(works[0].runs[1].sum())
     every: set[float] = set()
     for work in works:
-        for values in _strips(work.raster, index):
+        for values in _strips(work.raster):
             every.update(np.unique(values[np.isfinite(values)]).tolist())
             if len(every) > MOST:
                 raise RasterError(
                     f"{work.raster.name}: {band} has more than {MOST} different values, so these "
-                    "are no classes. Nothing was converted."
+                    "are neither classes nor angles of products. Nothing was converted."
                 )
 
     def shares(some: Sequence[float]) -> Sequence[NDArray[Any]]:
-        return list(_average([_with_classes(work, index, some) for work in works])[0])
+        return list(_average([_with_classes(work, some) for work in works])[0])
 
     return most_frequent(every, shares, size)
 
 
-def _strips(raster: Raster, index: int) -> Iterator[NDArray[Any]]:
-    """The values of a band, strip by strip."""
-    alone = dataclasses.replace(
-        raster, bands=raster.bands[index : index + 1], readers=raster.readers[index : index + 1]
-    )
+def _strips(raster: Raster) -> Iterator[NDArray[Any]]:
+    """The values of its one band, strip by strip."""
     for first in range(0, raster.y.size, STRIP):
-        yield alone.read_raw(first, min(first + STRIP, raster.y.size))[0].astype(np.float32)
+        yield raster.read_raw(first, min(first + STRIP, raster.y.size))[0].astype(np.float32)
 
 
-def _with_classes(work: _Work, index: int, classes: Sequence[float]) -> _Work:
+def _with_classes(work: _Work, classes: Sequence[float]) -> _Work:
     """The work with a band for each class: 1 where it is, 0 where another one is."""
     raster = work.raster
-    name = raster.bands[index]
 
     def reader(value: float) -> Rows:
-        alone = dataclasses.replace(raster, bands=(name,), readers=(raster.readers[index],))
-
         def read(first: int, stop: int) -> NDArray[Any]:
-            (values,) = alone.read_raw(first, stop)
-            return np.where(np.isfinite(values), values == value, np.nan)
+            (values,) = raster.read_raw(first, stop)
+            return np.where(np.isfinite(values), values.astype(np.float32) == value, np.nan)
 
         return read
 
-    bands = tuple(f"{name} = {value:g}" for value in classes)
+    bands = tuple(f"{raster.bands[0]} = {value:g}" for value in classes)
     readers = tuple(map(reader, classes))
     return dataclasses.replace(
         work, raster=dataclasses.replace(raster, bands=bands, readers=readers)

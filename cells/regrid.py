@@ -23,6 +23,7 @@ from healpix.arrays import Floats, Ints
 from healpix.ids import level_of
 from healpix.indexes import RunIndex, index_runs
 from healpix.latitudes import to_authalic
+from healpix.loops import beside
 from healpix.pixels import add_to_pixels, ring_rows
 from healpix.sample import add_nearest, interpolate, look_up
 from shared.cellset import CellSet
@@ -143,7 +144,15 @@ def _at_centres(
 
 
 def compile_loops() -> None:
-    """Compile the loops of this module, for cells as archives give them, if they are not yet."""
+    """Compile the loops of this module, for cells as archives give them, if they are not yet.
+
+    Until that is done other threads do without, as long as that is not too much.
+    """
+    with beside():
+        _call_loops()
+
+
+def _call_loops() -> None:
     size = 48
     box = BBox(10.0, -20.0, 50.0, 20.0)
     frame = Frame(box, 20.0, 20.0)

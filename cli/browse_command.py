@@ -7,6 +7,7 @@ import itertools
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 MAIN = Path(__file__).parents[1] / "main.py"
 DIGITS = 5  # of the degrees of a box that was seen, a metre
+LOOK, LONG = 0.1, 3600.0  # s
 
 
 def run_browse(
@@ -37,7 +39,8 @@ def run_browse(
 
     address = Address(host, port)
     try:
-        with opened(atlas_of(workspace), Saver(workspace), address, not no_open) as url:
+        atlas = atlas_of(workspace)
+        with opened(atlas, Saver(workspace), address, not no_open) as url:
             if host != LOOPBACK:
                 tell(f"  whoever reaches {host} and knows the address may look at the archive")
             tell(
@@ -46,7 +49,11 @@ def run_browse(
             )
             click.echo(url)
             sys.stdout.flush()
-            threading.Event().wait()
+            while not atlas.drawn.wait(LOOK):
+                pass
+            atlas.prepare()
+            while True:
+                time.sleep(LONG)  # which Ctrl-C ends on all systems
     except KeyboardInterrupt:
         tell("\nThe map is closed.")
     return DONE

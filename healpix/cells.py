@@ -10,6 +10,7 @@ from healpix.latitudes import DEGREE, RADIAN, TO_GEODETIC
 from healpix.loops import loop
 
 HALF_PI = math.pi / 2
+DOUBT = 1e-6  # columns of a grid; centres nearer to the edge of one are looked at by themselves
 # How far south each base face has its southern corner (in nside rings), and how far
 # east its middle (in eighth turns).
 FACE_SOUTH = np.array([2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4])

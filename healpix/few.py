@@ -8,6 +8,7 @@ bits are equal, and tests hold them so.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,14 @@ from numpy.typing import NDArray
 
 from healpix import cells
 from healpix.arrays import Box, Floats, Ints
-from healpix.cells import FACE_EAST, FACE_SOUTH, HALF_PI
-from healpix.ids import join_runs, level_of
+from healpix.cells import DOUBT, FACE_EAST, FACE_SOUTH, HALF_PI
+from healpix.ids import join_runs, level_of, runs_to_ids
 from healpix.indexes import RunIndex
 from healpix.latitudes import DEGREE, is_geodetic, to_authalic
 from healpix.loops import plain
 from healpix.quads import MARGIN
 
-BLOCK = 1 << 16  # points that are looked up at a time
+BLOCK = 1 << 16  # points, or cells, that are looked at at a time
 RINGS = 1 << 14  # whose latitudes are kept: a walk asks for each some times, the next tile again
 
 Bools = NDArray[np.bool_]
@@ -63,8 +64,8 @@ def _blocks_in_box(
     nside, edge = 1 << level, (1 << height) - 1
     face, x0, y0 = _decode(blocks, level)  # type: ignore[arg-type]
     base = FACE_SOUTH[face] * nside - 1
-    low = _ring_lats(base - x0 - y0, nside, geodetic)
-    high = _ring_lats(base - x0 - y0 - 2 * edge, nside, geodetic)
+    low = ring_lats(base - x0 - y0, nside, geodetic)
+    high = ring_lats(base - x0 - y0 - 2 * edge, nside, geodetic)
     left = _free_lon(face, x0, y0 + edge, nside)
     right = _free_lon(face, x0 + edge, y0, nside)
     meets = inside = np.zeros(len(blocks), bool)
@@ -98,12 +99,16 @@ def centres(ids: Any, nside: int, ellipsoid: str) -> tuple[Floats, Floats]:
 def _centres(face: Any, ix: Any, iy: Any, nside: int, geodetic: bool) -> tuple[Floats, Floats]:
     ring = FACE_SOUTH[face] * nside - ix - iy - 1
     size = _ring_sizes(ring, nside)
-    place = FACE_EAST[face] * size + ix - iy
-    place = np.where(place < 0, place + 8 * size, place)
-    belt = 0.75 * HALF_PI * place * ((nside << 1) * (4.0 / (12.0 * nside * nside)))
-    lon = np.where(size == nside, belt, (0.5 * HALF_PI * place) / size) * DEGREE
-    lon = np.where(lon >= 180.0, lon - 360.0, lon)
-    return np.asarray(lon), _ring_lats(ring, nside, geodetic)
+    lon = _lons(FACE_EAST[face] * size + ix - iy, size, nside)
+    return lon, ring_lats(ring, nside, geodetic)
+
+
+def _lons(east: Ints, size: Ints, nside: int) -> Floats:
+    """Longitudes of cells by their places on rings, which may be below 0; as of `cell_lon`."""
+    east = np.where(east < 0, east + 8 * size, east)
+    belt = 0.75 * HALF_PI * east * ((nside << 1) * (4.0 / (12.0 * nside * nside)))
+    lon = np.where(size == nside, belt, (0.5 * HALF_PI * east) / size) * DEGREE
+    return np.where(lon >= 180.0, lon - 360.0, lon)
 
 
 def _ring_sizes(ring: Ints, nside: int) -> Ints:
@@ -111,7 +116,7 @@ def _ring_sizes(ring: Ints, nside: int) -> Ints:
     return np.minimum(np.minimum(ring, nside), 4 * nside - ring)
 
 
-def _ring_lats(rings: Ints, nside: int, geodetic: bool) -> Floats:
+def ring_lats(rings: Ints, nside: int, geodetic: bool) -> Floats:
     """Latitudes of rings in degrees."""
     each = sorted(set(rings.tolist()))  # np.unique would import numpy.ma
     lats = np.array([_ring_lat(ring, nside, geodetic) for ring in each], float)
@@ -171,6 +176,79 @@ def _ids_around(t: Floats, z: Floats, w: Floats, level: int) -> Ints:
             level,
         )
     return ids
+
+
+# --- cells in pixels, as of `pixels` and `sample` ------------------------------------------
+
+
+def add_to_pixels(
+    run_start: Ints, run_len: Ints, level: int, top: int, rows: Ints,
+    west: float, dlon: float, first: int, values: Any, weights: Any, sums: Floats,
+) -> None:  # fmt: skip
+    """As `pixels.add_to_pixels`: cells in the order of their ids, one after the other."""
+    ids, flat = runs_to_ids(run_start, run_len).astype(np.int64), sums.ravel()
+    for k in range(0, ids.size, BLOCK):
+        face, ix, iy = (np.asarray(part) for part in _decode(ids[k : k + BLOCK], level))  # type: ignore[arg-type]
+        ring = FACE_SOUTH[face] * (1 << level) - ix - iy - 1
+        near = np.flatnonzero((ring > top - 1) & (ring < top + rows.size))
+        ring, size = ring[near], _ring_sizes(ring[near], 1 << level)
+        east = FACE_EAST[face][near] * size + (ix - iy)[near]
+        column = _columns(east, size, 1 << level, west, dlon) - first
+        row = rows[ring - top]
+        there = np.flatnonzero((row >= 0) & (column >= 0) & (column < sums.shape[1]))
+        pixel, cell = row[there] * sums.shape[1] + column[there], k + near[there]
+        _add(pixel, cell, values, weights, sums, _is_number)
+        np.add.at(flat, pixel * sums.shape[2] + sums.shape[2] - 1, 1.0)
+
+
+def add_nearest(
+    lat: Floats, lon: Floats, level: int, index: RunIndex, values: Any, weights: Any, sums: Floats
+) -> None:
+    """As `sample.add_nearest`: the cells around the centres of pixels that have none."""
+    none = sums[..., -1] == 0
+    lines = np.flatnonzero(none.any(axis=1))
+    quarters = np.array([_quarter_turns(v) for v in lon.tolist()])
+    at_a_time = max(1, BLOCK // max(1, lon.size))
+    for some in (lines[i : i + at_a_time] for i in range(0, lines.size, at_a_time)):
+        bands = np.array([_z_and_w(v, 1 << level) for v in lat[some].tolist()])
+        row, column = np.nonzero(none[some])
+        ids = _ids_around(quarters, bands[:, :1], bands[:, 1:], level)[row, column]
+        places = to_places(ids, index)
+        there = places >= 0
+        pixel = some[row[there]] * lon.size + column[there]
+        _add(pixel, places[there], values, weights, sums, np.isfinite)
+
+
+def _add(
+    pixel: Ints, cell: Ints, values: Any, weights: Any, sums: Floats, counts: Callable[[Any], Any]
+) -> None:
+    """Add those of some cells that count, in their order, to pixels by their numbers."""
+    flat, width = sums.ravel(), sums.shape[2]
+    for band in range(values.shape[0]):
+        value = values[band, cell].astype(np.float64)
+        some = np.flatnonzero(counts(value))
+        place = pixel[some] * width + 2 * band
+        weight = weights[band if weights.shape[0] > 1 else 0, cell[some]].astype(np.float64)
+        with np.errstate(invalid="ignore"):  # an infinite value and no weight
+            power = weight * value[some]
+        np.add.at(flat, place, power)
+        np.add.at(flat, place + 1, weight)
+
+
+def _is_number(values: Floats) -> Bools:
+    return ~np.isnan(values)
+
+
+def _columns(east: Ints, size: Ints, nside: int, west: float, dlon: float) -> Ints:
+    """As `pixels.column`: the columns of a grid that centres lie in."""
+    beyond = 45.0 * east / size - west
+    turn = np.where(beyond < 0.0, 360.0, np.where(beyond >= 360.0, -360.0, 0.0))
+    columns = (beyond + turn) / dlon
+    doubtful = np.flatnonzero(np.abs(columns - np.floor(columns + 0.5)) < DOUBT)
+    if doubtful.size:
+        beyond = _lons(east[doubtful], size[doubtful], nside) - west
+        columns[doubtful] = np.where(beyond < 0.0, beyond + 360.0, beyond) / dlon
+    return columns.astype(np.int64)
 
 
 def to_places(ids: Ints, index: RunIndex) -> Ints:

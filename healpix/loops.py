@@ -3,14 +3,15 @@
 A loop is compiled, or what was compiled earlier is loaded, when it is called first: numba takes
 longer to import than plain Python and numpy take with the cells of a small box.  Where that is
 weighed, `is_worth` says how much is too much for them, and `plain` gives the same formulas as
-they stand in the source.
+they stand in the source.  Who serves others may load them `beside` that, while they do without.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import update_wrapper
 from importlib import import_module
 from types import FunctionType
@@ -94,9 +95,31 @@ class _Patience:
 patience = _Patience()
 
 
+class _Loading(threading.local):
+    """Whether this thread loads the loops for all others."""
+
+    here = False
+
+
+_loading, _loading_anywhere = _Loading(), threading.Event()
+
+
+@contextlib.contextmanager
+def beside() -> Iterator[None]:
+    """This thread loads the loops; until it has done so, others need not wait for them."""
+    _loading_anywhere.set()
+    _loading.here = True
+    try:
+        yield
+    finally:
+        _loading.here = False
+        _loading_anywhere.clear()
+
+
 def is_worth(size: int) -> bool:
     """Whether the compiled loops are for so many cells or pixels, and not plain numpy.
 
     Much in small pieces is much; and where numba is there already, nothing is small.
     """
-    return "healpix.kept" in sys.modules or not patience.lasts(size)
+    are_there = "healpix.kept" in sys.modules and not _loading_anywhere.is_set()
+    return _loading.here or are_there or not patience.lasts(size)

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from healpix import few
 from healpix.arrays import Floats, Ints
-from healpix.cells import FACE_EAST, FACE_SOUTH, cell_lon, decode, ring_lat, ring_size
+from healpix.cells import DOUBT, FACE_EAST, FACE_SOUTH, cell_lon, decode, ring_lat, ring_size
 from healpix.latitudes import is_geodetic, rings_at, to_authalic
-from healpix.loops import loop
+from healpix.loops import is_worth, loop
 
-_DOUBT = 1e-6  # columns; centres nearer to an edge are looked at by themselves
+AS_MANY_A_RING = 20  # points that numpy looks up while Python finds where a ring is
+AS_MANY_A_CELL = 2  # and while numpy adds a cell of a band to its pixel
 _LOW = 4  # bits of ix and of iy that are looked up
 _LOW_X = np.array([sum((v >> 2 * b & 1) << b for b in range(_LOW)) for v in range(4**_LOW)])
 _LOW_Y = np.array([sum((v >> 2 * b + 1 & 1) << b for b in range(_LOW)) for v in range(4**_LOW)])
@@ -45,7 +47,10 @@ def rings_between(south: float, north: float, nside: int, ellipsoid: str) -> tup
         lat = to_authalic(lat)
     upper, lower = rings_at(lat, nside)
     top, last = max(1, int(upper) - 1), min(4 * nside - 1, int(lower) + 2)
-    return top, _ring_lats(top, last, nside, is_geodetic(ellipsoid))
+    geodetic = is_geodetic(ellipsoid)
+    if is_worth(AS_MANY_A_RING * (last - top)):
+        return top, _ring_lats(top, last, nside, geodetic)
+    return top, few.ring_lats(np.arange(top, last + 1), nside, geodetic)
 
 
 @loop
@@ -56,7 +61,6 @@ def _ring_lats(first: int, last: int, nside: int, geodetic: bool) -> Floats:
     return lat
 
 
-@loop
 def add_to_pixels(
     run_start: Ints, run_len: Ints, level: int, top: int, rows: Ints,
     west: float, dlon: float, first: int, values: Any, weights: Any, sums: Floats,
@@ -69,6 +73,16 @@ def add_to_pixels(
     each band the sum of weight times value and that of the weights, and last the number
     of cells, whether they have a value or not.
     """
+    add = add_to_pixels_loop if is_worth(AS_MANY_A_CELL * values.size) else few.add_to_pixels
+    add(run_start, run_len, level, top, rows, west, dlon, first, values, weights, sums)
+
+
+@loop
+def add_to_pixels_loop(
+    run_start: Ints, run_len: Ints, level: int, top: int, rows: Ints,
+    west: float, dlon: float, first: int, values: Any, weights: Any, sums: Floats,
+) -> None:  # fmt: skip
+    """As `add_to_pixels`, compiled."""
     nside = 1 << level
     bands, apart = values.shape[0], weights.shape[0] > 1
     low = min(_LOW, level)
@@ -124,12 +138,12 @@ def _pixels_of_square(
         east = FACE_EAST[face] * sizes[np.uint64(ring)] + x - y + ix - iy
         place = east * steps[np.uint64(ring)] - before
         beyond = place - turn
-        if place < -_DOUBT:
+        if place < -DOUBT:
             place += turn
-        elif beyond >= _DOUBT:
+        elif beyond >= DOUBT:
             place = beyond
         column = int(place)
-        if abs(place - column - 0.5) > 0.5 - _DOUBT or abs(beyond) < _DOUBT:
+        if abs(place - column - 0.5) > 0.5 - DOUBT or abs(beyond) < DOUBT:
             column = _column(east, ring + top, nside, west, dlon)
         column -= first
         row = rows[np.uint64(ring)]
@@ -147,7 +161,7 @@ def _column(east: int, ring: int, nside: int, west: float, dlon: float) -> int:
     elif beyond >= 360.0:
         beyond -= 360.0
     columns = beyond / dlon
-    if abs(columns - math.floor(columns + 0.5)) < _DOUBT:  # on an edge healpy's rounding decides
+    if abs(columns - math.floor(columns + 0.5)) < DOUBT:  # on an edge healpy's rounding decides
         beyond = cell_lon(east + 8 * size if east < 0 else east, ring, nside) - west
         columns = (beyond + 360.0 if beyond < 0.0 else beyond) / dlon
     return int(columns)

@@ -48,7 +48,6 @@ def look_up_loop(
                 out[band, i, j] = values[band, ids[j]] if ids[j] >= 0 else np.nan
 
 
-@loop
 def add_nearest(
     lat: Floats, lon: Floats, level: int, index: RunIndex, values: Any, weights: Any, sums: Floats
 ) -> None:
@@ -56,6 +55,15 @@ def add_nearest(
 
     values, weights, sums: of `pixels.add_to_pixels`; a cell adds where it has a finite value.
     """
+    add = add_nearest_loop if is_worth(lat.size * lon.size) else few.add_nearest
+    add(lat, lon, level, index, values, weights, sums)
+
+
+@loop
+def add_nearest_loop(
+    lat: Floats, lon: Floats, level: int, index: RunIndex, values: Any, weights: Any, sums: Floats
+) -> None:
+    """As `add_nearest`, compiled."""
     quarters = np.array([quarter_turns(v) for v in lon])
     columns, ids, some = np.empty(lon.size, np.int64), np.empty(lon.size, np.int64), quarters.copy()
     for i in range(lat.size):

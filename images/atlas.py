@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import math
+import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
@@ -23,6 +24,7 @@ from archive.holdings import day_of, key_of
 from archive.lookout import Lookout
 from archive.passes import passes_of
 from archive.shards import one_of_many
+from cells.regrid import compile_loops
 from grid import ORBITS, BBox, Chunk, Tile, as_box
 from healpix.few import centres, ids_around
 from healpix.ids import cell_width, level_of
@@ -118,6 +120,11 @@ class Atlas:
         self.scale = Scale(self._layout.product)
         self._held = _Held.of(holdings())
         self._values = Memory[Hashable, NDArray[np.float32]](KEPT)
+        self.drawn = threading.Event()  # whether there is a tile with an image
+
+    def prepare(self) -> None:
+        """Load what the first tiles did not wait for, and what many need."""
+        compile_loops()
 
     # --- what there is ---
 
@@ -195,7 +202,9 @@ class Atlas:
         of_all = frame, views, image, layers, nside, classes
         [values] = self._values.of([key], lambda _: [web_tiles.values_of(*of_all)])
         ordered = {name: ranges[name] for name in names}
-        return web_tiles.picture(dict(zip(layers, values, strict=True)), self.scale, ordered)
+        shown = web_tiles.picture(dict(zip(layers, values, strict=True)), self.scale, ordered)
+        self.drawn.set()
+        return shown
 
     def names(self, band: str) -> tuple[str, ...]:
         """What is drawn: a band, or what red, green and blue stand for."""

@@ -75,10 +75,12 @@ def composed(
     how: str,
     bands: Sequence[str],
     classes: Sequence[str],
+    thrifty: bool = False,
 ) -> dict[str, Values]:
     """The composite of these records of the same cells, by day.
 
-    ``read`` gives some variables of some records, one after the other.
+    ``read`` gives some variables of some records, one after the other.  ``thrifty``: no memory is
+    kept for the next composite.
     ``<band>`` (cell) float32, NaN where none has a value; ``<band>_count`` (cell), float64, the
     sum of the counts that are in it (of newest its own); with "newest" also ``day`` (cell),
     float32, days since 1970-01-01, and the most of these counts as its own.
@@ -97,6 +99,8 @@ def composed(
     data: dict[str, Values] = {}
     for band, maker in made.items():
         maker.finish()
+        if thrifty:
+            _spare.clear()
         data[band] = maker.values.astype(np.float32, copy=False)
         data[count_of(band)] = maker.weights.astype(float)
     if how == "newest":

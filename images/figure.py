@@ -263,7 +263,7 @@ def shrink(power: Pixels, rows: int, columns: int) -> Pixels:
 def shrunk(scale: Scale, band: str, values: Pixels, rows: int, columns: int) -> Pixels:
     """A band averaged down to at most rows x columns; of classes the most frequent ones."""
     height, width = (min(n, m) for n, m in zip(values.shape, (rows, columns), strict=True))
-    if not scale.is_class(band) or (height, width) == values.shape:
+    if scale.has_mean(band) or (height, width) == values.shape:
         return shrink(values, rows, columns)
     finite = np.isfinite(values)
 
@@ -442,10 +442,19 @@ def _draw_band(
     most = int(bar_inches / (0.3 if upright else 0.55))
     colours.locator = MaxNLocator(max(2, min(6, most)), steps=[1, 2, 5, 10])
     colours.update_ticks()
-    colours.set_label(scale.label(name), fontsize=_TEXT)
+    colours.set_label(_bar_label(scale, name, bar_inches), fontsize=_TEXT)
     colours.ax.tick_params(labelsize=_TEXT, length=2)
     colours.outline.set_linewidth(0.5)
     bar.set_label(f"{name} range {'y' if upright else 'x'}")
+
+
+def _bar_label(scale: Scale, band: str, inches: float) -> str:
+    """What stands at the bar of a band: where that is too long its unit, which its title lacks."""
+    text, unit = scale.label(band), scale.unit(band)
+    if scale.is_decibel:
+        return text
+    some = (text, f"{band} ({unit})" if unit else band, unit)
+    return next((t for t in some if words_inches([(t, _TEXT, "normal")]) <= inches), unit)
 
 
 def draw_values(

@@ -80,10 +80,13 @@ def statistics(dataset: xr.Dataset) -> Statistics:
 
 
 def with_a_mean(bands: Sequence[str], scale: Scale) -> list[str]:
-    """The bands without classes; ValueError if there is nothing else."""
-    found = [name for name in bands if not scale.is_class(name)]
+    """The bands that have a mean; ValueError if there are none."""
+    found = [name for name in bands if scale.has_mean(name)]
     if not found:
-        raise ValueError("Classes have no mean, and there is no other band.  Nothing was written.")
+        raise ValueError(
+            f"{' and '.join(bands)}: classes and angles have no mean, and there is no other band.  "
+            "Nothing was written."
+        )
     return found
 
 

@@ -115,7 +115,7 @@ class Period:
             for some in _batches(chunks, TOGETHER if self.how == "newest" else len(chunks)):
                 yield from zip(some, each_of(values, some, self.view.is_far), strict=True)
 
-        made = composed(read, self.chunks, self.how, self.bands, self.classes)
+        made = composed(read, self.chunks, self.how, self.bands, self.classes, self.thrifty)
         edges = np.cumsum([0, *spans.sizes]).tolist()
         return [
             _sharing({name: values[low:high] for name, values in made.items()}, self._names)

@@ -45,8 +45,13 @@ class Scale:
         return to_db(values) if self.is_decibel else values
 
     def is_class(self, band: str) -> bool:
-        """Whether a band holds classes."""
-        return self.product.band(band).is_class
+        """Whether a band holds classes, each with a colour of its own."""
+        known = self.product.band(band)
+        return known.is_class and not known.is_angle
+
+    def has_mean(self, band: str) -> bool:
+        """Whether values of a band may be averaged: not classes, nor angles of products."""
+        return not self.product.band(band).is_class
 
     def composite(self, bands: Sequence[str]) -> tuple[str, ...]:
         """What red, green and blue stand for in the picture in colour of these bands; or none."""

@@ -9,7 +9,8 @@ a tile of the neighbouring zone the pixels are not warped here but computed in p
 
 The raster has the pixels of the finest band that was asked for; those of coarser bands are
 repeated.  Bands are whole numbers of 16 bits with -32768 for no data, also the classes of SCL,
-whose class 0 *is* no data; by itself SCL has 8 bits, unsigned.
+whose class 0 *is* no data; by itself SCL has 8 bits, unsigned.  With a band of `angles` among
+them all are real numbers, with NaN for no data.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from sandbox import granules, grids, optical, orbit
+from sandbox import angles, granules, grids, optical, orbit
 from sandbox.errors import Cancelled
 from sandbox.granules import Granule
 from sandbox.grids import Grid
 
 if TYPE_CHECKING:
     from sandbox.graph import Cube
+
+OFFERED = optical.OFFERED | dict.fromkeys(angles.NAMES, angles.RESOLUTION)  # m, of each band
 
 Array = NDArray[Any]
 Published = Callable[[orbit.Pass], dt.datetime]
@@ -69,22 +72,64 @@ def steps(cube: Cube, published: Published = orbit.published) -> list[Step]:
 
 def grid(cube: Cube) -> Grid:
     """The raster of a cube: with the pixels of its finest band."""
-    return grids.grid(cube.bbox, min(optical.OFFERED[band] for band in cube.bands))
+    return grids.grid(cube.bbox, pixel(cube.bands))
+
+
+def pixel(bands: Sequence[str]) -> int:
+    """The edge of the pixels of an order of some bands, m."""
+    return min(OFFERED[band] for band in bands)
+
+
+def has_angles(cube: Cube) -> bool:
+    """Whether a band of angles makes real numbers of all of them."""
+    return bool(set(cube.bands) & set(angles.NAMES))
 
 
 def strips(
     pixels: Grid, cube: Cube, days: list[Step], alive: Callable[[], bool], block: int
 ) -> Iterator[tuple[int, Array]]:
-    """Strips of ``block`` rows as (first row, int16 array of step x band x row x column)."""
+    """Strips of ``block`` rows as (first row, array of step x band x row x column).
+
+    It is int16, or of a cube with angles float32.
+    """
+    shown = [band for band in cube.bands if band not in angles.NAMES]
+    for row, stack in _shown(pixels, shown, days, alive, block):
+        yield row, _with_angles(pixels, row, cube.bands, days, stack) if has_angles(cube) else stack
+
+
+def _with_angles(
+    pixels: Grid, row: int, bands: Sequence[str], days: list[Step], stack: Array
+) -> Array:
+    """A strip of the bands that are no angles as real numbers, and the angles among them."""
+    number, _, *shape = stack.shape
+    found = np.empty((number, len(bands), *shape), np.float32)
+    others = iter(np.moveaxis(stack, 1, 0))
+    for i, band in enumerate(bands):
+        if band not in angles.NAMES:
+            values = next(others)
+            found[:, i] = np.where(values == optical.FILL, np.nan, values)
+            continue
+        for step, out in zip(days, found[:, i], strict=True):
+            angles.fill(pixels, row, step.products, band, out)
+    return found
+
+
+def _shown(
+    pixels: Grid, bands: Sequence[str], days: list[Step], alive: Callable[[], bool], block: int
+) -> Iterator[tuple[int, Array]]:
+    """Strips of what the products show, int16."""
     wanted: dict[int, list[str]] = {}
-    for band in cube.bands:
+    for band in bands:
         name = optical.CLASSES if band in optical.DERIVED else band
         rendered = wanted.setdefault(optical.RESOLUTIONS[name], [])
         rendered += [name] if name not in rendered else []
     for row in range(0, pixels.rows, block):
         rows = min(block, pixels.rows - row)
-        shape = (len(days), len(cube.bands), rows, pixels.columns)
+        shape = (len(days), len(bands), rows, pixels.columns)
         stack = np.full(shape, optical.FILL, np.int16)
+        if not bands:
+            yield row, stack
+            continue
         parts = [_Part.under(pixels, row, rows, resolution) for resolution in sorted(wanted)]
         lattice = _Lattice(pixels.epsg, parts)
         for step, image in zip(days, stack, strict=True):
@@ -103,8 +148,8 @@ def strips(
                             raise Cancelled
                         lattice.show(product, ground, sky, part, wanted[part.resolution], out)
             for part, out in zip(parts, found, strict=True):
-                for band, values in part.bands(cube.bands, wanted[part.resolution], out):
-                    image[cube.bands.index(band)] = values[part.rows][:, part.columns]
+                for band, values in part.bands(bands, wanted[part.resolution], out):
+                    image[bands.index(band)] = values[part.rows][:, part.columns]
         yield row, stack
 
 

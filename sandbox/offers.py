@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox import catalogue, granules, optical, orbit, terrain
+from sandbox import angles, catalogue, granules, mosaic, optical, orbit, terrain
 
 Json = dict[str, Any]
 METRES_PER_DEGREE = 111_320.0
@@ -61,24 +61,26 @@ def _sentinel2(root: str, full: bool) -> Json:
             "y": {"type": "spatial", "axis": "y", "extent": [south, north], "step": 10,
                   "reference_system": zones},
             "t": {"type": "temporal", "extent": [start, None], "step": "P1D"},
-            "bands": {"type": "bands", "values": list(optical.OFFERED)},
+            "bands": {"type": "bands", "values": list(mosaic.OFFERED)},
         }  # fmt: skip
         document["summaries"] = {
             "constellation": ["sentinel-2"],
             "platform": ["synthetic-2a", "synthetic-2b"],
             "instruments": ["msi"],
-            "gsd": sorted(set(optical.OFFERED.values())),
-            "eo:bands": [_band(name) for name in optical.OFFERED],
+            "gsd": sorted(set(mosaic.OFFERED.values())),
+            "eo:bands": [_band(name) for name in mosaic.OFFERED],
         }
     return document
 
 
 def _band(name: str) -> Json:
-    size = optical.OFFERED[name]
+    size = mosaic.OFFERED[name]
     gsd: Json = {"gsd": size, "openeo:gsd": {"value": [size, size], "unit": "m"}}
     if name == optical.CLASSES:
         return {"name": name, "description": "Scene classification", "type": "uint8",
                 "nodata": optical.NO_DATA, **gsd}  # fmt: skip
+    if name in angles.NAMES:
+        return {"name": name, "type": "float32", "unit": "deg", **gsd}
     if name in optical.DERIVED:
         title, number = optical.DERIVED[name]
         return {"name": name, "description": title, "scale": 1 / number, "offset": 0,
@@ -201,7 +203,7 @@ OFFERS = {
         ),
         Offer(
             catalogue.SENTINEL2,
-            tuple(optical.OFFERED),
+            tuple(mosaic.OFFERED),
             orbit.FIRST_DAY,
             {
                 "tileId": "grid:code",
@@ -214,7 +216,7 @@ OFFERS = {
                     )
                 },
             },
-            lambda bands: float(min(optical.OFFERED[band] for band in bands)),
+            lambda bands: float(mosaic.pixel(bands)),
             _sentinel2,
             _sentinel2_queryables,
         ),

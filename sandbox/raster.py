@@ -202,7 +202,10 @@ def _source(cube: Cube, published: Published, about: About, alive: Callable[[], 
         shown = mosaic.steps(cube, published)
         pixels = mosaic.grid(cube)
         made = mosaic.strips(pixels, cube, shown, alive, BLOCK)
-        source = _Source(REFLECTANCE, pixels, [step.day for step in shown], made)
+        form = REFLECTANCE
+        if mosaic.has_angles(cube):
+            form = replace(form, dtype="f4", fill=np.nan)
+        source = _Source(form, pixels, [step.day for step in shown], made)
     elif cube.collection == catalogue.ELEVATION:
         dated = terrain.steps(cube)
         pixels = terrain.grid(cube)

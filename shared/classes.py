@@ -1,7 +1,8 @@
 """Classes of many parts as one: the most frequent one, the lowest of those that are equally so.
 
-A mean of classes says nothing.  What does the averaging of numbers also counts classes: the mean
-of 1 where a part has the class and 0 where it has another one is the share of the class.
+A mean of classes says nothing, nor does one of azimuths.  What does the averaging of numbers also
+counts classes: the mean of 1 where a part has the class and 0 where it has another one is the
+share of the class.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ DECIBELS, REFLECTANCE, PLAIN = "decibels", "reflectance", "plain"  # how a pictu
 ATTRIBUTE = "product"  # of cells and grids that are not Sentinel-1's: their product as JSON
 BACKSCATTER = "sar_backscatter"  # the process that makes it of radar images
 FILL = (-32768.0,)  # of Sentinel-2's whole numbers
+DEGREE = "degree"  # unit of angles, by UDUNITS
 MEAN, FIRST = "mean", "first"  # what an order makes of the steps of a day
 
 
@@ -35,7 +36,12 @@ class Band:
     scale: float = 1.0
     offset: float = 0.0
     nodata: tuple[float, ...] = ()  # values of files that are none, whatever the files say
-    is_class: bool = False  # a cell has the most frequent class, never a mean
+    is_class: bool = False  # a cell has the value that most of its pixels have, never a mean
+
+    @property
+    def is_angle(self) -> bool:
+        """Whether it is an angle of whole products: such a class is shown as a number."""
+        return self.is_class and self.units == DEGREE
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,15 @@ class Product:
         return {key: value for key, value in said.items() if value}
 
     def classes(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Those of these bands that hold classes."""
+        """Those of these bands that hold classes, or angles of products."""
         return tuple(name for name in names if self.band(name).is_class)
+
+    def seen_by(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of these bands that say whether a place was seen.
+
+        Angles are there where a product shows nothing, too; they say so only by themselves.
+        """
+        return tuple(name for name in names if not self.band(name).is_angle) or tuple(names)
 
     def to_json(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
@@ -130,6 +143,11 @@ def _reflectance(band: str) -> Band:
     )  # fmt: skip
 
 
+def _angle(band: str, what: str, standard_name: str) -> Band:
+    # One number for all of a product, without a scale.
+    return Band(band, what, DEGREE, standard_name, nodata=FILL, is_class=True)
+
+
 SENTINEL1 = Collection(
     Product(
         "SENTINEL1_GRD", "Sentinel-1 backscatter",
@@ -154,6 +172,10 @@ SENTINEL2 = Collection(
             Band("CLD", "probability of clouds", "percent", nodata=FILL),
             Band("SNW", "probability of snow", "percent", nodata=FILL),
             Band("SCL", "scene classification", nodata=(0.0,), is_class=True),
+            _angle("sunAzimuthAngles", "mean azimuth of the sun", "solar_azimuth_angle"),
+            _angle("sunZenithAngles", "mean zenith angle of the sun", "solar_zenith_angle"),
+            _angle("viewAzimuthMean", "mean azimuth of the satellite", "sensor_azimuth_angle"),
+            _angle("viewZenithMean", "mean zenith angle of the satellite", "sensor_zenith_angle"),
         ),
         shown=REFLECTANCE, composite=("B04", "B03", "B02"),
     ),

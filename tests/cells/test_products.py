@@ -58,7 +58,9 @@ def expected(made, product, names, tile=TILE, nside=NSIDE, crs="EPSG:32632"):
         band = product.band(name)
         data = made[name].values.astype(float)
         values[name] = np.where(np.isin(data, band.nodata) | ~np.isfinite(data), np.nan, data)
-    seen = np.any([np.isfinite(data) for data in values.values()], axis=0) & (place >= 0)
+    angles = [name for name in names if product.band(name).units == "degree"]
+    of_sight = [name for name in names if name not in angles] or angles
+    seen = np.any([np.isfinite(values[name]) for name in of_sight], axis=0) & (place >= 0)
     count = np.bincount(place[seen], minlength=size)
     found = {}
     for name, data in values.items():
@@ -69,7 +71,8 @@ def expected(made, product, names, tile=TILE, nside=NSIDE, crs="EPSG:32632"):
             votes = np.stack(
                 [np.bincount(place[good & (data == c)], minlength=size) for c in classes]
             )
-            found[name] = np.where(number > 0, classes[votes.argmax(axis=0)], np.nan)
+            there = number > 0 if name in of_sight else (number > 0) & (count > 0)
+            found[name] = np.where(there, classes[votes.argmax(axis=0)], np.nan)
         else:
             with np.errstate(invalid="ignore"):
                 mean = np.bincount(place[good], data[good], size) / number
@@ -108,6 +111,37 @@ def test_reflectance_and_classes_are_means_and_the_most_frequent(tmp_path_factor
     )
     for name in (*names, "count"):
         np.testing.assert_array_equal(cells[name].values, by_dataset[name].values)
+
+
+@pytest.mark.parametrize("dtype", ["<f4", "<f8"])
+@pytest.mark.parametrize(
+    "names",
+    [("B02", "sunZenithAngles", "SCL", "viewAzimuthMean"), ("sunAzimuthAngles",),
+     ("SCL", "viewZenithMean"), ("viewZenithMean", "sunAzimuthAngles")],
+)  # fmt: skip
+def test_angles_are_those_of_most_pixels_where_anything_else_was_seen(tmp_path, names, dtype):
+    """As the back end writes them: real numbers, constant over blocks, and none elsewhere."""
+    rng = np.random.default_rng(5)
+    bands = {}
+    for i, name in enumerate(names):
+        if name in ("B02", "SCL"):
+            values = rng.integers(1, 12, (110, 70)).astype(dtype)
+            values[rng.random(values.shape) < 0.3] = np.nan
+            values[:, :30] = np.nan  # whole cells
+        else:
+            values = np.full((110, 70), 359.123 - i, dtype)
+            values[50:, 33:] = 3.456 + i  # the mean of the two would be 181
+            values[95:] = np.nan
+        bands[name] = values
+    path = raster(bands, tmp_path / "a.nc", _FillValue=np.nan)
+    cells = convert.raster_to_cells(path, TILE, NSIDE, bands=names, product=SENTINEL2.product)
+    found, count = expected(raster(bands), SENTINEL2.product, names)
+    assert_as_expected(cells, found, count)
+    for name in names:
+        if name not in ("B02", "SCL"):
+            known = cells[name].values[np.isfinite(cells[name].values)]
+            assert set(np.unique(known)) == set(np.unique(bands[name].astype("f4"))[:2])
+            assert not np.isfinite(cells[name].values[count == 0]).any()
 
 
 @pytest.mark.parametrize("dtype", ["<i2", "<f4", "<f8", "<i4"])

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grid import BBox
-from healpix import boxes, copies, few, loops, places, quads, sample
+from healpix import boxes, copies, few, loops, pixels, places, quads, sample
 from healpix.indexes import index_runs
 from tests.conftest import ROOT
 
@@ -68,6 +68,49 @@ def test_the_same_values_are_found_around_points(request_, seed):
     expected = ids.copy()
     places.to_places(expected, index)
     np.testing.assert_array_equal(few.to_places(ids, index), expected)
+
+
+@given(small_boxes(), st.integers(0, 2**32 - 1), st.booleans())
+@settings(max_examples=150)
+def test_the_same_sums_are_made_of_the_cells_in_pixels(request_, seed, apart):
+    """Also where a centre lies on the edge of a pixel, or the grid goes around the Earth."""
+    level, (west, south, east, north) = request_
+    random = np.random.default_rng(seed)
+    columns = int(random.integers(1, 20))
+    edges = np.linspace(south, north, random.integers(2, 20))
+    if not (west < east and (np.diff(edges) > 0).all()):
+        return
+    dlon = random.choice([(east - west) / columns, 45 / 2 ** min(level, 12), 0.1])
+    start, length = quads.walk((west, south, east, north), level, False)
+    some = random.random(start.size) < 0.9
+    start, length = start[some][:5000], np.minimum(length[some][:5000], 1000)
+    size = int(length.sum())
+    values = random.random((2, size), np.float32) - np.float32(0.5)
+    for none in (np.nan, np.inf):
+        values[random.random(values.shape) < 0.1] = none
+    weights = random.integers(0, 4, (2 if apart else 1, size)).astype(np.uint16)
+    top, row_of = pixels.ring_rows_between(edges, 1 << level, "sphere")
+    first = int(random.integers(0, 3))
+    lat, lon = (edges[:-1] + edges[1:]) / 2, west + (first + np.arange(columns) + 0.5) * dlon
+    index = index_runs(start, length)
+    found = np.zeros((2, lat.size, columns, 5))
+    for add, nearest, sums in (
+        (few.add_to_pixels, few.add_nearest, found[0]),
+        (pixels.add_to_pixels_loop, sample.add_nearest_loop, found[1]),
+    ):
+        for _ in range(2):  # to what other parts have added
+            add(start, length, level, top, row_of, west, dlon, first, values, weights, sums)
+        nearest(lat, lon, level, index, values, weights, sums)
+    np.testing.assert_array_equal(np.isnan(found[0]), np.isnan(found[1]))
+    np.testing.assert_array_equal(*np.where(np.isnan(found), 0, found).view(np.uint64))
+
+
+@given(LEVELS, st.booleans(), st.data())
+def test_the_latitudes_of_rings_are_the_same(level, geodetic, data):
+    first = data.draw(st.integers(1, 4 * 2**level - 1))
+    last = min(first + 40, 4 * 2**level - 1)
+    mine = few.ring_lats(np.arange(first, last + 1), 1 << level, geodetic)
+    np.testing.assert_array_equal(mine, pixels._ring_lats(first, last, 1 << level, geodetic))
 
 
 @given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 50)), max_size=30))

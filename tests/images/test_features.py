@@ -282,7 +282,7 @@ def test_reflectance_is_no_decibel_and_classes_have_no_mean(tmp_path):
     some = values[np.isfinite(values)]
     assert table["mean"].iloc[0] == pytest.approx(some.mean(), rel=1e-9)
     assert table["std"].iloc[0] == pytest.approx(np.std(some), rel=1e-9)
-    with pytest.raises(ValueError, match="Classes have no mean"):
+    with pytest.raises(ValueError, match="SCL: classes and angles have no mean"):
         room.features(archive, [shape], DAYS[0], bands=["SCL"])
 
 

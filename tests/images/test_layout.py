@@ -21,7 +21,7 @@ from images import figure as drawing
 from images.lazy import ORBIT_FLAGS
 from images.locator import LOCATOR
 from images.scales import COLOURS, Scale
-from shared.collection import SENTINEL2
+from shared.collection import SENTINEL2, attributes_of, with_bands
 from shared.land import land
 from tests.images.test_tables import table_of
 from tests.rounds import combinations, torture
@@ -202,6 +202,19 @@ def test_all_is_on_the_paper_and_titles_stand_over_their_panels(name, days, band
         is_wider = title.width > panel.width
         at = (panel.x0 + panel.x1) / 2 if is_wider else min(max(middle, panel.x0), panel.x1)
         assert abs(middle - at) < 3 * dot, f"{text} does not stand over its panel"
+    assert touching(figure) == []
+
+
+@torture
+@pytest.mark.parametrize(
+    ("name", "bands"),
+    combinations(BOXES, (("sunZenithAngles", "viewAzimuthMean"), ("AOT", "SCL"), ("WVP",))),
+)
+def test_what_stands_at_a_bar_is_no_longer_than_the_bar(name, bands):
+    dataset = cube(name, 1, bands)
+    dataset.attrs |= attributes_of(with_bands(SENTINEL2.product, bands))
+    figure = retrieve.plot(dataset.isel(time=0))
+    assert off_the_paper(figure) == []
     assert touching(figure) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import itertools
 import re
 
 import netCDF4
@@ -17,6 +18,7 @@ from pyproj import Transformer
 from pystac.validation import validate_dict
 
 from sandbox import (
+    angles,
     catalogue,
     granules,
     ground,
@@ -404,6 +406,66 @@ def test_what_goes_by_the_classes_is_there_where_they_are(tmp_path):
     assert values["AOT"][cloudy].mean() > values["AOT"][clear].mean()
 
 
+def test_angles_are_those_of_a_product_and_make_all_bands_real_numbers(tmp_path):
+    bands = ("B04", "sunZenithAngles", "SCL", "viewAzimuthMean")
+    values, attributes = write(tmp_path / "all", OVERLAP, bands=bands)
+    plain, _ = write(tmp_path / "plain", OVERLAP, bands=("B04", "SCL"))
+    for band in ("B04", "SCL"):
+        assert values[band].dtype == np.float32
+        assert np.isnan(attributes[band]["_FillValue"])
+        as_whole = np.where(np.isnan(values[band]), FILL, values[band])
+        np.testing.assert_array_equal(as_whole, plain[band])
+    on_top = angles.of_product(products(OVERLAP)[0])
+    for band in ("sunZenithAngles", "viewAzimuthMean"):  # one block, which both products touch
+        np.testing.assert_array_equal(values[band], np.float32(on_top[band]))
+
+
+def test_angles_of_a_raster_come_in_blocks_of_the_products_that_touch_them(tmp_path):
+    box = (3.0, 51.1, 3.3, 51.2)
+    values, _ = write(tmp_path / "f", box, bands=("sunAzimuthAngles",))
+    known = {np.float32(angles.of_product(p)["sunAzimuthAngles"]) for p in products(box)}
+    found = values["sunAzimuthAngles"]
+    assert set(np.unique(found)) <= known
+    assert len(np.unique(found)) > 1
+    for row, column in itertools.product(*(range(0, size, 256) for size in found.shape)):
+        assert np.unique(found[row : row + 256, column : column + 256]).size == 1
+
+
+def test_angles_may_be_where_nothing_else_is(tmp_path):
+    (view,) = {product.view for product in products(BOX)}
+    lon = np.arange(3.0, 12.0, 0.01)
+    across = view.across(lon, np.full(lon.shape, 51.05))
+    edge = float(lon[(across >= 0) & (across < 1)].max())
+    box = (edge - 0.02, 51.04, edge + 0.02, 51.06)
+    values, _ = write(tmp_path / "f", box, bands=("B04", "viewZenithMean"))
+    seen, known = (np.isfinite(values[name]) for name in ("B04", "viewZenithMean"))
+    assert seen.any()
+    assert (known & ~seen).any()
+    assert (known | ~seen).all()
+
+
+@pytest.mark.parametrize("lat", [-41.0, -12.0, 33.0, 51.0])
+def test_angles_are_those_of_a_morning_and_of_a_swath(lat):
+    for day in (DAY, DAY + dt.timedelta(days=150)):
+        some = [
+            product
+            for one in range(5)
+            for product in products_at(20.0, lat, day + dt.timedelta(days=one))
+        ]
+        for product in some:
+            its = angles.of_product(product)
+            assert 0 < its["sunZenithAngles"] < 90 - granules.SUN_LEAST + 4
+            assert 0 < its["sunAzimuthAngles"] % 360 < 180  # before noon it stands in the east
+            assert its["viewZenithMean"] < 12  # degrees, as the instrument's half of 20.6
+            # The track runs about from north to south, so it is looked at from east or west.
+            assert abs(abs((its["viewAzimuthMean"] - 8) % 180 - 90)) < 12
+
+
+def products_at(lon, lat, day):
+    steps = mosaic.steps(order((lon, lat, lon + 0.01, lat + 0.01), day).cube)
+    return [product for step in steps for product in step.products]
+
+
 def test_a_day_without_an_overpass_has_no_data(tmp_path):
     with pytest.raises(NoData) as none:
         raster.write(order(day=DAY + dt.timedelta(days=1)), tmp_path / "f")
@@ -414,10 +476,11 @@ def test_a_day_without_an_overpass_has_no_data(tmp_path):
 def test_the_collection_tells_what_its_bands_are():
     document = offers.OFFERS[catalogue.SENTINEL2].document("http://x", True)
     bands = {band["name"]: band for band in document["summaries"]["eo:bands"]}
-    assert list(bands) == document["cube:dimensions"]["bands"]["values"] == list(optical.OFFERED)
+    assert list(bands) == document["cube:dimensions"]["bands"]["values"] == list(mosaic.OFFERED)
     assert "B10" not in bands
-    assert {b: bands[b]["gsd"] for b in bands} == optical.OFFERED
+    assert {b: bands[b]["gsd"] for b in bands} == mosaic.OFFERED
     assert (bands["AOT"]["scale"], bands["CLD"]["scale"]) == (0.001, 1)
+    assert (bands["viewZenithMean"]["unit"], bands["viewZenithMean"]["type"]) == ("deg", "float32")
     reflectance = {(b["scale"], b["type"], b["unit"]) for n, b in bands.items() if n[0] == "B"}
     assert reflectance == {(0.0001, "int16", "1")}
     assert bands["B08"]["common_name"] == "nir"

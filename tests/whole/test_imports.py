@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -104,3 +105,38 @@ def test_a_map_is_made_without_xarray(small):
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=PATIENCE)
     assert not {"xarray", "pandas", "dask", "matplotlib"} & set(said.splitlines()[-1].split()), said
+
+
+TILES = """
+import datetime as dt, sys
+sys.path.insert(0, sys.argv[1])
+from cli.browse_command import atlas_of
+from cli.workspace import Workspace
+from images.atlas import Picked
+
+day, at = dt.date.fromisoformat(sys.argv[2]), [tuple(map(int, a.split("/"))) for a in sys.argv[3:]]
+picked = Picked(day, day, "any", "VV")
+
+def tiles():
+    atlas = atlas_of(Workspace("sentinel1.zarr"))
+    return atlas, [atlas.tile(picked, {"VV": (-20.0, -5.0)}, *each) for each in at]
+
+atlas, first = tiles()
+before = "numba" in sys.modules
+atlas.prepare()
+_, again = tiles()
+print(before, "numba" in sys.modules, first == again, len(set(first)))
+"""
+
+
+def test_the_first_tiles_do_not_wait_for_numba_and_are_the_same_with_it(small):
+    lon, lat = TILE.west + TILE.size[0] / 2, TILE.south + TILE.size[1] / 2
+    at = []
+    for zoom in (6, 10, 13, 16):  # cells larger and smaller than pixels
+        y = (1 - math.asinh(math.tan(math.radians(lat))) / math.pi) / 2
+        at.append(f"{zoom}/{int((lon + 180) / 360 * 2**zoom)}/{int(y * 2**zoom)}")
+    done = subprocess.run(
+        [sys.executable, "-c", TILES, str(ROOT), str(days(1)[0].day), *at],
+        cwd=small, capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.stdout.split() == ["False", "True", "True", "4"], done.stderr
