@@ -339,7 +339,8 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@torture
+@pytest.mark.parametrize("layout", turns(LAYOUTS.values()), ids=turns(LAYOUTS))
 def test_a_file_of_any_layout_gives_what_the_raster_in_memory_gives(layout, tmp_path):
     raster = make_raster(HERE)
     raster["VV"][:30] = 0
@@ -408,7 +409,8 @@ def test_scaled_integers_are_unpacked(tmp_path):
     np.testing.assert_allclose(cells["VV"], expected["VV"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@torture
+@pytest.mark.parametrize("form", turns(FORMS))
 def test_attributes_in_any_form_are_understood(form, tmp_path):
     """Texts that say where the pixels are, and numbers in arrays of one."""
     raster = make_raster(HERE).rename(x="east", y="north")

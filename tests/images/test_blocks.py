@@ -322,7 +322,8 @@ def test_threads_or_none_give_the_same(rhine, monkeypatch):
 
 @pytest.mark.parametrize("orbit", ["ascending", "any"])
 @pytest.mark.parametrize("step", [0.002, 0.05])
-@pytest.mark.parametrize("method", ["nearest", "bilinear"])
+@torture
+@pytest.mark.parametrize("method", turns(["bilinear", "nearest"], 2))
 def test_a_box_that_is_covered_in_part_has_one_kind_of_gap_and_becomes_files(
     tmp_path, step, method, orbit
 ):

@@ -23,6 +23,7 @@ from images.figure import plot_ranges, shrink
 from images.scales import scale_of
 from retrieve import plot
 from tests.conftest import ROOT
+from tests.rounds import torture, turns
 
 GEOD = Geod(ellps="WGS84")
 powers = st.one_of(st.just(np.nan), st.floats(0, 100, width=32))
@@ -268,7 +269,8 @@ BOXES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", BOXES)
+@torture
+@pytest.mark.parametrize("name", turns(BOXES))
 def test_all_text_is_inside_the_figure_and_no_two_labels_touch(name):
     options = dict(BOXES[name])
     empty = options.pop("empty", False)

@@ -26,6 +26,7 @@ from retrieve import animate, export, plot, plot_line, save_line, statistics
 from store import Archive
 from tests.archive.test_contents import ORIGIN, cells_of
 from tests.images.test_export import assert_cf, grid
+from tests.rounds import torture, turns
 from tests.sphere import tile_at
 
 FIRST = np.datetime64("2026-01-20", "s")
@@ -341,7 +342,8 @@ def texts(drawn):
 @pytest.mark.parametrize("days", [1, 2])
 @pytest.mark.parametrize("bands", [("VV", "VH"), ("VH",)])
 @pytest.mark.parametrize("value", [np.nan, 0.0])
-@pytest.mark.parametrize("rows", [20, 90])
+@torture
+@pytest.mark.parametrize("rows", turns([20, 90], 2))
 def test_what_no_pixel_gave_has_no_number_in_a_figure(days, bands, value, rows):
     dataset = cube(days, bands=bands, rows=rows)
     dataset["VH"] = dataset["VH"].copy(data=np.full_like(dataset["VH"], value))

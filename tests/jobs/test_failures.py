@@ -38,6 +38,7 @@ from tests.downloading import (
     raw_files,
     run,
 )
+from tests.rounds import torture, turns
 
 MENDING = Mending(download.MEMORY_STEPS, download.SOFT_ERRORS)
 
@@ -130,9 +131,10 @@ def test_a_broken_product_is_passed_over_once(options):
 # --- jobs -------------------------------------------------------------------------------
 
 
+@torture
 @pytest.mark.parametrize(
     ("fault", "jobs"),
-    [
+    turns([
         ("job-memory,factor=2", 2),
         ("job-memory,factor=3", 3),
         ("job-executor-lost,factor=3", 3),
@@ -140,8 +142,8 @@ def test_a_broken_product_is_passed_over_once(options):
         ("job-driver-memory,factor=2", 3),
         ("job-product", 2),
         ("job-error=1", 2),
-    ],
-)
+    ]),
+)  # fmt: skip
 def test_a_job_after_a_failed_one_asks_for_what_helps(fault, jobs, faulty, archive):
     faulty.fault(fault)
     summary = run(faulty.url, archive, columns=1, days=1)

@@ -78,7 +78,7 @@ PASSING = [
 
 
 @torture
-@pytest.mark.parametrize("fault", turns(PASSING))
+@pytest.mark.parametrize("fault", turns(PASSING, 4))
 def test_a_passing_fault_costs_no_job(fault, faulty, archive, clean):
     connection = connect(faulty.url, timeout=(0.5, 0.5))
     faulty.fault(fault)

@@ -26,6 +26,7 @@ from tests.downloading import (
     plan,
     run,
 )
+from tests.rounds import torture, turns
 from tests.waiting import until
 
 PATIENT = dataclasses.replace(QUICK, empty_wait=3.0, log_wait=3.0, start_lag=5.0)
@@ -84,7 +85,8 @@ LISTINGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", LISTINGS)
+@torture
+@pytest.mark.parametrize("fault", turns(LISTINGS))
 def test_a_result_that_is_listed_in_another_way_or_later_is_fetched(fault, faulty, archive):
     faulty.fault(fault)
     summary = one(faulty.url, archive, PATIENT)

@@ -25,6 +25,7 @@ from shared import compute
 from store import Archive
 from tests.images.test_blocks import filled
 from tests.images.test_lazy import scene
+from tests.rounds import torture, turns
 from tests.sphere import grown
 
 DAY = dt.date(2026, 1, 20)
@@ -140,7 +141,8 @@ CARRIERS = {
 }
 
 
-@pytest.mark.parametrize("then", CARRIERS.values(), ids=CARRIERS)
+@torture
+@pytest.mark.parametrize("then", turns(CARRIERS.values(), 2), ids=turns(CARRIERS, 2))
 @pytest.mark.parametrize("first", CARRIERS.values(), ids=CARRIERS)
 def test_a_lazy_grid_can_be_carried_and_carried_on(rhine, first, then):
     grid = room.open(rhine, BOX, DAY, dlat=0.1, dlon=0.16)

@@ -141,8 +141,9 @@ ROUND = {
 }
 
 
+@torture
 @pytest.mark.parametrize("tile", [HERE, WEST])
-@pytest.mark.parametrize("way", ROUND)
+@pytest.mark.parametrize("way", turns(ROUND))
 def test_longitudes_and_latitudes(way, tile, tmp_path):
     east, north, mapping, turn = ROUND[way]
     raster = make_raster(tile, *DEGREES)
@@ -206,7 +207,8 @@ FILLS = {"unsigned shorts": -1, "unsigned shorts with an unsigned fill": -1, "sh
          "a fill in double precision": -9999.9, "the same, positive": 9999.9}  # fmt: skip
 
 
-@pytest.mark.parametrize("way", VALUES)
+@torture
+@pytest.mark.parametrize("way", turns(VALUES))
 def test_what_the_values_are_may_be_said_in_any_way(way, tmp_path):
     """Values that stand for none, in both bands and in one; netCDF4 reads the same."""
     raster = make_raster(HERE)

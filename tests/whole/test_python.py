@@ -28,6 +28,7 @@ from store import Archive
 from tests.archive.test_contents import ORIGIN, TILE, cells_of, days
 from tests.archive.test_folder_writer import NeverBehind
 from tests.conftest import ROOT
+from tests.rounds import torture, turns
 
 DOORS = ("convert", "download", "main", "retrieve", "store")
 DAY = days(1)[0].day
@@ -89,7 +90,8 @@ BOX = (TILE.west, TILE.south, TILE.west + 0.01, TILE.south + 0.01)
 BOXES = [BOX, list(BOX), np.array(BOX), BBox(*BOX), ",".join(map(str, BOX)), pd.Series(BOX)]
 
 
-@pytest.mark.parametrize("box", BOXES)
+@torture
+@pytest.mark.parametrize("box", turns(BOXES, 2))
 @pytest.mark.parametrize("day", [DAY, str(DAY), np.datetime64(DAY, "ns"), pd.Timestamp(DAY)])
 def test_everything_that_takes_a_box_and_a_day_takes_them_as_they_come(archive, box, day):
     usual, orbit = BBox(*BOX), "any"
