@@ -1,7 +1,7 @@
 """How much of what has no end the tests take: some of it in `make test`, all in `make torture`.
 
 Where a test could stop a program at each of a thousand moments, or look at hundreds of
-combinations, `make test` takes every ninth of those moments, and a sixth of the combinations but
+combinations, `make test` takes every third of those moments, and a sixth of the combinations but
 not many more than a dozen; of cases that are much alike it takes the first and some of the others.
 Which, and where dice fall, changes from day to day.  A failure says how to repeat it:
 ``ROUNDS_SEED=<number>``.  ``TORTURE_ROUNDS=<number>`` is `make torture`.
@@ -21,7 +21,7 @@ import pytest
 # Kept for the workers, which may begin after midnight.
 SEED = int(os.environ.setdefault("ROUNDS_SEED", str(dt.date.today().toordinal())))
 TORTURE = "TORTURE_ROUNDS" in os.environ
-EACH, SHARE = 9, 6  # of so many moments, and of so many combinations, `make test` takes one
+EACH, SHARE = 3, 6  # of so many moments, and of so many combinations, `make test` takes one
 DOZEN = 12  # combinations are enough, however many there are
 
 Case = TypeVar("Case")
@@ -30,7 +30,7 @@ torture = pytest.mark.torture
 
 
 def moments(of_all: Sequence[Moment]) -> list[Moment]:
-    """Those at which to stop something: the first, the last, and each ninth between them."""
+    """Those at which to stop something: the first, the last, and each third between them."""
     if TORTURE:
         return list(of_all)
     _say()

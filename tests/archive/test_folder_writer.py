@@ -3,7 +3,7 @@
 Whoever reads, with plain xarray or with the archive, sees n or n + 1 whole records.  A
 kill is a real SIGKILL of a forked child, before and inside every single change that the
 child makes on disk, and after the last one (after one is before the next); `make test`
-takes every ninth of these moments.
+takes every third of these moments.
 """
 
 from __future__ import annotations
