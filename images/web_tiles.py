@@ -12,7 +12,6 @@ and has the values that `retrieve.retrieve` gives for that row.
 from __future__ import annotations
 
 import functools
-import io
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ from grid import BBox, Tile
 from healpix.arrays import Floats, Ints
 from healpix.ids import cell_width, level_of
 from healpix.pixels import ring_rows_between
+from images import plain_png
 from images.blocks import Block, Cube, padded
 from images.records import Image
 from images.scales import COLOURS, Scale, shares
@@ -47,8 +47,7 @@ LESS = 20  # times less memory than elsewhere for a composite of a piece
 THREADS = 2
 KEPT = 16_000_000  # bytes of unpacked chunks, for the next tile
 GREYS = 254  # of a picture of one band; 0 is a gap
-FASTEST = 1  # how much zlib tries: what stays on one computer need not be small
-PLAIN = 0
+EVEN = 1  # how much zlib tries with large areas of a colour, and not at all with images
 WATER, GROUND = ((211, 224, 232), (24, 34, 42)), ((233, 230, 221), (52, 55, 52))  # bright, dark
 
 Range = tuple[float, float]
@@ -252,7 +251,7 @@ def picture(
     brightest, by what is drawn: a band, or red, green and blue.
     """
     if len(ranges) == 3:
-        return _in_colour(values, scale, ranges)
+        return plain_png.in_colour(scale.in_colour(values, ranges)[::-1])
     ((band, limits),) = ranges.items()
     known = values[band]
     if scale.is_class(band):
@@ -262,30 +261,20 @@ def picture(
         shades = shares(scale.shown(known), limits, GREYS - 1)
         palette = _ramp(scale.colours)
     numbers = np.where(np.isnan(known), 0, 1 + shades).astype(np.uint8)
-    return _png(numbers, [(0, 0, 0), *palette], transparent=0)
+    return plain_png.of_palette(numbers[::-1], [(0, 0, 0), *palette], transparent=0)
 
 
 def empty() -> bytes:
     """A tile with nothing in it."""
-    return _png(np.zeros((SIDE, SIDE), np.uint8), [(0, 0, 0)], transparent=0)
+    return plain_png.of_palette(np.zeros((SIDE, SIDE), np.uint8), [(0, 0, 0)], 0, EVEN)
 
 
 def land_tile(z: int, x: int, y: int, *, dark: bool) -> bytes:
     """Land and sea, as a PNG."""
     frame = frame_of(z, x, y)
     ground = land(frame.lat, frame.lon)
-    return _png(ground.astype(np.uint8), [WATER[dark], GROUND[dark]], None)
-
-
-def _in_colour(
-    values: dict[str, NDArray[np.float32]], scale: Scale, ranges: dict[str, Range]
-) -> bytes:
-    from PIL import Image as Picture
-
-    rgba = scale.in_colour(values, ranges)
-    file = io.BytesIO()
-    Picture.fromarray(rgba[::-1]).save(file, "PNG", compress_level=PLAIN)
-    return file.getvalue()
+    shades = ground.astype(np.uint8)[::-1]
+    return plain_png.of_palette(shades, [WATER[dark], GROUND[dark]], None, EVEN)
 
 
 @functools.cache
@@ -302,17 +291,3 @@ def _ramp(name: str) -> list[tuple[int, int, int]]:
 def _rgb(colour: str) -> tuple[int, int, int]:
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
     return red, green, blue
-
-
-def _png(
-    shades: NDArray[np.uint8], palette: Sequence[tuple[int, int, int]], transparent: int | None
-) -> bytes:
-    """A picture of numbers of colours, row 0 in the south."""
-    from PIL import Image as Picture
-
-    image = Picture.fromarray(shades[::-1], "P")
-    image.putpalette([part for colour in palette for part in colour])
-    file = io.BytesIO()
-    more = {} if transparent is None else {"transparency": transparent}
-    image.save(file, "PNG", compress_level=FASTEST, **more)
-    return file.getvalue()
