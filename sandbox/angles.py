@@ -28,7 +28,6 @@ NAMES = ("sunAzimuthAngles", "sunZenithAngles", "viewAzimuthMean", "viewZenithMe
 RESOLUTION = 10  # m
 BLOCK = 256  # pixels, edge of what is read at a time
 ALTITUDE = 786.0  # km
-TILT = 23.44  # degrees of the Earth's axis
 DIGITS = 3  # of a degree
 
 Values = NDArray[np.float32]
@@ -63,14 +62,8 @@ def fill(pixels: Grid, row: int, products: tuple[Granule, ...], name: str, out: 
 def _sun(product: Granule, lon: float, lat: float) -> tuple[float, float]:
     """Azimuth and zenith angle of the sun: without the equation of time, within some degrees."""
     time = product.time
-    hours = time.hour + time.minute / 60 + time.second / 3600 + lon / 15
-    hour = math.radians(15 * (hours - 12))
-    of_year = time.timetuple().tm_yday
-    b = math.radians(-TILT * math.cos(2 * math.pi * (of_year + 10) / 365.25))
-    a = math.radians(lat)
-    east = -math.cos(b) * math.sin(hour)
-    north = math.cos(a) * math.sin(b) - math.sin(a) * math.cos(b) * math.cos(hour)
-    up = math.sin(a) * math.sin(b) + math.cos(a) * math.cos(b) * math.cos(hour)
+    hour = time.hour + time.minute / 60 + time.second / 3600 + lon / 15
+    east, north, up = granules.sun(time, hour, lat)
     return math.degrees(math.atan2(east, north)) % 360, math.degrees(math.acos(up))
 
 

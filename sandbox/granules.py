@@ -41,6 +41,7 @@ ROW_LETTERS = "ABCDEFGHJKLMNPQRSTUV"
 DATATAKE = 14.0  # degrees of latitude that bear one time
 BASELINE = "N0512"  # of the processing
 PROCESSING = dt.timedelta(hours=2, minutes=33, seconds=14)  # from a datatake to its products
+TILT = 23.44  # degrees of the Earth's axis
 SUN_LEAST = 8.0  # degrees of elevation below which nothing is acquired
 STEPS = 22  # into which the edge of a tile is cut: a chord is then within a metre
 DIGITS = 7  # of a degree
@@ -286,12 +287,20 @@ def _swath(view: orbit.Pass) -> BaseGeometry:
 
 def _sun_is_up(view: orbit.Pass, lat: float) -> bool:
     """Whether the sun is high enough at the local time of the overpass."""
-    of_year = view.time.timetuple().tm_yday
-    declination = -23.44 * math.cos(2 * math.pi * (of_year + 10) / 365.25)
-    hour = math.radians(15 * (MISSION.node_hour - 24))  # from noon
-    a, b = math.radians(lat), math.radians(declination)
-    height = math.sin(a) * math.sin(b) + math.cos(a) * math.cos(b) * math.cos(hour)
+    _, _, height = sun(view.time, MISSION.node_hour - 12, lat)
     return height >= math.sin(math.radians(SUN_LEAST))
+
+
+def sun(time: dt.datetime, hour: float, lat: float) -> tuple[float, float, float]:
+    """Where the sun stands at an hour of solar time: towards east, north and up, a unit vector."""
+    of_year = time.timetuple().tm_yday
+    a, b = math.radians(lat), math.radians(-TILT * math.cos(2 * math.pi * (of_year + 10) / 365.25))
+    turn = math.radians(15 * (hour - 12))  # from noon
+    return (
+        -math.cos(b) * math.sin(turn),
+        math.cos(a) * math.sin(b) - math.sin(a) * math.cos(b) * math.cos(turn),
+        math.sin(a) * math.sin(b) + math.cos(a) * math.cos(b) * math.cos(turn),
+    )
 
 
 def of_pass(view: orbit.Pass, among: list[Tile]) -> Iterator[Granule]:
