@@ -40,7 +40,9 @@ class Lookout:
                 for tile, state in states.items()
                 if tile in self._views and self._views[tile][0] == state
             }
-        found |= {view.tile: view for view in self.archive.views(states.keys() - found.keys())}
+        for view in self.archive.views(states.keys() - found.keys()):
+            view.share()
+            found[view.tile] = view
         with self._lock:
             for tile, state in states.items():
                 self._views.pop(tile, None)

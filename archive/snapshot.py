@@ -58,10 +58,7 @@ class View:
     def open(cls, storage: Storage, layout: Layout, tile: Tile) -> View | None:
         """The tile as it is now; None if there is none.  Raises DamageError."""
         group = recovery.load(storage, tile, also=SHARED)
-        if group is None:
-            return None
-        _share_parts(group)
-        return cls(layout, group)
+        return None if group is None else cls(layout, group)
 
     def __reduce__(self) -> tuple[Any, ...]:
         _sent(self._token, lambda: self)
@@ -86,6 +83,15 @@ class View:
     def is_far(self) -> bool:
         """Whether each request takes so long that reading several records at once pays."""
         return self._group.storage.is_far
+
+    def share(self) -> None:
+        """Have what its metadata say as those of any other tile be there once for all.
+
+        For who keeps many tiles open; nothing of a view is changed.
+        """
+        for array in self._group.arrays.values():
+            for name in _ALIKE & array.keys():
+                array[name] = _parts.setdefault(repr(array[name]), array[name])
 
     def chunks(self) -> list[Chunk]:
         """The records, sorted by day and orbit."""
@@ -299,16 +305,6 @@ def _meet(has: Runs, wanted: Runs) -> tuple[Runs, Spans]:
     size = np.minimum(box_end[box], end[tile]) - found
     place = first[tile] + found - start[tile]
     return (found.astype(np.uint64), size.astype(np.uint32)), Spans(place, size)
-
-
-def _share_parts(group: Group) -> None:
-    """Have what the metadata of one tile say as those of any other be there once for all.
-
-    Who looks at an archive keeps many tiles open, of which nothing is changed.
-    """
-    for array in group.arrays.values():
-        for name in _ALIKE & array.keys():
-            array[name] = _parts.setdefault(repr(array[name]), array[name])
 
 
 def _cut_to(bbox: BBox, tile: Tile, level: int, layout: Layout) -> list[BBox]:

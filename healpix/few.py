@@ -240,7 +240,7 @@ def _is_number(values: Floats) -> Bools:
 
 
 def _columns(east: Ints, size: Ints, nside: int, west: float, dlon: float) -> Ints:
-    """As `pixels.column`: the columns of a grid that centres lie in."""
+    """As of `pixels`: the columns of a grid that centres lie in."""
     beyond = 45.0 * east / size - west
     turn = np.where(beyond < 0.0, 360.0, np.where(beyond >= 360.0, -360.0, 0.0))
     columns = (beyond + turn) / dlon

@@ -14,7 +14,7 @@ from healpix.latitudes import is_geodetic, rings_at, to_authalic
 from healpix.loops import is_worth, loop
 
 AS_MANY_A_RING = 20  # points that numpy looks up while Python finds where a ring is
-AS_MANY_A_CELL = 4  # twice those while numpy adds a cell of a band: who adds many adds more
+AS_MANY_A_CELL = 4  # twice what numpy takes to add a cell of a band, as more will come
 _LOW = 4  # bits of ix and of iy that are looked up
 _LOW_X = np.array([sum((v >> 2 * b & 1) << b for b in range(_LOW)) for v in range(4**_LOW)])
 _LOW_Y = np.array([sum((v >> 2 * b + 1 & 1) << b for b in range(_LOW)) for v in range(4**_LOW)])
