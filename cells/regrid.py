@@ -171,17 +171,17 @@ def _call_loops() -> None:
 def _compile_folds(values: NDArray[Any], counts: NDArray[Any]) -> None:
     """Compile what makes one of many records."""
     a, b = np.zeros((2, values.size))
-    number, weights = np.zeros(values.size, np.float32), folds.no_weights(counts, 2)
-    keys = np.zeros(values.size, np.int32)
-    folds.add_mean(values, counts, a, weights)
+    number, shift = np.zeros((2, values.size), np.float32)
+    weights, keys = folds.no_weights(counts, 2), np.zeros((2, values.size), np.int32)
+    two = values, counts, values, counts
+    folds.add_means(*two, a, weights)
     folds.fill(values, counts, 0.0, values.copy(), weights, values.copy())
-    folds.add_least(values, counts, 0, keys, weights)
-    folds.add_number(values, counts, number, weights)
-    folds.add_spread(values, counts, number, a, b)
-    folds.add_to_stack(values, counts, keys, keys.copy())
-    folds.add_weights(values, counts, weights)
-    network = networks.median_network(1)
-    folds.take_medians(keys[np.newaxis], keys, weights, network, 0, values.copy())
+    folds.keep_least(*two, 0, keys[0], weights)
+    folds.add_numbers(*two, number, weights)
+    folds.add_spreads(*two, shift, a, b, number, weights)
+    folds.take_spreads(a, b, number, shift)
+    folds.add_to_stack(*two, keys[0], keys[1], keys[0].copy(), weights)
+    folds.take_medians(keys, keys[0], weights, networks.median_network(2), values.copy())
 
 
 class Means:
@@ -228,6 +228,8 @@ class Means:
         weights = [cells["count"]]
         if any(count_of(band) in cells for band in self.bands):
             weights = [cells.weights(band) for band in self.bands]
+            if all(each is weights[0] for each in weights):
+                weights = weights[:1]
         return values.astype(np.float32, copy=False), _stacked(weights)
 
     def _add_nearest(self, cells: CellSet) -> None:

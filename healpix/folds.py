@@ -1,19 +1,20 @@
-"""Values of the same cells at many times to one, a time after the other.
+"""Values of the same cells at many times to one, two times after the other.
 
-Each loop takes the values of a time into account: float32, NaN where there is none, and what
-they count; a cell that counts 0 has none either.
+Each loop takes the values of two times into account: float32, NaN where there is none, and what
+they count; a cell that counts 0 has none either.  Two at once, because what they are added to is
+then fetched and put back half as often.  A last one that is left goes with one that counts 0.
 
 The loops do not branch.  Where a tenth of the cells has no value, here and there, guesses of the
 processor take longer than the arithmetic, and what does not branch is done for several cells at a
-time.  For the same reason no loop writes more arrays than a compiler can tell apart, and values
-are compared as keys, integers that order as they do: the lesser one of two floats is kept by a
-masked store, which some processors do at a snail's pace.
+time.  For the same reason values are compared as keys, integers that order as they do: the lesser
+one of two floats is kept by a masked store, which some processors do at a snail's pace.
 
     key = bits of x >= 0, else bits xor 0x7fffffff      key(-x) = ~key(x)      int32
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from numpy.typing import NDArray
 from healpix.arrays import Ints
 from healpix.loops import loop
 
-ABREAST = 256  # cells that are sorted at a time, at most
-CACHE = 32_768  # bytes that they take about, with all their values
+ABREAST = 2048  # cells that are sorted at a time, at most
+CACHE = 160_000  # bytes that they take about, with all their values
 INFINITE = 0x7F800000  # the key of +inf
 GREATEST = 0x7FFFFFFF  # a key that no value has
 
@@ -51,13 +52,18 @@ def no_weights(counts: NDArray[Any], times: int) -> Weights:
 
 
 @loop
-def add_mean(values: Any, counts: Any, sums: Any, weights: Any) -> None:
-    """sums += count x value, float64, and weights += count."""
+def add_means(
+    values: Any, counts: Any, others: Any, their_counts: Any, sums: Any, weights: Any
+) -> None:
+    """sums += count x value, float64, first of the values, then of the others; weights += count."""
     for k in range(values.size):
-        there = (counts[k] > 0) & (values[k] == values[k])
-        count = counts[k] if there else counts.dtype.type(0)
-        sums[k] += float(count) * (float(values[k]) if there else 0.0)
-        weights[k] += weights.dtype.type(count)
+        one = (counts[k] > 0) & (values[k] == values[k])
+        two = (their_counts[k] > 0) & (others[k] == others[k])
+        count = counts[k] if one else counts.dtype.type(0)
+        their = their_counts[k] if two else counts.dtype.type(0)
+        first = float(count) * (float(values[k]) if one else 0.0)
+        sums[k] = sums[k] + first + float(their) * (float(others[k]) if two else 0.0)
+        weights[k] += weights.dtype.type(count) + weights.dtype.type(their)
 
 
 @loop
@@ -76,96 +82,150 @@ def fill(values: Any, counts: Any, day: float, out: Any, weights: Any, days: Any
 
 
 @loop
-def add_least(values: Any, counts: Any, flip: int, keys: Any, weights: Any) -> None:
+def keep_least(
+    values: Any, counts: Any, others: Any, their_counts: Any, flip: int, keys: Any, weights: Any
+) -> None:
     """The least key; with a flip of -1, of ``flip xor key``, that of the greatest value.
 
     ``keys`` begin as `GREATEST`; weights += count.
     """
-    bits = values.view(np.int32)
+    bits, their_bits = values.view(np.int32), others.view(np.int32)
     for k in range(values.size):
-        there = (counts[k] > 0) & (values[k] == values[k])
+        one = (counts[k] > 0) & (values[k] == values[k])
+        two = (their_counts[k] > 0) & (others[k] == others[k])
         key = np.int32(bits[k] ^ ((bits[k] >> 31) & 0x7FFFFFFF) ^ flip)
-        keys[k] = min(keys[k], key if there else np.int32(GREATEST))
-        weights[k] += weights.dtype.type(counts[k]) if there else weights.dtype.type(0)
+        their = np.int32(their_bits[k] ^ ((their_bits[k] >> 31) & 0x7FFFFFFF) ^ flip)
+        lesser = min(key if one else np.int32(GREATEST), their if two else np.int32(GREATEST))
+        keys[k] = min(keys[k], lesser)
+        weights[k] += weights.dtype.type(counts[k]) if one else weights.dtype.type(0)
+        weights[k] += weights.dtype.type(their_counts[k]) if two else weights.dtype.type(0)
 
 
 @loop
-def add_number(values: Any, counts: Any, number: Any, weights: Any) -> None:
+def add_numbers(
+    values: Any, counts: Any, others: Any, their_counts: Any, number: Any, weights: Any
+) -> None:
     """How often there was a value, float32; weights += count."""
     for k in range(values.size):
-        there = (counts[k] > 0) & (values[k] == values[k])
-        number[k] += np.float32(1.0 if there else 0.0)
-        weights[k] += weights.dtype.type(counts[k]) if there else weights.dtype.type(0)
+        one = (counts[k] > 0) & (values[k] == values[k])
+        two = (their_counts[k] > 0) & (others[k] == others[k])
+        number[k] += np.float32(1.0 if one else 0.0) + np.float32(1.0 if two else 0.0)
+        weights[k] += weights.dtype.type(counts[k]) if one else weights.dtype.type(0)
+        weights[k] += weights.dtype.type(their_counts[k]) if two else weights.dtype.type(0)
 
 
 @loop
-def add_spread(values: Any, counts: Any, number: Any, mean: Any, squares: Any) -> None:
-    """Mean and sum of squared differences from it, by Welford (1962), after `add_number`."""
-    for k in range(values.size):
-        there = (counts[k] > 0) & (values[k] == values[k])
-        value = float(values[k]) if there else mean[k]
-        step = value - mean[k]
-        mean[k] += step / float(max(number[k], np.float32(1.0)))
-        squares[k] += step * (value - mean[k])
-
-
-@loop
-def add_to_stack(values: Any, counts: Any, row: Any, fills: Any) -> None:
-    """row = keys of the values, where there is none one of ``fills``, infinite, which takes turns.
-
-    So what stands for none is half of it before and half of it behind the values.
-    """
-    bits = values.view(np.int32)
-    for k in range(values.size):
-        there = (counts[k] > 0) & (values[k] == values[k])
-        key = np.int32(bits[k] ^ ((bits[k] >> 31) & 0x7FFFFFFF))
-        row[k] = key if there else fills[k]
-        fills[k] ^= np.int32(0 if there else -1)
-
-
-@loop
-def add_weights(values: Any, counts: Any, weights: Any) -> None:
-    """weights += count."""
-    for k in range(values.size):
-        there = (counts[k] > 0) & (values[k] == values[k])
-        weights[k] += weights.dtype.type(counts[k]) if there else weights.dtype.type(0)
-
-
-@loop
-def take_medians(
-    stack: Any, fills: Any, weights: Any, network: Ints, middle: int, out: Any
+def add_spreads(
+    values: Any, counts: Any, others: Any, their_counts: Any,
+    shift: Any, sums: Any, squares: Any, number: Any, weights: Any,
 ) -> None:  # fmt: skip
+    """Sums of the differences from the first value, ``shift``, and of their squares, float64.
+
+    The rest as of `add_numbers`.  With a shift that is one of the values the variance, of the
+    squares' mean less the square of the mean, is off by no more than their number times the
+    precision of a double (Chan, Golub and LeVeque 1983).
+    """
+    for k in range(values.size):
+        one = (counts[k] > 0) & (values[k] == values[k])
+        two = (their_counts[k] > 0) & (others[k] == others[k])
+        found = values[k] if one else others[k]
+        shift[k] = shift[k] if number[k] > 0 else found
+        first = float(values[k]) - float(shift[k]) if one else 0.0
+        second = float(others[k]) - float(shift[k]) if two else 0.0
+        sums[k] += first + second
+        squares[k] += first * first + second * second
+        number[k] += np.float32(1.0 if one else 0.0) + np.float32(1.0 if two else 0.0)
+        weights[k] += weights.dtype.type(counts[k]) if one else weights.dtype.type(0)
+        weights[k] += weights.dtype.type(their_counts[k]) if two else weights.dtype.type(0)
+
+
+@loop
+def take_spreads(sums: Any, squares: Any, number: Any, out: Any) -> None:
+    """The standard deviation of the population, of `add_spreads`; NaN where number is 0."""
+    for k in range(out.size):
+        mean = sums[k] / float(number[k])  # 0 / 0 is NaN, as asked
+        out[k] = np.float32(math.sqrt(max(squares[k] / float(number[k]) - mean * mean, 0.0)))
+
+
+@loop
+def add_to_stack(
+    values: Any, counts: Any, others: Any, their_counts: Any,
+    row: Any, next_row: Any, fills: Any, weights: Any,
+) -> None:  # fmt: skip
+    """The lesser of the keys into one row, the greater into the other; weights += count.
+
+    Where there is no value its key is one of ``fills``, infinite, which takes turns: so what
+    stands for none is half of it before and half of it behind the values.
+    """
+    bits, their_bits = values.view(np.int32), others.view(np.int32)
+    for k in range(values.size):
+        one = (counts[k] > 0) & (values[k] == values[k])
+        two = (their_counts[k] > 0) & (others[k] == others[k])
+        key = np.int32(bits[k] ^ ((bits[k] >> 31) & 0x7FFFFFFF))
+        their = np.int32(their_bits[k] ^ ((their_bits[k] >> 31) & 0x7FFFFFFF))
+        key = key if one else fills[k]
+        fill = fills[k] ^ np.int32(0 if one else -1)
+        their = their if two else fill
+        fills[k] = fill ^ np.int32(0 if two else -1)
+        row[k] = min(key, their)
+        next_row[k] = max(key, their)
+        weights[k] += weights.dtype.type(counts[k]) if one else weights.dtype.type(0)
+        weights[k] += weights.dtype.type(their_counts[k]) if two else weights.dtype.type(0)
+
+
+@loop
+def take_medians(stack: Any, fills: Any, weights: Any, network: Ints, out: Any) -> None:
     """The median of each cell of a stack (time, cell) of `add_to_stack`; NaN where weights are 0.
 
-    ``fills`` began as `INFINITE`.  ``network`` and ``middle``: of `healpix.networks`.
+    ``fills`` began as `INFINITE`.  ``network``: of `healpix.networks`.  Sorts the stack.
     """
     times = stack.shape[0]
     abreast = max(32, min(ABREAST, CACHE // (4 * times)))
-    block = np.zeros((times, abreast), np.int32)
     for first in range(0, out.size, abreast):
         last = min(first + abreast, out.size)
-        for t in range(times):
-            block[t, : last - first] = stack[t, first:last]
         for step in range(network.shape[0]):
-            _sort_pairs(block[network[step, 0]], block[network[step, 1]])
-        for t in range(middle, min(middle + 2, times)):
-            _to_bits(block[t])
-        low = block[middle].view(np.float32)
-        high = block[min(middle + 1, times - 1)].view(np.float32)
-        for c in range(last - first):
-            is_odd = (times % 2 == 1) == (fills[first + c] > 0)  # the number of values
-            alone = high[c] if times % 2 else low[c]
-            both = np.float32((float(low[c]) + float(high[c])) / 2.0)
-            value = alone if is_odd else both
-            out[first + c] = value if weights[first + c] > 0 else np.float32(np.nan)
+            a, b, c, d = network[step]
+            if c < 0:
+                _sort_two(stack[a, first:last], stack[b, first:last])
+            else:
+                _sort_four(
+                    stack[a, first:last],
+                    stack[b, first:last],
+                    stack[c, first:last],
+                    stack[d, first:last],
+                )
+    low, high = stack[times // 2 - 1], stack[times // 2]
+    _to_bits(low)
+    _to_bits(high)
+    _take_middle(low.view(np.float32), high.view(np.float32), fills, weights, out)
 
 
 @loop
-def _sort_pairs(lesser: Any, greater: Any) -> None:
+def _take_middle(low: Any, high: Any, fills: Any, weights: Any, out: Any) -> None:
+    for c in range(out.size):
+        both = np.float32((float(low[c]) + float(high[c])) / 2.0)
+        value = both if fills[c] > 0 else low[c]  # an odd number of values: one less is infinite
+        out[c] = value if weights[c] > 0 else np.float32(np.nan)
+
+
+@loop
+def _sort_two(lesser: Any, greater: Any) -> None:
     for c in range(lesser.size):
         a, b = lesser[c], greater[c]
         lesser[c] = min(a, b)
         greater[c] = max(a, b)
+
+
+@loop
+def _sort_four(one: Any, two: Any, three: Any, four: Any) -> None:
+    """One and three, two and four, then those in the middle."""
+    for c in range(one.size):
+        a, b = min(one[c], three[c]), min(two[c], four[c])
+        x, y = max(one[c], three[c]), max(two[c], four[c])
+        one[c] = a
+        two[c] = min(b, x)
+        three[c] = max(b, x)
+        four[c] = y
 
 
 @loop

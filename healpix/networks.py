@@ -1,49 +1,70 @@
 """Which values to compare and swap, in turn, so that the middle ones are in the middle.
 
 By Batcher's odd-even merge sort (Knuth, vol. 3, 5.2.2 M), whose steps do not depend on the values,
-so that many cells are taken at a time; of its steps those that the middle depends on.
+so that many cells are taken at a time; of its steps those that the middle depends on.  Where four
+values are compared among each other in two rounds, both are one step: so they are fetched once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from healpix.arrays import Ints
 
-
-def middle(number: int) -> int:
-    """The place of the lower one of the two that a median may be the mean of.
-
-    Of an even number they are the two in the middle; of an odd one that in the middle and the one
-    before it, which are in the middle of one value less.
-    """
-    return max((number - 1) // 2 - number % 2, 0)
+Pair = tuple[int, int]
+Four = tuple[int, int, int, int]
 
 
 @lru_cache(maxsize=64)
 def median_network(number: int) -> Ints:
-    """The places to compare, (step, 2): the lesser value goes to the first of both."""
-    needed = {middle(number), min(middle(number) + 1, number - 1)}
-    kept = []
-    for pair in reversed(list(_batcher(number))):
-        if not needed.isdisjoint(pair):
-            kept.append(pair)
-            needed |= set(pair)
-    return np.array(kept[::-1], np.int64).reshape(-1, 2)
+    """The steps, (step, 4), that bring the middle two of an even number of values to their places.
+
+    The values come as sorted pairs: 0 and 1, 2 and 3, ...  A step (a, b, -1, -1) compares two, of
+    which the lesser goes to a; (a, b, c, d) does a and c, b and d, then b and c.
+    """
+    rounds = list(_batcher(number))[1:]  # the first one sorts the pairs
+    needed, kept = {number // 2 - 1, number // 2}, list[set[Pair]]()
+    for pairs in reversed(rounds):
+        kept.insert(0, {pair for pair in pairs if not needed.isdisjoint(pair)})
+        needed |= {place for pair in kept[0] for place in pair}
+    steps: list[Four] = []
+    while rounds:
+        pairs, following = rounds.pop(0), rounds[0] if rounds else []
+        left, after = kept.pop(0), kept[0] if kept else set()
+        fours = []
+        for a, b, c, d in _fours(pairs, following):
+            both = {(a, c), (b, d)}
+            if len(both & left) + ((b, c) in after) > 1:
+                fours.append((a, b, c, d))
+                left -= both
+                after.discard((b, c))
+        steps += [(a, b, -1, -1) for a, b in sorted(left)] + fours
+    return np.array(steps, np.int64).reshape(-1, 4)
 
 
-def _batcher(number: int) -> Iterator[tuple[int, int]]:
-    """The steps that sort so many values."""
+def _fours(pairs: Sequence[Pair], following: Sequence[Pair]) -> Iterator[Four]:
+    """Places a, b, c, d of which a and c, b and d are a pair, and then b and c."""
+    higher = dict(pairs)
+    lower = {high: low for low, high in pairs}
+    for b, c in following:
+        if b in higher and c in lower:
+            yield lower[c], b, c, higher[b]
+
+
+def _batcher(number: int) -> Iterator[list[Pair]]:
+    """The rounds that sort so many values: pairs of places, none of them in two of a round."""
     p = 1
     while p < number:
         k = p
         while k >= 1:
-            for j in range(k % p, number - k, 2 * k):
-                for i in range(j, j + min(k, number - j - k)):
-                    if i // (2 * p) == (i + k) // (2 * p):
-                        yield i, i + k
+            yield [
+                (i, i + k)
+                for j in range(k % p, number - k, 2 * k)
+                for i in range(j, j + min(k, number - j - k))
+                if i // (2 * p) == (i + k) // (2 * p)
+            ]
             k //= 2
         p *= 2

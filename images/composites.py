@@ -38,6 +38,7 @@ SPARE = 4  # stacks of medians that are kept for the next ones
 _EPOCH = 719163  # the ordinal of 1970-01-01
 
 Values = NDArray[Any]
+Two = tuple[Values, Values, Values, Values]  # records: values and counts of one, and of another
 Cells = Mapping[str, Any]  # bands, counts and count, (cell), by their names
 Records = Iterable[tuple[Chunk, Cells]]
 
@@ -81,9 +82,9 @@ def composed(
 
     ``read`` gives some variables of some records, one after the other.  ``thrifty``: no memory is
     kept for the next composite.
-    ``<band>`` (cell) float32, NaN where none has a value; ``<band>_count`` (cell), float64, the
-    sum of the counts that are in it (of newest its own); with "newest" also ``day`` (cell),
-    float32, days since 1970-01-01, and the most of these counts as its own.
+    ``<band>`` (cell) float32, NaN where none has a value; ``<band>_count`` (cell), uint32 or, where
+    that does not hold them, float64, the sum of the counts that are in it (of newest its own); with
+    "newest" also ``day`` (cell), float32, days since 1970-01-01, and the most of these counts.
     """
     made: dict[str, _Maker] = {}
     for chunk, cells in read((*bands, "count"), chunks[::-1] if how == "newest" else chunks):
@@ -102,7 +103,7 @@ def composed(
         if thrifty:
             _spare.clear()
         data[band] = maker.values.astype(np.float32, copy=False)
-        data[count_of(band)] = maker.weights.astype(float)
+        data[count_of(band)] = maker.weights
     if how == "newest":
         days = [maker.days for maker in made.values() if isinstance(maker, _Newest)]
         data[DAY] = np.fmax.reduce(days)
@@ -129,15 +130,38 @@ class _Maker:
         """Find ``values``, when all records have come in."""
 
 
-class _Mean(_Maker):
+class _TwoByTwo(_Maker):
+    """Takes two records at a time into account: see `healpix.folds`."""
+
+    _waiting: tuple[Values, Values] | None = None
+
+    def add(self, values: Values, counts: Values) -> None:
+        if self._waiting is None:
+            self._waiting = values, counts
+            return
+        first, self._waiting = self._waiting, None
+        self.add_two((*first, values, counts))
+
+    def finish(self) -> None:
+        if self._waiting is not None:
+            values, counts = self._waiting
+            self.add(values, np.zeros_like(counts))
+
+    def add_two(self, two: Two) -> None:
+        """Take two records into account."""
+        raise NotImplementedError
+
+
+class _Mean(_TwoByTwo):
     def __init__(self, counts: Values, number: int) -> None:
         super().__init__(counts, number)
         self._sums = np.zeros(self.size)
 
-    def add(self, values: Values, counts: Values) -> None:
-        folds.add_mean(values, counts, self._sums, self.weights)
+    def add_two(self, two: Two) -> None:
+        folds.add_means(*two, self._sums, self.weights)
 
     def finish(self) -> None:
+        super().finish()
         with np.errstate(invalid="ignore"):
             self.values = self._sums / self.weights
 
@@ -154,17 +178,18 @@ class _Newest(_Maker):
         self.is_full = left == 0
 
 
-class _Least(_Maker):
+class _Least(_TwoByTwo):
     flip = 0
 
     def __init__(self, counts: Values, number: int) -> None:
         super().__init__(counts, number)
         self._keys = np.full(self.size, folds.GREATEST, np.int32)
 
-    def add(self, values: Values, counts: Values) -> None:
-        folds.add_least(values, counts, self.flip, self._keys, self.weights)
+    def add_two(self, two: Two) -> None:
+        folds.keep_least(*two, self.flip, self._keys, self.weights)
 
     def finish(self) -> None:
+        super().finish()
         self.values = folds.values_of(self._keys ^ np.int32(self.flip), self.weights)
 
 
@@ -172,52 +197,56 @@ class _Greatest(_Least):
     flip = -1
 
 
-class _Count(_Maker):
+class _Count(_TwoByTwo):
     def __init__(self, counts: Values, number: int) -> None:
         super().__init__(counts, number)
         self._times = np.zeros(self.size, np.float32)
 
-    def add(self, values: Values, counts: Values) -> None:
-        folds.add_number(values, counts, self._times, self.weights)
+    def add_two(self, two: Two) -> None:
+        folds.add_numbers(*two, self._times, self.weights)
 
     def finish(self) -> None:
+        super().finish()
         self.values = np.where(self._times > 0, self._times, np.float32(np.nan))
 
 
-class _Spread(_Count):
+class _Spread(_TwoByTwo):
     def __init__(self, counts: Values, number: int) -> None:
         super().__init__(counts, number)
-        self._mean, self._squares = np.zeros((2, self.size))
+        self._shift, self._times = np.zeros((2, self.size), np.float32)
+        self._sums, self._squares = np.zeros((2, self.size))
 
-    def add(self, values: Values, counts: Values) -> None:
-        super().add(values, counts)
-        folds.add_spread(values, counts, self._times, self._mean, self._squares)
+    def add_two(self, two: Two) -> None:
+        folds.add_spreads(
+            *two, self._shift, self._sums, self._squares, self._times, self.weights
+        )  # fmt: skip
 
     def finish(self) -> None:
-        with np.errstate(invalid="ignore"):
-            self.values = np.sqrt(self._squares / self._times)
+        super().finish()
+        self.values = np.empty(self.size, np.float32)
+        folds.take_spreads(self._sums, self._squares, self._times, self.values)
 
 
-class _Median(_Maker):
+class _Median(_TwoByTwo):
     """The one that needs all values at a time."""
 
     def __init__(self, counts: Values, number: int) -> None:
         super().__init__(counts, number)
-        self._room, self._filled = _room(number * self.size), 0
-        self._rows = self._room[: number * self.size].reshape(number, self.size)
+        rows = number + number % 2
+        self._room, self._filled = _room(rows * self.size), 0
+        self._rows = self._room[: rows * self.size].reshape(rows, self.size)
         self._fills = np.full(self.size, folds.INFINITE, np.int32)
 
-    def add(self, values: Values, counts: Values) -> None:
-        folds.add_to_stack(values, counts, self._rows[self._filled], self._fills)
-        folds.add_weights(values, counts, self.weights)
-        self._filled += 1
+    def add_two(self, two: Two) -> None:
+        first, second = self._rows[self._filled : self._filled + 2]
+        folds.add_to_stack(*two, first, second, self._fills, self.weights)
+        self._filled += 2
 
     def finish(self) -> None:
-        network, middle = networks.median_network(self.number), networks.middle(self.number)
+        super().finish()
         self.values = np.empty(self.size, np.float32)
-        folds.take_medians(
-            self._rows, self._fills, self.weights, network, middle, self.values
-        )  # fmt: skip
+        network = networks.median_network(len(self._rows))
+        folds.take_medians(self._rows, self._fills, self.weights, network, self.values)
         if len(_spare) < SPARE:
             _spare.append(self._room)
         del self._rows, self._room  # before the next band needs as much

@@ -23,19 +23,18 @@ from archive.shards import one_of_many
 from archive.spans import Spans
 from archive.storage import AT_ONCE, each_of
 from grid import ORBITS, Chunk, Day, Tile, as_days, count
-from healpix import folds
 from healpix.arrays import Floats, Ints
 from healpix.copies import copy_runs
 from healpix.few import centres, ids_around
 from healpix.groups import describe
 from healpix.ids import ids_to_runs, runs_to_ids
 from healpix.polygons import polygon_ids
+from images.composites import composed
 from images.lazy import known_bands, origin_of, passes_in
 from images.line import SPREAD, with_a_mean
 from images.records import RELATIVE, Image, NoData, apart, layout_of
 from images.scales import Scale, scale_of
 from shared.collection import attributes_of, with_bands
-from shared.counts import count_of
 from shared.features import Features, FeaturesLike, as_features
 
 if TYPE_CHECKING:
@@ -175,17 +174,14 @@ class _Part:
         """Of each band; of several records the mean by their counts."""
         if len(chunks) == 1:
             return self.view.values(chunks[0], self.spans, bands)
-        sums = {band: np.zeros(self.spans.size) for band in bands}
-        weights: dict[str, folds.Weights] = {}
+        made = composed(self._read, chunks, "mean", bands, ())
+        return {band: made[band] for band in bands}
+
+    def _read(
+        self, names: Sequence[str], chunks: Sequence[Chunk]
+    ) -> Iterator[tuple[Chunk, dict[str, Any]]]:
         for chunk in chunks:
-            found = self.view.values(chunk, self.spans, (*bands, "count"))
-            for band in bands:
-                counts = found.get(count_of(band), found["count"])
-                if band not in weights:
-                    weights[band] = folds.no_weights(counts, len(chunks))
-                folds.add_mean(found[band], counts, sums[band], weights[band])
-        with np.errstate(invalid="ignore"):
-            return {band: (sums[band] / weights[band]).astype(np.float32) for band in bands}
+            yield chunk, self.view.values(chunk, self.spans, names)
 
 
 def _values_of(

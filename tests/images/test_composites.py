@@ -216,6 +216,21 @@ def test_a_median_of_any_number_of_days_is_that_of_numpy_to_the_bit(number):
     np.testing.assert_array_equal(found, wanted.astype(np.float32))
 
 
+def test_a_spread_far_from_zero_is_that_of_numpy_and_of_equal_values_0():
+    rng = np.random.default_rng(3)
+    power = (2**23 + rng.integers(0, 3, (9, 400))).astype(np.float32)  # steps of the last bit
+    power[:, :50] = power[0, :50]
+    counts = rng.integers(0, 2, power.shape).astype(np.uint16)
+    records = [{"VV": one, "count": many} for one, many in zip(power, counts, strict=True)]
+    days = [Chunk(TILES[0], FIRST + dt.timedelta(days=i)) for i in range(9)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wanted = np.nanstd(np.where(counts > 0, power, np.nan).astype(float), axis=0)
+    found = made(days, records, "std", "VV")["VV"]
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    assert not found[:50][counts.any(axis=0)[:50]].any()
+
+
 def test_of_classes_it_is_the_most_frequent_one_by_the_counts():
     runs = {"start_ipix": ("runs", np.array([0])), "run_len": ("runs", np.array([4], np.uint32))}
     classes = np.array([[4, 4, np.nan, 8], [5, 4, np.nan, 3], [5, 6, np.nan, 3]], np.float32)
