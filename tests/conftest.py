@@ -30,7 +30,7 @@ import requests
 from distributed import Client
 
 from tests.processes import python
-from tests.rounds import SEED
+from tests.rounds import SEED, has_turn
 from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +45,8 @@ IDLE = {  # a cluster that nobody uses takes an eighth of a core to watch itself
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
     "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
 }
+
+COMPILING = pytest.StashKey[subprocess.Popen[bytes]]()
 
 # Where memory serves as a disk, tests do not wait for a real one: they kill processes, not power.
 MEMORY = Path("/dev/shm")
@@ -67,7 +69,14 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_configure(config: pytest.Config) -> None:
     """Compile the loops before several workers begin, which would all compile them."""
     if config.getoption("tx", None) and not hasattr(config, "workerinput"):
-        subprocess.run([sys.executable, "-c", "import tests.torture"], cwd=ROOT, check=True)
+        command = [sys.executable, "-c", "import tests.torture"]
+        config.stash[COMPILING] = subprocess.Popen(command, cwd=ROOT)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any) -> None:
+    """Loops are compiled while the workers find their tests."""
+    assert node.config.stash[COMPILING].wait() == 0
 
 
 def pytest_report_header() -> str:
@@ -75,13 +84,27 @@ def pytest_report_header() -> str:
     return f"ROUNDS_SEED={SEED}"
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of the tests that run by themselves only their files are imported."""
+    if config.option.markexpr != "alone" or collection_path.suffix != ".py":
+        return None
+    return "mark.alone" not in collection_path.read_text(encoding="utf-8") or None
+
+
 def pytest_collection_finish() -> None:
     """What the tests import is there now."""
     importlib.import_module("tests.settled")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long is begun first, so that no worker is at it when the others have ended."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out whose turn it is not today, and begin with what takes long.
+
+    So no worker is at it when the others have ended.  A test that is named has its turn.
+    """
+    if not any("::" in name for name in config.args):
+        away = [item for item in items if not has_turn(item)]
+        config.hook.pytest_deselected(items=away)
+        items[:] = [item for item in items if has_turn(item)]
     turn = {f"tests/{name}.py": number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: turn.get(item.nodeid.partition("::")[0], len(turn)))
 

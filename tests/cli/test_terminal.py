@@ -211,8 +211,8 @@ QUESTIONS = [
     ),
 ]  # fmt: skip
 IDS = [f"{i}-{question.name.split(',')[0][:12]}" for i, question in enumerate(QUESTIONS)]
-each_question = pytest.mark.parametrize("question", QUESTIONS, ids=IDS)
-some_questions = pytest.mark.parametrize("question", turns(QUESTIONS, 2), ids=turns(IDS, 2))
+each_question = pytest.mark.parametrize("question", turns(QUESTIONS, 2), ids=turns(IDS, 2))
+some_questions = pytest.mark.parametrize("question", turns(QUESTIONS, 3), ids=turns(IDS, 3))
 
 
 # --- on a terminal ----------------------------------------------------------------------
@@ -331,6 +331,7 @@ def piped(folder, monkeypatch, capsys):
     return run
 
 
+@torture
 @each_question
 def test_piped_answers_are_read_like_typed_ones(piped, question):
     _, said, _ = piped(question.arguments, *question.way, question.bad, "")
@@ -341,6 +342,7 @@ def test_piped_answers_are_read_like_typed_ones(piped, question):
     assert question.then in piped(question.arguments, *question.way, question.good)[1]
 
 
+@torture
 @each_question
 def test_at_the_end_of_a_pipe_nothing_was_done(piped, folder, question):
     before = listing(folder)

@@ -33,7 +33,7 @@ from jobs.catalogue import CatalogueError
 from jobs.journal import State
 from sandbox import orbit
 from tests.downloading import QUICK, connect, created_for, folder_of, into, journal_of
-from tests.rounds import torture, turns
+from tests.rounds import seldom, torture, turns
 from tests.sphere import grown
 
 SIZE = (0.05, 0.01)
@@ -201,7 +201,7 @@ def test_a_passing_trouble_of_the_catalogue_is_not_noticed(sandboxes):
         ("properties.sat:orbit_state", "null"),
         ("properties", "null"),
         ("properties", None),
-    ]),
+    ], 4),
 )  # fmt: skip
 def test_a_malformed_item_is_skipped_said_and_logged(
     sandboxes, archive, covers, capsys, field, answer
@@ -263,6 +263,7 @@ def test_the_catalogue_of_a_back_end_is_its_own_or_that_of_copernicus():
 # --- what is ordered --------------------------------------------------------------------
 
 
+@seldom(2)
 def test_in_6_days_of_4_tiles_just_the_chunks_with_data_are_ordered(sandboxes, tmp_path):
     """After that time the passes repeat."""
     last = FIRST + dt.timedelta(days=orbit.REPEAT - 1)
