@@ -28,6 +28,7 @@ import hypothesis
 import pytest
 import requests
 from distributed import Client
+from xdist.scheduler import LoadFileScheduling
 
 from tests.processes import python
 from tests.rounds import SEED, has_turn
@@ -40,6 +41,10 @@ LONG = (  # the files of tests that take longest
     "jobs/test_scheduler", "whole/test_constants", "whole/test_notebook", "healpix/test_loops",
     "images/test_lazy", "images/test_composites", "images/test_features", "shared/test_compute",
     "cells/test_average", "archive/test_states",
+)  # fmt: skip
+CLUSTERED = (  # files that use a cluster: one worker has them all, and begins one
+    "whole/test_main", "images/test_features", "images/test_composites", "shared/test_compute",
+    "images/test_speckle",
 )  # fmt: skip
 IDLE = {  # a cluster that nobody uses takes an eighth of a core to watch itself
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
@@ -71,6 +76,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("tx", None) and not hasattr(config, "workerinput"):
         command = [sys.executable, "-c", "import tests.torture"]
         config.stash[COMPILING] = subprocess.Popen(command, cwd=ROOT)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Who asks for whole files has those that use a cluster in one worker."""
+    return OneCluster(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -107,6 +118,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if has_turn(item)]
     turn = {f"tests/{name}.py": number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: turn.get(item.nodeid.partition("::")[0], len(turn)))
+
+
+class OneCluster(LoadFileScheduling):  # type: ignore[misc]
+    """A file of tests is for one worker, and so are the files that use a cluster."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "cluster" if file.removesuffix(".py").endswith(CLUSTERED) else file
 
 
 class Sandbox:
