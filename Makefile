@@ -20,7 +20,7 @@ demo: $(RUNTIME) ## the whole job once, against the built-in back end: no accoun
 
 # What a file of tests makes once is made once: all of it runs in one worker.
 test: $(DEV) ## the tests; those that measure time run by themselves
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not alone"
+	$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 check: $(DEV) ## ruff (lint, format) and mypy strict; TypeScript and ESLint where npm is

@@ -36,11 +36,12 @@ from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parent.parent
 LONG = (  # the files of tests that take longest
-    "whole/test_main", "archive/test_claims", "jobs/test_catalogue", "archive/test_folder_writer",
-    "images/test_layout", "cli/test_terminal", "archive/test_bucket_writer", "jobs/test_faults",
-    "jobs/test_scheduler", "whole/test_constants", "whole/test_notebook", "healpix/test_loops",
-    "images/test_lazy", "images/test_composites", "images/test_features", "shared/test_compute",
-    "cells/test_average", "archive/test_states",
+    "whole/test_main", "whole/test_notebook", "archive/test_folder_writer", "archive/test_claims",
+    "archive/test_bucket_writer", "jobs/test_catalogue", "archive/test_passes",
+    "archive/test_counts", "images/test_layout", "cli/test_terminal", "jobs/test_faults",
+    "images/test_lazy", "jobs/test_scheduler", "cli/test_add_command", "healpix/test_loops",
+    "cells/test_average", "cells/test_kinds", "archive/test_contents", "pages/test_browser",
+    "whole/test_constants", "archive/test_states",
 )  # fmt: skip
 CLUSTERED = (  # files that use a cluster: one worker has them all, and begins one
     "whole/test_main", "images/test_features", "images/test_composites", "shared/test_compute",
@@ -49,6 +50,7 @@ CLUSTERED = (  # files that use a cluster: one worker has them all, and begins o
 IDLE = {  # a cluster that nobody uses takes an eighth of a core to watch itself
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
     "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
 }
 
 COMPILING = pytest.StashKey[subprocess.Popen[bytes]]()
@@ -64,11 +66,6 @@ os.environ["XDG_CACHE_HOME"] = os.environ["XDG_STATE_HOME"] = str(OWN)
 # A busy machine may take its time for an example; whole tests have the time of `timeout`.
 hypothesis.settings.register_profile("usual", deadline=None)
 hypothesis.settings.load_profile("usual")
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: a quarter of the time a test waits."""
-    return (os.cpu_count() or 1) + 1
 
 
 def pytest_configure(config: pytest.Config) -> None:

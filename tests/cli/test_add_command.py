@@ -396,6 +396,7 @@ def work(folder, name):
 
 
 @torture
+@seldom(1)
 def test_a_folder_killed_at_random_moments_ends_as_one_clean_run(four, folder):
     """Ten files of two days, each a stripe of four tiles."""
     (folder / "files").mkdir()
