@@ -2,8 +2,8 @@
 
 Where a test could stop a program at each of a thousand moments, or look at hundreds of
 combinations, `make test` takes every third of those moments, and a sixth of the combinations but
-not many more than eight; of cases that are much alike it takes the first and some of the others.
-A test that takes long, of what changes seldom, has one day of three (`seldom`), unless it is named.
+not many more than six; of cases that are much alike it takes the first and some of the others.
+A test that takes long, of what changes seldom, has one day of five (`seldom`), unless it is named.
 Which, and where dice fall, changes from day to day.  A failure says how to repeat it:
 ``ROUNDS_SEED=<number>``.  ``TORTURE_ROUNDS=<number>`` is `make torture`.
 """
@@ -23,8 +23,8 @@ import pytest
 SEED = int(os.environ.setdefault("ROUNDS_SEED", str(dt.date.today().toordinal())))
 TORTURE = "TORTURE_ROUNDS" in os.environ
 EACH, SHARE = 3, 6  # of so many moments, and of so many combinations, `make test` takes one
-ENOUGH = 8  # combinations are enough, however many there are
-DAYS = 3  # until a test that is taken seldom has its turn again
+ENOUGH = 6  # combinations are enough, however many there are
+TURNS, DAYS = 4, 5  # days until a case, or a test that is taken seldom, has its turn again
 
 Case = TypeVar("Case")
 Moment = TypeVar("Moment")
@@ -48,7 +48,7 @@ def combinations(*axes: Iterable[Any], most: int = ENOUGH) -> list[tuple[Any, ..
     return every if TORTURE else every[SEED % step :: step]
 
 
-def turns(cases: Iterable[Case], days: int = DAYS) -> list[Case]:
+def turns(cases: Iterable[Case], days: int = TURNS) -> list[Case]:
     """The first case, which tells most, and of the others those whose turn it is today."""
     every = list(cases)
     if TORTURE:
@@ -57,7 +57,7 @@ def turns(cases: Iterable[Case], days: int = DAYS) -> list[Case]:
 
 
 def seldom(day: int) -> pytest.MarkDecorator:
-    """Mark a test that `make test` takes on this one of three days (0 to 2) only."""
+    """Mark a test that `make test` takes on this one of five days (0 to 4) only."""
     assert day in range(DAYS)
     return pytest.mark.seldom(day)
 

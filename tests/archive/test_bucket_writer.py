@@ -467,7 +467,7 @@ def finish(process: BaseProcess, pipe: Connection) -> list[bool]:
     return written
 
 
-@seldom(2)
+@seldom(4)
 def test_two_processes_write_to_one_tile(s3, server):
     both = [writer(s3, seeds, server) for seeds in ([0, 2, 4, 5], [1, 3, 4, 5])]
     for _, pipe in both:

@@ -98,7 +98,7 @@ def same_cells(cells, expected):
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data beside the project")
-@seldom(0)
+@seldom(4)
 def test_real_files_are_added_once(folder, monkeypatch, capsys):
     monkeypatch.setattr(download, "CHUNK_SIZE", [1, 0.5])
     reduced, steps = (DATA / name for name in REAL)
@@ -396,7 +396,7 @@ def work(folder, name):
 
 
 @torture
-@seldom(1)
+@seldom(3)
 def test_a_folder_killed_at_random_moments_ends_as_one_clean_run(four, folder):
     """Ten files of two days, each a stripe of four tiles."""
     (folder / "files").mkdir()

@@ -211,8 +211,8 @@ QUESTIONS = [
     ),
 ]  # fmt: skip
 IDS = [f"{i}-{question.name.split(',')[0][:12]}" for i, question in enumerate(QUESTIONS)]
-each_question = pytest.mark.parametrize("question", turns(QUESTIONS, 2), ids=turns(IDS, 2))
-some_questions = pytest.mark.parametrize("question", turns(QUESTIONS, 3), ids=turns(IDS, 3))
+each_question = pytest.mark.parametrize("question", turns(QUESTIONS, 3), ids=turns(IDS, 3))
+some_questions = pytest.mark.parametrize("question", turns(QUESTIONS, 5), ids=turns(IDS, 5))
 
 
 # --- on a terminal ----------------------------------------------------------------------
@@ -267,7 +267,7 @@ KEYS = {"d": USAGE, "c": INTERRUPTED}  # with Ctrl: the end of input, and an int
 
 @torture
 @pytest.mark.parametrize(
-    ("question", "key"), turns(itertools.product(QUESTIONS, KEYS)),
+    ("question", "key"), turns(itertools.product(QUESTIONS, KEYS), 6),
     ids=lambda given: given if isinstance(given, str) else given.name[:12],
 )  # fmt: skip
 def test_at_any_question_one_can_leave_and_nothing_was_done(typed, folder, question, key):

@@ -98,7 +98,7 @@ def test_a_loop_is_compiled_again_when_one_that_it_calls_has_changed(copy, monke
         assert list(place.rglob("*tenfold*.nbi"))
 
 
-@seldom(2)
+@seldom(4)
 def test_processes_that_start_at_once_do_not_spoil_what_is_kept(copy):
     assert [result for result, _ in run(copy, at_once=3)] == [20, 20, 20]
     assert run(copy) == [(20, 0)]

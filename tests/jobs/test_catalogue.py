@@ -230,6 +230,7 @@ def test_fields_that_are_left_out_too_many_are_asked_for_again(sandboxes, covers
     assert (dict(here), here.skipped) == (dict(covers), ())
 
 
+@seldom(3)
 def test_what_the_back_end_does_not_read_is_said_and_not_ordered(
     sandboxes, archive, covers, capsys
 ):
@@ -300,6 +301,7 @@ def check_mixture(both, apart, upper, lower):
         assert only.sum() > 1000
 
 
+@seldom(1)
 def test_two_passes_of_a_day_differ_where_both_see_and_a_mixture_is_neither(sandbox, archive):
     day, box = two_passes(sandbox)
     covers = look_up(sandbox, box, day, day)
@@ -416,6 +418,7 @@ def test_a_record_of_the_whole_day_is_not_ordered_again_unless_asked(archive, co
     assert wanted({chunk}, "any", known=None)[1] is True
 
 
+@seldom(4)
 def test_images_that_came_after_a_day_was_found_empty_are_noticed(sandboxes, archive):
     own = sandboxes("--job-seconds", "0.05")
     chunk = next(c for c in look_up(own, BOX) if c.orbit != "any")

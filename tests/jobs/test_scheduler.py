@@ -49,7 +49,7 @@ from tests.downloading import (
     where_and_when,
 )
 from tests.processes import context, ctrl_c
-from tests.rounds import torture, turns
+from tests.rounds import seldom, torture, turns
 from tests.sphere import centres_of
 from tests.waiting import until
 
@@ -529,6 +529,7 @@ def test_an_error_of_the_observer_ends_the_run_as_an_interrupt_does(sandbox, arc
     assert list(created_for(sandbox.events(), archive).values()) == [1]
 
 
+@seldom(2)
 def test_a_journal_that_cannot_be_written_at_any_point_loses_nothing(sandbox, archive, monkeypatch):
     """The disk is full at the first write of the journal, the second, and so on."""
     writing, count, limit = Journal._writing, 0, 0
@@ -752,6 +753,7 @@ def test_a_second_interrupt_leaves_at_once(sandbox, worker):
     assert time.monotonic() - began < 0.25
 
 
+@seldom(3)
 def test_the_archive_does_not_depend_on_the_pace(sandbox, archive, tmp_path):
     other = Archive(tmp_path / "b.zarr")
     run(sandbox.url, archive)

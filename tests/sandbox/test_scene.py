@@ -145,7 +145,7 @@ def is_land():
         del sys.modules[name]
 
 
-@seldom(2)
+@seldom(4)
 @given(lon=lons, lat=st.floats(-89, 89))
 @settings(max_examples=25)
 def test_land_is_where_the_mask_of_global_land_mask_has_it(is_land, lon, lat):
