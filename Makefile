@@ -36,7 +36,8 @@ docs: $(DEV) ## the pictures, the session and the list of constants in docs
 	$(BIN)/python docs/make.py
 
 torture: $(DEV) ## all moments, cases and many more rounds of kill -9, of which the tests take some
-	TORTURE_ROUNDS=$(TORTURE_ROUNDS) $(BIN)/python -m pytest -n logical -m "torture or seldom" --timeout 7200
+	TORTURE_ROUNDS=$(TORTURE_ROUNDS) $(BIN)/python -m pytest -n logical -m "(torture or seldom) and not alone" --timeout 7200
+	TORTURE_ROUNDS=$(TORTURE_ROUNDS) $(BIN)/python -m pytest -m "torture and alone" --timeout 7200
 
 peers: $(DEV) ## tests against servers that nobody here wrote; sets them up in .peers
 	$(BIN)/python -m tests.peers.install

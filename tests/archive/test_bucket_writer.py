@@ -36,7 +36,7 @@ from tests.archive.test_folder_writer import one_overview
 from tests.archive.test_overviews import make_old
 from tests.object_store import BUCKET, ENVIRONMENT, ObjectStore, serving
 from tests.processes import context
-from tests.rounds import dice, moments, rounds, seldom, torture, turns
+from tests.rounds import dice, moments, rounds, torture, turns
 from tests.sphere import tile_at
 
 _ = one_overview  # a fixture
@@ -467,7 +467,6 @@ def finish(process: BaseProcess, pipe: Connection) -> list[bool]:
     return written
 
 
-@seldom(4)
 def test_two_processes_write_to_one_tile(s3, server):
     both = [writer(s3, seeds, server) for seeds in ([0, 2, 4, 5], [1, 3, 4, 5])]
     for _, pipe in both:
@@ -479,7 +478,6 @@ def test_two_processes_write_to_one_tile(s3, server):
 
 
 @torture
-@seldom(1)
 def test_a_process_killed_at_a_random_moment_leaves_whole_records(s3, server):
     chance, seeds, killed = dice("objects"), list(range(200)), 0
     begin(s3, 1)

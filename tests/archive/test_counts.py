@@ -28,7 +28,7 @@ from tests.archive.test_folder_writer import (  # noqa: F401
 )
 from tests.archive.test_overviews import make_old
 from tests.cells.test_average import make_raster, pixel_cells
-from tests.rounds import moments, rounds, seldom, torture, turns
+from tests.rounds import moments, rounds, torture, turns
 
 BANDS = ("VV", "VH")
 MISSING = [f"{band}_missing" for band in BANDS]
@@ -239,9 +239,7 @@ def test_counts_that_cannot_be_are_refused(tmp_path):
 @pytest.mark.usefixtures("one_overview", "unsynced")
 @torture
 @posix
-@pytest.mark.parametrize(
-    "old", [pytest.param(0, marks=seldom(3)), pytest.param(1, marks=seldom(2))]
-)
+@pytest.mark.parametrize("old", [0, 1])
 def test_a_writer_of_gaps_killed_anywhere_leaves_whole_records(tmp_path, old):
     """What it leaves is swept by the next writer, also by one that knows of no gaps."""
     start = tmp_path / "start"

@@ -27,7 +27,7 @@ from tests.archive.aging import age
 from tests.archive.test_contents import ORIGIN, TILE, cells_of, days, tree
 from tests.archive.test_folder_writer import Stopper, kill_everywhere, posix
 from tests.folders import copied
-from tests.rounds import seldom, torture, turns
+from tests.rounds import torture, turns
 
 SECONDS = st.integers(1_400_000_000, 2_000_000_000)
 SPAN = ("2026-01-20T17:16:40Z", "2026-01-20T17:17:05Z")
@@ -255,7 +255,6 @@ def test_an_archive_of_version_3_is_read_and_raised_by_the_next_write(of_version
 
 @posix
 @torture
-@seldom(1)
 def test_a_writer_killed_while_it_raises_a_tile_leaves_whole_records(
     of_version_3, tmp_path, monkeypatch
 ):

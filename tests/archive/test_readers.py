@@ -26,7 +26,6 @@ from store import Archive
 from tests.archive.aging import age
 from tests.archive.test_contents import CHUNK, DAY, ORIGIN, TILE, cells_of, days
 from tests.conftest import ROOT
-from tests.rounds import seldom
 from tests.sphere import centres_of, tile_at
 
 ELLIPSOIDS = ("sphere", "WGS84")
@@ -373,7 +372,6 @@ def test_reading_needs_no_zarr_reader_to_agree_on_sharding(archives, tmp_path):
             np.testing.assert_array_equal(opened[name][0].values, record[name].values)
 
 
-@seldom(0)
 def test_the_five_lines_of_the_readme_work(archives):
     code = f"""
 import xarray, xdggs

@@ -26,7 +26,7 @@ from tests.cells.test_kinds import BANDS, in_decibels, write_tiff
 from tests.conftest import ROOT
 from tests.downloading import tree
 from tests.processes import context
-from tests.rounds import dice, rounds, seldom, torture
+from tests.rounds import dice, rounds, torture
 from tests.whole.test_main import answer, folder, order  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("folder", "answer")
@@ -98,7 +98,6 @@ def same_cells(cells, expected):
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data beside the project")
-@seldom(4)
 def test_real_files_are_added_once(folder, monkeypatch, capsys):
     monkeypatch.setattr(download, "CHUNK_SIZE", [1, 0.5])
     reduced, steps = (DATA / name for name in REAL)
@@ -396,7 +395,6 @@ def work(folder, name):
 
 
 @torture
-@seldom(3)
 def test_a_folder_killed_at_random_moments_ends_as_one_clean_run(four, folder):
     """Ten files of two days, each a stripe of four tiles."""
     (folder / "files").mkdir()

@@ -34,7 +34,6 @@ from tests.cli.test_add_command import (  # noqa: F401
     same_cells,
 )
 from tests.downloading import tree
-from tests.rounds import seldom
 from tests.whole.test_main import answer, folder  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("folder", "answer")
@@ -141,7 +140,6 @@ def test_a_file_of_no_known_passes_does_not_hide_those_that_a_back_end_gave(one,
     assert [chunk.orbit for chunk in archive().chunks()] == ["ascending", "descending"]
 
 
-@seldom(4)
 def test_ctrl_c_and_a_rerun_end_as_one_clean_run(one, four, folder, monkeypatch, capsys):
     west, _ = halves(one, folder)
     write_tiff(folder / "four.tif", four)

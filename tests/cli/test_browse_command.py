@@ -13,7 +13,6 @@ import requests
 
 from tests.conftest import ROOT
 from tests.images.test_atlas import filled
-from tests.rounds import seldom
 from tests.terminals import Terminal
 
 NO_WINDOW = {"BROWSER": "true"}  # a command that does nothing
@@ -87,7 +86,6 @@ def test_without_an_archive_it_says_how_to_get_one(tmp_path):
         assert "There is no archive at sentinel1.zarr.  Make one with `download`." in terminal.shown
 
 
-@seldom(2)
 def test_an_area_that_is_drawn_goes_on_in_the_terminal(tmp_path):
     with Terminal(tmp_path, *DOWNLOAD, environ=NO_WINDOW, columns=200) as terminal:
         open_map(terminal)

@@ -529,7 +529,6 @@ def test_an_error_of_the_observer_ends_the_run_as_an_interrupt_does(sandbox, arc
     assert list(created_for(sandbox.events(), archive).values()) == [1]
 
 
-@seldom(2)
 def test_a_journal_that_cannot_be_written_at_any_point_loses_nothing(sandbox, archive, monkeypatch):
     """The disk is full at the first write of the journal, the second, and so on."""
     writing, count, limit = Journal._writing, 0, 0

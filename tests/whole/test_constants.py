@@ -23,7 +23,7 @@ from archive import layout as layouts
 from cli.exits import DISK_FULL, USAGE
 from grid import Tile
 from tests.conftest import ROOT
-from tests.rounds import seldom, torture, turns
+from tests.rounds import torture, turns
 from tests.whole.test_main import BOX, DAY, answer, folder, order  # noqa: F401
 
 NAN, INF = math.nan, math.inf
@@ -401,7 +401,6 @@ def run_probes(where, *lines):
     return json.loads(done.stdout)
 
 
-@seldom(4)
 def test_each_constant_is_obeyed_when_it_is_set_and_when_it_is_edited(tmp_path):
     shows = ", ".join(show for _, show in PROBES.values())
     alone = ", ".join(f"alone({n!r}, {v!r}, {s!r})" for n, (v, s) in PROBES.items())

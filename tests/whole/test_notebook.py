@@ -9,7 +9,6 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 
 from docs import notebook
-from tests.rounds import seldom
 
 SMALL = 300_000  # bytes
 
@@ -27,7 +26,6 @@ def test_it_is_as_it_is_written_and_small():
 
 
 @pytest.mark.filterwarnings("ignore")
-@seldom(0)
 def test_it_runs_from_end_to_end(tmp_path):
     try:
         made = notebook.run(notebook.notebook(), tmp_path)
