@@ -20,7 +20,7 @@ demo: $(RUNTIME) ## the whole job once, against the built-in back end: no accoun
 
 # What a file of tests makes once is made once: all of it runs in one worker.
 test: $(DEV) ## the tests; those that measure time run by themselves
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not alone"
+	$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 check: $(DEV) ## ruff (lint, format) and mypy strict; TypeScript and ESLint where npm is
@@ -36,7 +36,8 @@ docs: $(DEV) ## the pictures, the session and the list of constants in docs
 	$(BIN)/python docs/make.py
 
 torture: $(DEV) ## all moments, cases and many more rounds of kill -9, of which the tests take some
-	TORTURE_ROUNDS=$(TORTURE_ROUNDS) $(BIN)/python -m pytest -n logical -m torture --timeout 7200
+	TORTURE_ROUNDS=$(TORTURE_ROUNDS) $(BIN)/python -m pytest -n logical -m "(torture or seldom) and not alone" --timeout 7200
+	TORTURE_ROUNDS=$(TORTURE_ROUNDS) $(BIN)/python -m pytest -m "torture and alone" --timeout 7200
 
 peers: $(DEV) ## tests against servers that nobody here wrote; sets them up in .peers
 	$(BIN)/python -m tests.peers.install

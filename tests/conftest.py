@@ -28,23 +28,32 @@ import hypothesis
 import pytest
 import requests
 from distributed import Client
+from xdist.scheduler import LoadFileScheduling
 
 from tests.processes import python
-from tests.rounds import SEED
+from tests.rounds import SEED, has_turn
 from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parent.parent
 LONG = (  # the files of tests that take longest
-    "whole/test_main", "archive/test_claims", "jobs/test_catalogue", "archive/test_folder_writer",
-    "images/test_layout", "cli/test_terminal", "archive/test_bucket_writer", "jobs/test_faults",
-    "jobs/test_scheduler", "whole/test_constants", "whole/test_notebook", "healpix/test_loops",
-    "images/test_lazy", "images/test_composites", "images/test_features", "shared/test_compute",
-    "cells/test_average", "archive/test_states",
+    "whole/test_main", "whole/test_notebook", "archive/test_folder_writer", "archive/test_claims",
+    "archive/test_bucket_writer", "jobs/test_catalogue", "archive/test_passes",
+    "archive/test_counts", "images/test_layout", "cli/test_terminal", "jobs/test_faults",
+    "images/test_lazy", "jobs/test_scheduler", "cli/test_add_command", "healpix/test_loops",
+    "cells/test_average", "cells/test_kinds", "archive/test_contents", "pages/test_browser",
+    "whole/test_constants", "archive/test_states",
+)  # fmt: skip
+CLUSTERED = (  # files that use a cluster: one worker has them all, and begins one
+    "whole/test_main", "images/test_features", "images/test_composites", "shared/test_compute",
+    "images/test_speckle",
 )  # fmt: skip
 IDLE = {  # a cluster that nobody uses takes an eighth of a core to watch itself
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
     "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
 }
+
+COMPILING = pytest.StashKey[subprocess.Popen[bytes]]()
 
 # Where memory serves as a disk, tests do not wait for a real one: they kill processes, not power.
 MEMORY = Path("/dev/shm")
@@ -59,15 +68,23 @@ hypothesis.settings.register_profile("usual", deadline=None)
 hypothesis.settings.load_profile("usual")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: a quarter of the time a test waits."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Compile the loops before several workers begin, which would all compile them."""
     if config.getoption("tx", None) and not hasattr(config, "workerinput"):
-        subprocess.run([sys.executable, "-c", "import tests.torture"], cwd=ROOT, check=True)
+        command = [sys.executable, "-c", "import tests.torture"]
+        config.stash[COMPILING] = subprocess.Popen(command, cwd=ROOT)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Who asks for whole files has those that use a cluster in one worker."""
+    return OneCluster(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any) -> None:
+    """Loops are compiled while the workers find their tests."""
+    assert node.config.stash[COMPILING].wait() == 0
 
 
 def pytest_report_header() -> str:
@@ -75,15 +92,37 @@ def pytest_report_header() -> str:
     return f"ROUNDS_SEED={SEED}"
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of the tests that run by themselves only their files are imported."""
+    if config.option.markexpr != "alone" or collection_path.suffix != ".py":
+        return None
+    return "mark.alone" not in collection_path.read_text(encoding="utf-8") or None
+
+
 def pytest_collection_finish() -> None:
     """What the tests import is there now."""
     importlib.import_module("tests.settled")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long is begun first, so that no worker is at it when the others have ended."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out whose turn it is not today, and begin with what takes long.
+
+    So no worker is at it when the others have ended.  A test that is named has its turn.
+    """
+    if not any("::" in name for name in config.args):
+        away = [item for item in items if not has_turn(item)]
+        config.hook.pytest_deselected(items=away)
+        items[:] = [item for item in items if has_turn(item)]
     turn = {f"tests/{name}.py": number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: turn.get(item.nodeid.partition("::")[0], len(turn)))
+
+
+class OneCluster(LoadFileScheduling):  # type: ignore[misc]
+    """A file of tests is for one worker, and so are the files that use a cluster."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "cluster" if file.removesuffix(".py").endswith(CLUSTERED) else file
 
 
 class Sandbox:

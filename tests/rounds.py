@@ -2,7 +2,8 @@
 
 Where a test could stop a program at each of a thousand moments, or look at hundreds of
 combinations, `make test` takes every third of those moments, and a sixth of the combinations but
-not many more than a dozen; of cases that are much alike it takes the first and some of the others.
+not many more than six; of cases that are much alike it takes the first and some of the others.
+A test that takes long, of what changes seldom, has one day of five (`seldom`), unless it is named.
 Which, and where dice fall, changes from day to day.  A failure says how to repeat it:
 ``ROUNDS_SEED=<number>``.  ``TORTURE_ROUNDS=<number>`` is `make torture`.
 """
@@ -22,7 +23,8 @@ import pytest
 SEED = int(os.environ.setdefault("ROUNDS_SEED", str(dt.date.today().toordinal())))
 TORTURE = "TORTURE_ROUNDS" in os.environ
 EACH, SHARE = 3, 6  # of so many moments, and of so many combinations, `make test` takes one
-DOZEN = 12  # combinations are enough, however many there are
+ENOUGH = 6  # combinations are enough, however many there are
+TURNS, DAYS = 4, 5  # days until a case, or a test that is taken seldom, has its turn again
 
 Case = TypeVar("Case")
 Moment = TypeVar("Moment")
@@ -38,7 +40,7 @@ def moments(of_all: Sequence[Moment]) -> list[Moment]:
     return [of_all[i] for i in sorted(chosen)]
 
 
-def combinations(*axes: Iterable[Any], most: int = DOZEN) -> list[tuple[Any, ...]]:
+def combinations(*axes: Iterable[Any], most: int = ENOUGH) -> list[tuple[Any, ...]]:
     """Some of all combinations, for `parametrize`: any, not those of every sixth name."""
     every = list(itertools.product(*axes))
     random.Random(0).shuffle(every)
@@ -46,12 +48,24 @@ def combinations(*axes: Iterable[Any], most: int = DOZEN) -> list[tuple[Any, ...
     return every if TORTURE else every[SEED % step :: step]
 
 
-def turns(cases: Iterable[Case], days: int = 3) -> list[Case]:
+def turns(cases: Iterable[Case], days: int = TURNS) -> list[Case]:
     """The first case, which tells most, and of the others those whose turn it is today."""
     every = list(cases)
     if TORTURE:
         return every
     return [case for i, case in enumerate(every) if i == 0 or i % days == SEED % days]
+
+
+def seldom(day: int) -> pytest.MarkDecorator:
+    """Mark a test that `make test` takes on this one of five days (0 to 4) only."""
+    assert day in range(DAYS)
+    return pytest.mark.seldom(day)
+
+
+def has_turn(item: pytest.Item) -> bool:
+    """Whether the turn of a test is today: of most each day."""
+    mark = item.get_closest_marker("seldom")
+    return TORTURE or mark is None or mark.args[0] == SEED % DAYS
 
 
 def rounds(usual: int, share: float = 1.0) -> int:

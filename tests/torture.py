@@ -1,7 +1,7 @@
 """What the tests kill: a process that downloads a small request.
 
-Importing this module imports everything that a run needs and warms the compiled loops up,
-so that a fork server can do it once and each round begins at once.
+Importing this module imports everything that a run needs and warms the compiled loops up, also
+those of retrieving, so that a fork server can do it once and each round begins at once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import xarray as xr
 
 import convert
 import download
+from cells import regrid
 from jobs.journal import Journal
 from sandbox import scene
 from store import Archive
@@ -70,6 +71,7 @@ def _warm_up() -> None:
     raster = xr.Dataset({"VV": band, "VH": band}, {"x": x, "y": y})
     raster["crs"] = xr.Variable((), 0, {"crs_wkt": "EPSG:32632"})
     convert.raster_to_cells(raster, tile)
+    regrid.compile_loops()
     scene.prepare()
 
 

@@ -36,7 +36,7 @@ from tests.archive.test_folder_writer import one_overview
 from tests.archive.test_overviews import make_old
 from tests.object_store import BUCKET, ENVIRONMENT, ObjectStore, serving
 from tests.processes import context
-from tests.rounds import dice, moments, rounds, torture
+from tests.rounds import dice, moments, rounds, torture, turns
 from tests.sphere import tile_at
 
 _ = one_overview  # a fixture
@@ -83,9 +83,9 @@ def begin(url: Any, records: int = 2) -> Archive:
     return archive
 
 
-def copy_of(archive: Archive) -> Archive:
-    """The same once more, in memory."""
-    files, copy = archive.files, Bucket(f"memory://{next(NUMBER)}")
+def copy_of(archive: Archive, url: str | None = None) -> Archive:
+    """The same once more, in memory if nothing else is said."""
+    files, copy = archive.files, Bucket(url or f"memory://{next(NUMBER)}")
     assert isinstance(files, Bucket)
     for key in files.below(""):
         obstore.put(copy._store, key, files.get(key) or b"")
@@ -134,7 +134,8 @@ def seen_by_xarray(url: str, name: str = TILE.name, **more: Any) -> xr.Dataset:
 # --- as a folder ---
 
 
-@pytest.mark.parametrize("kind", ["s3", "gs", "memory"])
+@torture
+@pytest.mark.parametrize("kind", turns(["s3", "gs", "memory"]))
 def test_it_is_as_in_a_folder(kind, request, tmp_path):
     url = request.getfixturevalue(kind)
     folder = begin(tmp_path / "a")
@@ -546,9 +547,11 @@ def test_a_grid_over_several_tiles_takes_as_few_round_trips(s3, server, step):
 @pytest.mark.alone
 def test_features_of_many_days_take_as_few_round_trips(s3, server):
     """Days are read at once, and so are tiles."""
+    made = Archive(f"memory://{next(NUMBER)}/a")
     for chunk in days(10):
         for tile in (TILE, EAST):
-            Archive(s3).write(replace(chunk, tile=tile), cells_of(tile), ORIGIN)
+            made.write(replace(chunk, tile=tile), cells_of(tile), ORIGIN)
+    copy_of(made, s3)
     server.latency = 0.2  # more than it takes to send the requests of all days
     server.asked.clear()
     box = shapely.box(7.012, 50.003, 7.03, 50.012)

@@ -327,7 +327,8 @@ def test_a_paid_job_of_a_machine_that_is_gone_is_adopted(
 
 @pytest.mark.alone  # claims of a second or two: a busy machine sleeps longer by itself
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGSTOP")
-@pytest.mark.parametrize("round_", range(2))
+@torture
+@pytest.mark.parametrize("round_", range(rounds(1, 0.01)))
 def test_a_machine_that_sleeps_longer_than_its_claims_last_pays_for_nothing_twice(
     sandbox, place, environment, tmp_path, round_
 ):

@@ -23,6 +23,7 @@ from grid import BBox, Chunk, Provenance, Tile
 from healpix.boxes import box_runs
 from healpix.ids import runs_to_ids
 from store import Archive, ArchiveError, NoRecordError
+from tests.rounds import rounds, torture
 from tests.sphere import centres_of, tile_at
 
 TILE = tile_at(7.001, 50.001, (0.02, 0.02))
@@ -200,7 +201,8 @@ def boxes(tmp_path_factory):
     st.booleans(),
 )
 @example("turned", "WGS84", [0.0, 0.5, 0.0, 1.0], False)  # centres on the edge
-@settings(deadline=None, max_examples=150)
+@torture
+@settings(deadline=None, max_examples=rounds(60))
 def test_a_box_gives_exactly_the_cells_whose_centre_is_in_it(boxes, name, ellipsoid, parts, around):
     archive, tile, cells, ids, lon, lat = boxes[name, ellipsoid]
     west, east = sorted(tile.west + p * tile.size[0] for p in parts[:2])

@@ -28,7 +28,7 @@ from tests.archive.test_folder_writer import (  # noqa: F401
 )
 from tests.archive.test_overviews import make_old
 from tests.cells.test_average import make_raster, pixel_cells
-from tests.rounds import moments, rounds, torture
+from tests.rounds import moments, rounds, torture, turns
 
 BANDS = ("VV", "VH")
 MISSING = [f"{band}_missing" for band in BANDS]
@@ -265,7 +265,7 @@ def test_a_writer_of_gaps_killed_anywhere_leaves_whole_records(tmp_path, old):
 
 
 @torture
-@pytest.mark.parametrize("meanwhile", ["killed", "another with gaps", "another without"])
+@pytest.mark.parametrize("meanwhile", turns(["killed", "another with gaps", "another without"]))
 def test_in_an_object_store_as_well(at_change, meanwhile):
     """Killed, or crossed by another writer, at any of its changes."""
     first, new, other = days(3)

@@ -23,6 +23,7 @@ from tests.archive.test_contents import ORIGIN, TILE, cells_of, days
 from tests.conftest import ROOT
 from tests.folders import copied
 from tests.processes import context
+from tests.rounds import torture, turns
 from tests.sphere import tile_at
 
 OTHER = tile_at(7.05, 50.05, TILE.size)
@@ -281,7 +282,8 @@ sys.exit(code)
 """
 
 
-@pytest.mark.parametrize("command", [["list"], ["list", "--json"], []])
+@torture
+@pytest.mark.parametrize("command", turns([["list"], ["list", "--json"], []]))
 def test_a_list_and_the_first_question_import_nothing_heavy(archive, tmp_path, command):
     path, _ = archive
     environ = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}

@@ -27,7 +27,7 @@ from tests.archive.aging import age
 from tests.archive.test_contents import ORIGIN, TILE, cells_of, days, tree
 from tests.archive.test_folder_writer import Stopper, kill_everywhere, posix
 from tests.folders import copied
-from tests.rounds import torture
+from tests.rounds import torture, turns
 
 SECONDS = st.integers(1_400_000_000, 2_000_000_000)
 SPAN = ("2026-01-20T17:16:40Z", "2026-01-20T17:17:05Z")
@@ -277,7 +277,8 @@ def test_a_writer_killed_while_it_raises_a_tile_leaves_whole_records(
     assert Stopper.at > 10
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@torture
+@pytest.mark.parametrize("version", turns([3, 1, 2]))
 def test_an_aged_archive_has_no_times_until_a_tile_is_written(tmp_path, version):
     archive, other = Archive(tmp_path), replace(TILE, west=TILE.east, east=TILE.east + 0.02)
     for tile in (TILE, other):

@@ -48,7 +48,7 @@ CHUNKS = [
     for day, orbit in ((0, "any"), (0, "ascending"))
 ]
 VIEWS = 3  # that are kept open
-EXAMPLES, STEPS = rounds(7), 18
+EXAMPLES, STEPS = rounds(4), 18
 
 
 class Record(NamedTuple):

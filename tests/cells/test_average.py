@@ -204,7 +204,7 @@ odd = st.sampled_from([0.0, -0.0, 1.0, 2.5, 1e-30, np.nan, np.inf, -np.inf, -1.0
 
 
 @torture
-@settings(max_examples=rounds(15), deadline=None)
+@settings(max_examples=rounds(8), deadline=None)
 @given(st.integers(1, 3), st.sampled_from(["f4", "f8"]), st.data())
 def test_seen_pixels_values_and_counts_are_as_defined(bands, dtype, data):
     names = tuple("ABC"[:bands])

@@ -398,10 +398,13 @@ def steps(name="t", labels=None):
     return raster.assign_coords({name: labels}).assign(crs=parts[0]["crs"]), parts
 
 
+@torture
 @pytest.mark.parametrize(
     ("name", "labels"),
-    [("t", None), ("acquired", None), ("look", ["2026-01-21T05:30", "20260120", "2026-02-03"])],
-)
+    turns([
+        ("t", None), ("acquired", None), ("look", ["2026-01-21T05:30", "20260120", "2026-02-03"]),
+    ]),
+)  # fmt: skip
 def test_a_step_is_chosen_by_its_number_or_by_its_day(name, labels, tmp_path):
     raster, parts = steps(name, labels)
     raster.to_netcdf(tmp_path / "a.nc")

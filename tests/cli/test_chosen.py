@@ -23,6 +23,7 @@ from store import Archive
 from tests.folders import copied
 from tests.images.test_blocks import cells_of
 from tests.object_store import BUCKET, ENVIRONMENT, serving
+from tests.rounds import rounds, seldom, torture
 
 TILES = [Tile(w, s, w + 1, s + 0.5) for w in (-180.0, 7.0, 8.0, 179.0) for s in (50.0, 50.5)]
 DAYS = [dt.date(2026, 1, 20) + dt.timedelta(days=6 * i) for i in range(4)]
@@ -65,7 +66,8 @@ boxes = st.none() | st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=60)
+@torture
+@settings(max_examples=rounds(25))
 @given(bbox=boxes, start=days, orbit=st.sampled_from([None, *ORBITS]))
 def test_what_is_chosen_is_what_fits(archive, bbox, start, orbit):
     chosen = Chosen(bbox, start, None, orbit)
@@ -226,6 +228,7 @@ def test_an_interruption_says_how_many_are_gone(few, monkeypatch):
     assert few.chunks() == before[1:]
 
 
+@seldom(0)
 def test_an_archive_in_an_object_store_loses_them_as_well(monkeypatch, capsys):
     with serving() as server:
         for name, value in (ENVIRONMENT | {"AWS_ENDPOINT_URL": server.url}).items():

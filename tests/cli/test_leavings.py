@@ -16,6 +16,7 @@ from jobs import journal as journal_module
 from jobs.trouble import Kind, Trouble
 from store import Archive
 from tests.downloading import QUICK, connect, folder_of, into, journal_of, plan, run
+from tests.rounds import seldom
 from tests.whole.test_main import BOX, DAY, answer, folder, order  # noqa: F401
 
 
@@ -33,6 +34,7 @@ def embedded_order(*more):
     return main.main(["download", *flags, *more])
 
 
+@seldom(1)
 def test_the_built_in_back_end_keeps_no_result_that_is_archived(folder, answer, capsys):  # noqa: F811
     assert embedded_order() == DONE
     beside = folder / f"{main.ZARR_PATH}.downloads"

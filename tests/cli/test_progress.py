@@ -24,6 +24,7 @@ from download import Estimate, Event
 from grid import Chunk
 from tests.cli.test_terminal import check_screen
 from tests.conftest import ROOT
+from tests.rounds import seldom
 from tests.sphere import tile_at
 from tests.waiting import until
 
@@ -229,6 +230,7 @@ def beginnings(screen):
 
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux, which folds lines")
+@seldom(2)
 def test_a_window_that_folds_its_lines_has_no_rubbish_when_it_changes(tmp_path):
     script, end = tmp_path / "draw.py", tmp_path / "end"
     script.write_text(DRAW, encoding="utf-8")
@@ -269,6 +271,7 @@ def test_a_window_that_folds_its_lines_has_no_rubbish_when_it_changes(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
+@seldom(0)
 def test_a_window_that_cuts_its_lines_has_no_rubbish_when_it_changes(tmp_path):
     """xterm does; pyte, too."""
     pexpect, pyte = pytest.importorskip("pexpect"), pytest.importorskip("pyte")

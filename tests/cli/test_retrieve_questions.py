@@ -73,7 +73,7 @@ WAYS = {
 
 
 @torture
-@pytest.mark.parametrize("way", turns(WAYS))
+@pytest.mark.parametrize("way", turns(WAYS, 4))
 def test_the_command_line_writes_the_same_files(archive, tmp_path, monkeypatch, capsys, way):
     names, err = asked(monkeypatch, capsys, *WAYS[way])
     words = line_of(err)

@@ -211,8 +211,8 @@ QUESTIONS = [
     ),
 ]  # fmt: skip
 IDS = [f"{i}-{question.name.split(',')[0][:12]}" for i, question in enumerate(QUESTIONS)]
-each_question = pytest.mark.parametrize("question", QUESTIONS, ids=IDS)
-some_questions = pytest.mark.parametrize("question", turns(QUESTIONS, 2), ids=turns(IDS, 2))
+each_question = pytest.mark.parametrize("question", turns(QUESTIONS, 3), ids=turns(IDS, 3))
+some_questions = pytest.mark.parametrize("question", turns(QUESTIONS, 5), ids=turns(IDS, 5))
 
 
 # --- on a terminal ----------------------------------------------------------------------
@@ -267,7 +267,7 @@ KEYS = {"d": USAGE, "c": INTERRUPTED}  # with Ctrl: the end of input, and an int
 
 @torture
 @pytest.mark.parametrize(
-    ("question", "key"), turns(itertools.product(QUESTIONS, KEYS)),
+    ("question", "key"), turns(itertools.product(QUESTIONS, KEYS), 6),
     ids=lambda given: given if isinstance(given, str) else given.name[:12],
 )  # fmt: skip
 def test_at_any_question_one_can_leave_and_nothing_was_done(typed, folder, question, key):
@@ -331,6 +331,7 @@ def piped(folder, monkeypatch, capsys):
     return run
 
 
+@torture
 @each_question
 def test_piped_answers_are_read_like_typed_ones(piped, question):
     _, said, _ = piped(question.arguments, *question.way, question.bad, "")
@@ -341,6 +342,7 @@ def test_piped_answers_are_read_like_typed_ones(piped, question):
     assert question.then in piped(question.arguments, *question.way, question.good)[1]
 
 
+@torture
 @each_question
 def test_at_the_end_of_a_pipe_nothing_was_done(piped, folder, question):
     before = listing(folder)

@@ -97,7 +97,7 @@ def test_ids_out_of_order_make_no_runs(ids):
         (3, (0.5, 45), "sphere"),
         (4, (2, 1), "sphere"),
         (5, (1, 0.5), "sphere"),
-    ]),
+    ], 5),
 )  # fmt: skip
 def test_the_tiles_of_the_earth_hold_each_cell_once(level, size, ellipsoid):
     seen = np.zeros(12 * 4**level, int)

@@ -12,7 +12,7 @@ import pytest
 
 import healpix
 from tests.conftest import ROOT
-from tests.rounds import torture, turns
+from tests.rounds import seldom, torture, turns
 
 CALLEE = """
 from healpix.loops import loop
@@ -98,11 +98,13 @@ def test_a_loop_is_compiled_again_when_one_that_it_calls_has_changed(copy, monke
         assert list(place.rglob("*tenfold*.nbi"))
 
 
+@seldom(4)
 def test_processes_that_start_at_once_do_not_spoil_what_is_kept(copy):
     assert [result for result, _ in run(copy, at_once=3)] == [20, 20, 20]
     assert run(copy) == [(20, 0)]
 
 
+@seldom(1)
 def test_a_loop_is_compiled_again_when_its_own_file_elsewhere_has_changed(copy):
     own = CALLER.replace("healpix.callee", "inner").replace("10 *", "20 *")
     (copy / "inner.py").write_text(CALLEE.format(1))

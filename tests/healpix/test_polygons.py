@@ -16,6 +16,7 @@ from healpix.ids import runs_to_ids
 from healpix.polygons import polygon_ids
 from images.features import edges_of
 from shared.polygons import valid_pieces
+from tests.rounds import seldom
 from tests.sphere import centres_of
 
 NSIDE = 1024
@@ -89,6 +90,7 @@ def test_polygons_that_share_their_edges_share_no_cell_and_leave_none_out(seed, 
     np.testing.assert_array_equal(np.sort(found), np.sort(whole))
 
 
+@seldom(1)
 def test_the_whole_sphere_has_each_cell_once_and_too_many_cells_are_none():
     globe = edges_of(shapely.box(-180, -90, 180, 90))
     found = polygon_ids(globe, 32, "WGS84", 12 * 32**2)

@@ -21,6 +21,7 @@ from store import Archive
 from tests.images.test_blocks import cells_of
 from tests.images.test_web_tiles import number_of
 from tests.object_store import BUCKET, ENVIRONMENT, serving
+from tests.rounds import seldom
 
 FIRST, SECOND = dt.date(2026, 1, 20), dt.date(2026, 1, 26)
 LEFT, RIGHT = Tile(7.0, 50.0, 8.0, 50.5), Tile(8.0, 50.0, 9.0, 50.5)
@@ -218,6 +219,7 @@ def test_a_band_that_is_not_there_is_named(atlas, band):
         atlas.tile(Picked(FIRST, FIRST, band=band), RANGE, 8, 0, 0)
 
 
+@seldom(3)
 def test_an_archive_in_an_object_store_is_looked_at_as_well(monkeypatch):
     with serving() as server:
         for name, value in (ENVIRONMENT | {"AWS_ENDPOINT_URL": server.url}).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
 
 import dask
@@ -320,10 +321,11 @@ def test_threads_or_none_give_the_same(rhine, monkeypatch):
 # --- gaps ---
 
 
-@pytest.mark.parametrize("orbit", ["ascending", "any"])
-@pytest.mark.parametrize("step", [0.002, 0.05])
 @torture
-@pytest.mark.parametrize("method", turns(["bilinear", "nearest"], 2))
+@pytest.mark.parametrize(
+    ("orbit", "step", "method"),
+    turns(itertools.product(["ascending", "any"], [0.002, 0.05], ["bilinear", "nearest"]), 4),
+)
 def test_a_box_that_is_covered_in_part_has_one_kind_of_gap_and_becomes_files(
     tmp_path, step, method, orbit
 ):

@@ -31,6 +31,7 @@ from tests.images.test_export import assert_cf
 from tests.rounds import rounds, torture, turns
 from tests.sphere import cells_at, centres_of
 
+pytestmark = torture  # with archives of both kinds
 DAYS = [dt.date(2026, 1, 20) + dt.timedelta(days=6 * number) for number in range(3)]
 WEST, EAST = Tile(7.0, 50.0, 8.0, 50.5), Tile(8.0, 50.0, 9.0, 50.5)
 FIJI = Tile(179.0, -17.0, 180.0, -16.5), Tile(-180.0, -17.0, -179.0, -16.5)
@@ -45,7 +46,7 @@ RECORDS = {  # day, direction, relative orbits, tiles
 }
 
 
-@pytest.fixture(scope="module", params=["sphere", "WGS84"])
+@pytest.fixture(scope="module", params=turns(["sphere", "WGS84"], 2))
 def archive(request, tmp_path_factory):
     """Two tiles on three days, of both directions on the last one; two more beside 180 degrees."""
     made = Archive(tmp_path_factory.mktemp("features") / request.param)
@@ -125,7 +126,6 @@ shapes = st.lists(
 )  # fmt: skip
 
 
-@torture
 @settings(max_examples=rounds(6))
 @given(shapes)
 def test_each_number_is_that_of_numpy_of_the_cells_that_shapely_finds(archive, shapes):
@@ -179,7 +179,6 @@ def test_each_relative_orbit_has_rows_of_its_own_and_unknown_ones_are_not_known(
         room.features(archive, named, DAYS[0], by="satellite")
 
 
-@torture
 @pytest.mark.parametrize("by", turns(["relative-orbit", None, "direction"]))
 def test_a_file_tells_the_images_of_a_day_apart(archive, tmp_path, by):
     box = BBox(7.2, 50.1, 8.6, 50.3)

@@ -23,7 +23,7 @@ from images.figure import plot_ranges, shrink
 from images.scales import scale_of
 from retrieve import plot
 from tests.conftest import ROOT
-from tests.rounds import torture, turns
+from tests.rounds import seldom, torture, turns
 
 GEOD = Geod(ellps="WGS84")
 powers = st.one_of(st.just(np.nan), st.floats(0, 100, width=32))
@@ -302,6 +302,7 @@ def test_a_dataset_without_bands_is_refused():
         plot(grid()[[]])
 
 
+@seldom(2)
 def test_no_display_no_window_and_pyplot_only_for_windows():
     code = """if True:
         import sys, numpy as np, xarray as xr, retrieve

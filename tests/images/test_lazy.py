@@ -25,7 +25,7 @@ from healpix.ids import ids_to_runs, runs_to_ids
 from images import blocks, coverage
 from retrieve import NoData, days, export, merge, padded, plot, retrieve, select
 from store import Archive
-from tests.rounds import torture, turns
+from tests.rounds import seldom, torture, turns
 from tests.sphere import cells_at, centres_of, grown, tile_at
 
 SIZE = (1.0, 0.5)
@@ -124,6 +124,7 @@ def scene(bbox, step):
 
 
 @pytest.mark.parametrize(("nside", "step", "part"), [(4096, 200.0, 1), (262144, 10.0, 32)])
+@seldom(3)
 def test_four_tiles_from_four_rasters_give_what_one_raster_of_all_gives(
     tmp_path, nside, step, part
 ):
@@ -360,6 +361,7 @@ def test_without_overviews_a_small_box_is_counted_and_a_large_one_is_not(tmp_pat
     assert days(archive, box)[0].share is None
 
 
+@seldom(4)
 def test_the_shares_of_a_hundred_days_are_there_at_once(tmp_path):
     archive = Archive(tmp_path / "a.zarr")
     cells = half_seen(2**14)

@@ -20,6 +20,7 @@ from healpix.ids import runs_to_ids
 from images import speckle
 from shared import compute
 from store import Archive
+from tests.rounds import torture, turns
 
 TILES = Tile(7.0, 50.0, 8.0, 50.5), Tile(8.0, 50.0, 9.0, 50.5)
 FIRST = dt.date(2026, 1, 20)
@@ -105,7 +106,8 @@ def plainly(archive, day, days, band="VV"):
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
-@pytest.mark.parametrize("band", ["VV", "VH"])
+@torture
+@pytest.mark.parametrize("band", turns(["VV", "VH"], 2))
 def test_it_is_what_plain_numpy_makes(archive, band):
     grid = retrieve.load(archive, ACROSS, FIRST, LAST, **FINE, despeckle=True)
     lon, lat = np.meshgrid(grid["lon"], grid["lat"])

@@ -12,6 +12,7 @@ from PIL import Image
 
 import retrieve
 from images import tables
+from tests.rounds import seldom
 
 
 def table_of(features=3, days=4, bands=("VV", "VH"), passes=("ascending",), relative=()):
@@ -82,6 +83,7 @@ def test_a_table_goes_to_no_other_file_and_replaces_none_unasked(tmp_path):
         retrieve.save_line(table, None, tmp_path / "a.csv")
 
 
+@seldom(3)
 def test_a_picture_has_a_panel_for_each_feature_on_the_same_axes(tmp_path, monkeypatch):
     monkeypatch.setattr(retrieve, "DPI", 50)
     for number, shown in ((1, 1), (3, 3), (30, 24)):

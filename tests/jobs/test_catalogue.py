@@ -33,7 +33,7 @@ from jobs.catalogue import CatalogueError
 from jobs.journal import State
 from sandbox import orbit
 from tests.downloading import QUICK, connect, created_for, folder_of, into, journal_of
-from tests.rounds import torture, turns
+from tests.rounds import seldom, torture, turns
 from tests.sphere import grown
 
 SIZE = (0.05, 0.01)
@@ -201,7 +201,7 @@ def test_a_passing_trouble_of_the_catalogue_is_not_noticed(sandboxes):
         ("properties.sat:orbit_state", "null"),
         ("properties", "null"),
         ("properties", None),
-    ]),
+    ], 4),
 )  # fmt: skip
 def test_a_malformed_item_is_skipped_said_and_logged(
     sandboxes, archive, covers, capsys, field, answer
@@ -230,6 +230,7 @@ def test_fields_that_are_left_out_too_many_are_asked_for_again(sandboxes, covers
     assert (dict(here), here.skipped) == (dict(covers), ())
 
 
+@seldom(3)
 def test_what_the_back_end_does_not_read_is_said_and_not_ordered(
     sandboxes, archive, covers, capsys
 ):
@@ -263,6 +264,7 @@ def test_the_catalogue_of_a_back_end_is_its_own_or_that_of_copernicus():
 # --- what is ordered --------------------------------------------------------------------
 
 
+@seldom(2)
 def test_in_6_days_of_4_tiles_just_the_chunks_with_data_are_ordered(sandboxes, tmp_path):
     """After that time the passes repeat."""
     last = FIRST + dt.timedelta(days=orbit.REPEAT - 1)
@@ -299,6 +301,7 @@ def check_mixture(both, apart, upper, lower):
         assert only.sum() > 1000
 
 
+@seldom(1)
 def test_two_passes_of_a_day_differ_where_both_see_and_a_mixture_is_neither(sandbox, archive):
     day, box = two_passes(sandbox)
     covers = look_up(sandbox, box, day, day)
@@ -415,6 +418,7 @@ def test_a_record_of_the_whole_day_is_not_ordered_again_unless_asked(archive, co
     assert wanted({chunk}, "any", known=None)[1] is True
 
 
+@seldom(4)
 def test_images_that_came_after_a_day_was_found_empty_are_noticed(sandboxes, archive):
     own = sandboxes("--job-seconds", "0.05")
     chunk = next(c for c in look_up(own, BOX) if c.orbit != "any")

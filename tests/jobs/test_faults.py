@@ -78,7 +78,7 @@ PASSING = [
 
 
 @torture
-@pytest.mark.parametrize("fault", turns(PASSING, 4))
+@pytest.mark.parametrize("fault", turns(PASSING, 8))
 def test_a_passing_fault_costs_no_job(fault, faulty, archive, clean):
     connection = connect(faulty.url, timeout=(0.5, 0.5))
     faulty.fault(fault)
@@ -197,7 +197,7 @@ MIXED = [
 
 
 @torture
-@pytest.mark.parametrize("seed", turns(range(10)))
+@pytest.mark.parametrize("seed", turns(range(10), 5))
 def test_a_mixture_of_faults_ends_like_a_clean_run(seed, faulty, archive, clean):
     chosen = random.Random(seed).sample(MIXED, 7)
     connection = connect(faulty.url, timeout=(0.5, 0.5))

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import download
 from jobs import footprint, items
 from jobs.items import Found
 from sandbox import orbit
+from tests.rounds import rounds, torture
 
 DAY = dt.date(2026, 1, 20)
 SELECTION = dataclasses.replace(download.settings().selection, bands=("VV", "VH"))
@@ -189,6 +190,8 @@ paths = st.sampled_from(
 )
 
 
+@torture
+@settings(max_examples=rounds(40))
 @given(path=paths, value=junk)
 def test_no_item_whatever_is_in_it_stops_the_others(path, value):
     bad = changed(path, value)

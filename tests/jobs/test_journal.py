@@ -18,6 +18,7 @@ from download import plan
 from grid import BBox, Chunk
 from jobs.journal import Journal, JournalError, Request, State
 from tests.conftest import ROOT
+from tests.rounds import seldom
 from tests.sphere import tile_at
 from tests.waiting import PATIENCE
 
@@ -272,6 +273,7 @@ def test_a_thousand_chunks_are_planned_and_noted_within_a_second(journal):
     assert time.process_time() - began < 1.0
 
 
+@seldom(0)
 def test_a_thousand_chunks_need_little_memory(journal):
     tracemalloc.start()
     plan_a_thousand(journal)

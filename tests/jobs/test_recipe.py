@@ -19,6 +19,7 @@ from shared import collection as collections
 from store import Archive
 from tests.conftest import ROOT
 from tests.downloading import LABEL, QUICK, connect, folder_of, into, journal_of
+from tests.rounds import seldom
 from tests.waiting import until
 
 JOURNALS = ROOT / "tests" / "journals"
@@ -227,6 +228,7 @@ class World:
             path.unlink()
 
 
+@seldom(3)
 def test_what_an_older_version_left_is_adopted_and_finished(sandboxes, archive):
     own = sandboxes("--job-seconds", "0.05", "--slots", "6")
     own.fault("job-error,title=E005.12", "job-error,title=E005.26")

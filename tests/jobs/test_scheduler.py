@@ -49,7 +49,7 @@ from tests.downloading import (
     where_and_when,
 )
 from tests.processes import context, ctrl_c
-from tests.rounds import torture, turns
+from tests.rounds import seldom, torture, turns
 from tests.sphere import centres_of
 from tests.waiting import until
 
@@ -91,7 +91,7 @@ def test_orders_at_180_degrees_and_at_the_poles_are_clipped():
 
 
 @torture
-@pytest.mark.parametrize("south", turns([41.5, 0, 60, 76, 80, 86.5, -87.5]))
+@pytest.mark.parametrize("south", turns([41.5, 0, 60, 76, 80, 86.5, -87.5], 6))
 def test_an_order_holds_the_border_cells_of_its_tile_as_a_whole(south):
     healpy = pytest.importorskip("healpy", reason="has no wheel for this system")
     tile = Tile(7, south, 8, south + 0.5)
@@ -425,7 +425,10 @@ def interrupt_at(kind):
     return observer
 
 
-@pytest.mark.parametrize("kind", ["created", "started", "finished", "downloaded", "archived"])
+@torture
+@pytest.mark.parametrize(
+    "kind", turns(["started", "created", "finished", "downloaded", "archived"])
+)
 def test_after_an_interrupt_the_next_run_goes_on(sandbox, archive, kind):
     with pytest.raises(download.Interrupted, match="Run the same command to continue") as error:
         run(sandbox.url, archive, columns=2, days=1, observer=interrupt_at(kind))
@@ -749,6 +752,7 @@ def test_a_second_interrupt_leaves_at_once(sandbox, worker):
     assert time.monotonic() - began < 0.25
 
 
+@seldom(3)
 def test_the_archive_does_not_depend_on_the_pace(sandbox, archive, tmp_path):
     other = Archive(tmp_path / "b.zarr")
     run(sandbox.url, archive)

@@ -26,6 +26,7 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="there is no Seleni
 from selenium.webdriver import ActionChains, Keys  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 
+from tests.rounds import seldom  # noqa: E402
 from tests.waiting import until  # noqa: E402
 
 BROWSER = next(
@@ -166,6 +167,7 @@ def test_days_are_stepped_through(wide, archive):
         page.settled()
 
 
+@seldom(1)
 def test_a_band_has_a_range_that_can_be_typed(wide, archive):
     with browsed(wide, archive) as page:
         page.until(page.tiles, "an image")
@@ -193,6 +195,7 @@ def test_a_click_says_what_is_there(wide, archive):
         page.until(lambda: not page["place"].is_displayed(), "closing")
 
 
+@seldom(3)
 def test_the_view_is_saved(wide, archive, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with browsed(wide, archive) as page:
@@ -207,6 +210,7 @@ def test_the_view_is_saved(wide, archive, tmp_path, monkeypatch):
         assert Picture.open(file).format == "PNG"
 
 
+@seldom(3)
 def test_what_is_written_meanwhile_comes_by_itself(wide, tmp_path):
     archive = filled(tmp_path / "a.zarr")
     with browsed(wide, archive) as page:
@@ -240,6 +244,7 @@ def test_a_rectangle_is_drawn_and_handed_over(wide, archive, desk):
         assert [*map(float, desk.taken.get().split(","))] == pytest.approx(sides)
 
 
+@seldom(2)
 def test_a_polygon_is_drawn_by_mouse_and_a_box_typed(wide, archive, desk):
     with browsed(wide, archive, desk) as page:
         page["polygon"].click()
@@ -273,6 +278,7 @@ def place_of(words):
     return float(lat.removesuffix(" N")), float(lon.removesuffix(" E"))
 
 
+@seldom(1)
 def test_corners_are_moved_added_and_removed_with_the_keyboard(wide, archive, desk):
     with browsed(wide, archive, desk) as page:
         centre = page.driver.execute_script("return map.getCenter().toString()")
@@ -319,6 +325,7 @@ def test_a_rectangle_stays_one_when_a_key_moves_its_corner(wide, archive, desk):
         assert (east, north) == (8, 50.5)
 
 
+@seldom(2)
 def test_a_narrow_dark_window_has_all_of_it(archive, tmp_path):
     with chromium("--window-size=420,800", "--blink-settings=preferredColorScheme=0") as narrow:
         with browsed(narrow, archive) as page:

@@ -19,7 +19,7 @@ from sandbox import grids, land, orbit, raster, scene
 from sandbox.errors import Cancelled, NoData
 from sandbox.graph import Cube, Order
 from tests.conftest import ROOT
-from tests.rounds import torture, turns
+from tests.rounds import seldom, torture, turns
 
 DAY = dt.date(2026, 1, 20)
 YESTERDAY = DAY - dt.timedelta(days=1)
@@ -145,6 +145,7 @@ def is_land():
         del sys.modules[name]
 
 
+@seldom(4)
 @given(lon=lons, lat=st.floats(-89, 89))
 @settings(max_examples=25)
 def test_land_is_where_the_mask_of_global_land_mask_has_it(is_land, lon, lat):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pystac.validation import validate_dict
 
 from sandbox import orbit, stac
+from tests.rounds import rounds, torture
 
 BOX = [3.0, 51.0, 5.0, 51.5]
 WEEK = "2026-01-15T00:00:00Z/2026-01-21T23:59:59Z"
@@ -143,7 +144,8 @@ def test_what_is_not_there_is_not_found(sandbox):
     st.dates(dt.date(2014, 10, 3), dt.date(2026, 1, 1)), st.floats(-180, 179.9),
     st.floats(-77, 78), st.sampled_from(orbit.STATES), st.integers(0, 1000),
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@torture
+@settings(max_examples=rounds(25), deadline=None)
 def test_footprints_are_exactly_where_a_job_finds_pixels(day, west, south, state, seed):
     dice = np.random.default_rng(seed)
     lon, lat = west + 3 * dice.random(200), np.clip(south + 2 * dice.random(200), -78, 79)

@@ -25,7 +25,7 @@ from shared import compute
 from store import Archive
 from tests.images.test_blocks import filled
 from tests.images.test_lazy import scene
-from tests.rounds import torture, turns
+from tests.rounds import seldom, torture, turns
 from tests.sphere import grown
 
 DAY = dt.date(2026, 1, 20)
@@ -161,6 +161,7 @@ def test_what_a_grid_is_computed_by_can_be_copied_before_and_after_it_was_called
         assert carry(once)("a/b") == carry(again)("a/b") == "b"
 
 
+@seldom(1)
 def test_a_pickled_grid_is_computed_in_a_process_elsewhere(rhine, tmp_path, monkeypatch):
     """By an interpreter that knows nothing of the program and of the folder it was made in."""
     monkeypatch.chdir(rhine.path.parent)

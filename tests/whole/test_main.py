@@ -38,7 +38,7 @@ from store import Archive
 from tests.cells.test_average import HERE, make_raster
 from tests.conftest import ROOT
 from tests.folders import copied
-from tests.rounds import torture, turns
+from tests.rounds import seldom, torture, turns
 
 BOX = "3.73,51.21,3.79,51.23"  # parts of two tiles of 0.04 x 0.04 degrees
 DAY = "2026-01-20"
@@ -345,6 +345,7 @@ def test_west_of_east_is_across_180_degrees(folder, answer, capsys):
     assert "across 180 degrees (179.99 to 180 and -180 to -179.99): 2.1 x 1.1 km, 2 tiles" in said
 
 
+@seldom(2)
 def test_a_whole_continent_is_planned_quickly_and_asked_about(folder, answer, monkeypatch, capsys):
     monkeypatch.setattr(download, "CHUNK_SIZE", [1, 0.5])
     monkeypatch.setattr(download_command, "require_free_disk", lambda *_: None)  # it takes 844 GB
