@@ -178,6 +178,7 @@ def _compile_folds(values: NDArray[Any], counts: NDArray[Any]) -> None:
     folds.fill(values, counts, 0.0, values.copy(), weights, values.copy())
     folds.keep_least(*two, 0, keys[0], weights)
     folds.add_numbers(*two, number, weights)
+    folds.begin_spreads(*two, shift)
     folds.add_spreads(*two, shift, a, b, number, weights)
     folds.take_spreads(a, b, number, shift)
     folds.add_to_stack(*two, keys[0], keys[1], keys[0].copy(), weights)

@@ -94,11 +94,12 @@ def keep_least(
         one = (counts[k] > 0) & (values[k] == values[k])
         two = (their_counts[k] > 0) & (others[k] == others[k])
         key = np.int32(bits[k] ^ ((bits[k] >> 31) & 0x7FFFFFFF) ^ flip)
-        their = np.int32(their_bits[k] ^ ((their_bits[k] >> 31) & 0x7FFFFFFF) ^ flip)
-        lesser = min(key if one else np.int32(GREATEST), their if two else np.int32(GREATEST))
+        other = np.int32(their_bits[k] ^ ((their_bits[k] >> 31) & 0x7FFFFFFF) ^ flip)
+        lesser = min(key if one else np.int32(GREATEST), other if two else np.int32(GREATEST))
         keys[k] = min(keys[k], lesser)
-        weights[k] += weights.dtype.type(counts[k]) if one else weights.dtype.type(0)
-        weights[k] += weights.dtype.type(their_counts[k]) if two else weights.dtype.type(0)
+        count = counts[k] if one else counts.dtype.type(0)
+        their = their_counts[k] if two else counts.dtype.type(0)
+        weights[k] += weights.dtype.type(count) + weights.dtype.type(their)
 
 
 @loop
@@ -110,8 +111,23 @@ def add_numbers(
         one = (counts[k] > 0) & (values[k] == values[k])
         two = (their_counts[k] > 0) & (others[k] == others[k])
         number[k] += np.float32(1.0 if one else 0.0) + np.float32(1.0 if two else 0.0)
-        weights[k] += weights.dtype.type(counts[k]) if one else weights.dtype.type(0)
-        weights[k] += weights.dtype.type(their_counts[k]) if two else weights.dtype.type(0)
+        count = counts[k] if one else counts.dtype.type(0)
+        their = their_counts[k] if two else counts.dtype.type(0)
+        weights[k] += weights.dtype.type(count) + weights.dtype.type(their)
+
+
+@loop
+def begin_spreads(
+    values: Any, counts: Any, others: Any, their_counts: Any, shift: Any
+) -> None:  # fmt: skip
+    """The first value of each cell; where neither has one, that of the cell before, at first 0."""
+    last = np.float32(0.0)
+    for k in range(values.size):
+        if (counts[k] > 0) & math.isfinite(values[k]):
+            last = values[k]
+        elif (their_counts[k] > 0) & math.isfinite(others[k]):
+            last = others[k]
+        shift[k] = last
 
 
 @loop
@@ -119,24 +135,24 @@ def add_spreads(
     values: Any, counts: Any, others: Any, their_counts: Any,
     shift: Any, sums: Any, squares: Any, number: Any, weights: Any,
 ) -> None:  # fmt: skip
-    """Sums of the differences from the first value, ``shift``, and of their squares, float64.
+    """Sums of the differences from ``shift`` and of their squares, float64.
 
-    The rest as of `add_numbers`.  With a shift that is one of the values the variance, of the
-    squares' mean less the square of the mean, is off by no more than their number times the
-    precision of a double (Chan, Golub and LeVeque 1983).
+    The rest as of `add_numbers`.  The variance, of the squares' mean less the square of the mean,
+    is the less exact the further the shift is from the mean: with one of the values it is off by
+    no more than their number times the precision of a double (Chan, Golub and LeVeque 1983).
     """
     for k in range(values.size):
         one = (counts[k] > 0) & (values[k] == values[k])
         two = (their_counts[k] > 0) & (others[k] == others[k])
-        found = values[k] if one else others[k]
-        shift[k] = shift[k] if number[k] > 0 else found
-        first = float(values[k]) - float(shift[k]) if one else 0.0
-        second = float(others[k]) - float(shift[k]) if two else 0.0
+        start = float(shift[k])
+        first = float(values[k]) - start if one else 0.0
+        second = float(others[k]) - start if two else 0.0
         sums[k] += first + second
         squares[k] += first * first + second * second
         number[k] += np.float32(1.0 if one else 0.0) + np.float32(1.0 if two else 0.0)
-        weights[k] += weights.dtype.type(counts[k]) if one else weights.dtype.type(0)
-        weights[k] += weights.dtype.type(their_counts[k]) if two else weights.dtype.type(0)
+        count = counts[k] if one else counts.dtype.type(0)
+        their = their_counts[k] if two else counts.dtype.type(0)
+        weights[k] += weights.dtype.type(count) + weights.dtype.type(their)
 
 
 @loop
@@ -162,15 +178,17 @@ def add_to_stack(
         one = (counts[k] > 0) & (values[k] == values[k])
         two = (their_counts[k] > 0) & (others[k] == others[k])
         key = np.int32(bits[k] ^ ((bits[k] >> 31) & 0x7FFFFFFF))
-        their = np.int32(their_bits[k] ^ ((their_bits[k] >> 31) & 0x7FFFFFFF))
-        key = key if one else fills[k]
-        fill = fills[k] ^ np.int32(0 if one else -1)
-        their = their if two else fill
+        next_key = np.int32(their_bits[k] ^ ((their_bits[k] >> 31) & 0x7FFFFFFF))
+        fill = fills[k]
+        key = key if one else fill
+        fill = fill ^ np.int32(0 if one else -1)
+        next_key = next_key if two else fill
         fills[k] = fill ^ np.int32(0 if two else -1)
-        row[k] = min(key, their)
-        next_row[k] = max(key, their)
-        weights[k] += weights.dtype.type(counts[k]) if one else weights.dtype.type(0)
-        weights[k] += weights.dtype.type(their_counts[k]) if two else weights.dtype.type(0)
+        row[k] = min(key, next_key)
+        next_row[k] = max(key, next_key)
+        count = counts[k] if one else counts.dtype.type(0)
+        their = their_counts[k] if two else counts.dtype.type(0)
+        weights[k] += weights.dtype.type(count) + weights.dtype.type(their)
 
 
 @loop

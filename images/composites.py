@@ -213,10 +213,14 @@ class _Count(_TwoByTwo):
 class _Spread(_TwoByTwo):
     def __init__(self, counts: Values, number: int) -> None:
         super().__init__(counts, number)
-        self._shift, self._times = np.zeros((2, self.size), np.float32)
+        self._shift: Values | None = None
+        self._times = np.zeros(self.size, np.float32)
         self._sums, self._squares = np.zeros((2, self.size))
 
     def add_two(self, two: Two) -> None:
+        if self._shift is None:
+            self._shift = np.empty(self.size, np.float32)
+            folds.begin_spreads(*two, self._shift)
         folds.add_spreads(
             *two, self._shift, self._sums, self._squares, self._times, self.weights
         )  # fmt: skip
