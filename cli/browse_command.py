@@ -21,6 +21,7 @@ from cli.terminal import tell, tell_whole
 from cli.workspace import Workspace
 from grid import BBox
 from images.atlas import COLOUR
+from shared.heap import give_back
 
 if TYPE_CHECKING:
     from images.atlas import Atlas
@@ -38,6 +39,7 @@ def run_browse(
     from pages.server import LOOPBACK, Address
 
     address = Address(host, port)
+    give_back()
     try:
         atlas = atlas_of(workspace)
         with opened(atlas, Saver(workspace), address, not no_open) as url:
