@@ -6,9 +6,9 @@ then fetched and put back half as often.  A last one that is left goes with one 
 
 The loops do not branch.  Where a tenth of the cells has no value, here and there, guesses of the
 processor take longer than the arithmetic, and what does not branch is done for several cells at a
-time.  What may be chosen is loaded before, or the load would be masked, and of masks some processors
-take a cell at a time.  For the same reason values are compared as keys, integers that order as
-they do: the lesser one of two floats is kept by a masked store.
+time.  What may be chosen is loaded before, or the load would be masked, and of masks some
+processors take a cell at a time.  For the same reason values are compared as keys, integers that
+order as they do: the lesser one of two floats is kept by a masked store.
 
     key = bits of x >= 0, else bits xor 0x7fffffff      key(-x) = ~key(x)      int32
 """
@@ -118,9 +118,7 @@ def add_numbers(
 
 
 @loop
-def begin_spreads(
-    values: Any, counts: Any, others: Any, their_counts: Any, shift: Any
-) -> None:
+def begin_spreads(values: Any, counts: Any, others: Any, their_counts: Any, shift: Any) -> None:
     """The first value of each cell; where neither has one, that of the cell before, at first 0."""
     last = np.float32(0.0)
     for k in range(values.size):
