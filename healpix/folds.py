@@ -33,15 +33,9 @@ Keys = NDArray[np.int32]
 Weights = NDArray[Any]  # as `no_weights` gives them
 
 
-def keys_of(values: NDArray[np.float32]) -> Keys:
-    """The keys of values, or the bits of the values with these keys."""
-    bits = values.view(np.int32)
-    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
-
-
 def values_of(keys: Keys, weights: Weights) -> NDArray[np.float32]:
     """The values with these keys; NaN where weights are 0."""
-    values = keys_of(keys.view(np.float32)).view(np.float32)
+    values = (keys ^ ((keys >> 31) & 0x7FFFFFFF)).view(np.float32)
     values[weights == 0] = np.nan
     return values
 
@@ -53,13 +47,25 @@ def no_weights(counts: NDArray[Any], times: int) -> Weights:
 
 
 @loop
+def _is_there(value: Any, count: Any) -> Any:
+    """Whether there is a value."""
+    return (count > 0) & (value == value)
+
+
+@loop
+def _key_of(bits: Any) -> Any:
+    """The key of a value with these bits, and back."""
+    return np.int32(bits ^ ((bits >> 31) & 0x7FFFFFFF))
+
+
+@loop
 def add_means(
     values: Any, counts: Any, others: Any, their_counts: Any, sums: Any, weights: Any
 ) -> None:
     """sums += count x value, float64, first of the values, then of the others; weights += count."""
     for k in range(values.size):
-        one = (counts[k] > 0) & (values[k] == values[k])
-        two = (their_counts[k] > 0) & (others[k] == others[k])
+        one = _is_there(values[k], counts[k])
+        two = _is_there(others[k], their_counts[k])
         count = counts[k] if one else counts.dtype.type(0)
         their = their_counts[k] if two else counts.dtype.type(0)
         first = float(count) * (float(values[k]) if one else 0.0)
@@ -73,7 +79,7 @@ def fill(values: Any, counts: Any, day: float, out: Any, weights: Any, days: Any
     left = 0
     for k in range(values.size):
         if out[k] != out[k]:  # soon nowhere, which is well guessed
-            if (counts[k] > 0) & (values[k] == values[k]):
+            if _is_there(values[k], counts[k]):
                 out[k] = values[k]
                 weights[k] = counts[k]
                 days[k] = day
@@ -92,10 +98,10 @@ def keep_least(
     """
     bits, their_bits = values.view(np.int32), others.view(np.int32)
     for k in range(values.size):
-        one = (counts[k] > 0) & (values[k] == values[k])
-        two = (their_counts[k] > 0) & (others[k] == others[k])
-        key = np.int32(bits[k] ^ ((bits[k] >> 31) & 0x7FFFFFFF) ^ flip)
-        other = np.int32(their_bits[k] ^ ((their_bits[k] >> 31) & 0x7FFFFFFF) ^ flip)
+        one = _is_there(values[k], counts[k])
+        two = _is_there(others[k], their_counts[k])
+        key = np.int32(_key_of(bits[k]) ^ flip)
+        other = np.int32(_key_of(their_bits[k]) ^ flip)
         lesser = min(key if one else np.int32(GREATEST), other if two else np.int32(GREATEST))
         keys[k] = min(keys[k], lesser)
         count = counts[k] if one else counts.dtype.type(0)
@@ -109,8 +115,8 @@ def add_numbers(
 ) -> None:
     """How often there was a value, float32; weights += count."""
     for k in range(values.size):
-        one = (counts[k] > 0) & (values[k] == values[k])
-        two = (their_counts[k] > 0) & (others[k] == others[k])
+        one = _is_there(values[k], counts[k])
+        two = _is_there(others[k], their_counts[k])
         number[k] += np.float32(1.0 if one else 0.0) + np.float32(1.0 if two else 0.0)
         count = counts[k] if one else counts.dtype.type(0)
         their = their_counts[k] if two else counts.dtype.type(0)
@@ -141,8 +147,8 @@ def add_spreads(
     no more than their number times the precision of a double (Chan, Golub and LeVeque 1983).
     """
     for k in range(values.size):
-        one = (counts[k] > 0) & (values[k] == values[k])
-        two = (their_counts[k] > 0) & (others[k] == others[k])
+        one = _is_there(values[k], counts[k])
+        two = _is_there(others[k], their_counts[k])
         start = float(shift[k])
         first = float(values[k]) - start if one else 0.0
         second = float(others[k]) - start if two else 0.0
@@ -174,10 +180,10 @@ def add_to_stack(
     """
     bits, their_bits = values.view(np.int32), others.view(np.int32)
     for k in range(values.size):
-        one = (counts[k] > 0) & (values[k] == values[k])
-        two = (their_counts[k] > 0) & (others[k] == others[k])
-        key = np.int32(bits[k] ^ ((bits[k] >> 31) & 0x7FFFFFFF))
-        next_key = np.int32(their_bits[k] ^ ((their_bits[k] >> 31) & 0x7FFFFFFF))
+        one = _is_there(values[k], counts[k])
+        two = _is_there(others[k], their_counts[k])
+        key = _key_of(bits[k])
+        next_key = _key_of(their_bits[k])
         fill = fills[k]
         key = key if one else fill
         fill = fill ^ np.int32(0 if one else -1)
@@ -248,4 +254,4 @@ def _sort_four(one: Any, two: Any, three: Any, four: Any) -> None:
 @loop
 def _to_bits(keys: Any) -> None:
     for c in range(keys.size):
-        keys[c] ^= (keys[c] >> 31) & 0x7FFFFFFF
+        keys[c] = _key_of(keys[c])
