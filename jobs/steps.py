@@ -40,7 +40,7 @@ def find(board: Board, attempt: Attempt) -> None:
     (job_id, status), surplus = found[0], found[1:]
     for other_id, other in surplus:
         if other.status == "created":
-            board.remote.delete(other_id)
+            _remove(board, other_id)
     board.note(attempt, State.CREATED, job_id=job_id)
     board.log(attempt, f"found at the back end, {status.status}")
     attempt.calm()
@@ -109,16 +109,33 @@ def _order(board: Board, attempt: Attempt) -> None:
 
 
 def _adopt(board: Board, attempt: Attempt) -> bool:
-    """Go on with the job of a machine that is gone, if there is one that is paid for."""
-    for title in claiming.inherited(board, attempt):
-        for job_id, status in board.remote.find(title):
-            if status.status in ("queued", "running", "finished"):
-                board.note(attempt, State.QUEUED, job_id=job_id)
-                board.log(attempt, f"adopted from another machine, {status.status}: {title}")
-                attempt.calm()
-                _follow(board, attempt, status)
-                return True
+    """Go on with the job of a machine that is gone, if there is one that is paid for.
+
+    One that is not is removed: a machine that only slept could still start it, a moment after it
+    has made sure that the chunk is its own.
+    """
+    found = [
+        job for title in claiming.inherited(board, attempt) for job in board.remote.find(title)
+    ]
+    for job_id, status in found:
+        if status.status == "created":
+            _remove(board, job_id)
+    for job_id, status in found:
+        if status.status in ("queued", "running", "finished"):
+            board.note(attempt, State.QUEUED, job_id=job_id)
+            board.log(attempt, f"adopted from another machine, {status.status}: {job_id}")
+            attempt.calm()
+            _follow(board, attempt, status)
+            return True
     return False
+
+
+def _remove(board: Board, job_id: str) -> None:
+    try:
+        board.remote.delete(job_id)
+    except Trouble as trouble:
+        if trouble.kind is not Kind.GONE:
+            raise
 
 
 def _has_begun(board: Board, attempt: Attempt) -> bool:

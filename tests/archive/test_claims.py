@@ -20,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import obstore
 import pytest
+from openeo.rest import OpenEoApiError
+from openeo.rest.connection import connect
 
 import download
 import main
@@ -323,6 +325,26 @@ def test_a_paid_job_of_a_machine_that_is_gone_is_adopted(
     summary = fill_here(sandbox.url, place, folders[0], 2.0)
     assert (summary.archived, summary.left, summary.failed) == ([], [], [])
     assert set(starts(sandbox, ids(*folders)).values()) == {1}
+
+
+def test_an_unpaid_job_of_a_machine_that_is_gone_cannot_be_started_any_more(
+    sandbox, place, server, tmp_path
+):
+    """It may only sleep, and be about to start it."""
+    from tests.torture import fill_here
+
+    west, day = where_and_when()
+    first = Chunk(tile_at(west + 0.001, 50.001, SIZE), day)
+    assert machine(place, "other").claim(first, "a job of theirs") == ""
+    connection = connect(sandbox.url).authenticate_basic("sandbox", "sandbox")
+    extent = {"west": west, "south": 50.0, "east": west + 0.01, "north": 50.01}
+    cube = connection.load_collection("SENTINEL1_GRD", extent, [day, day + dt.timedelta(days=1)])
+    theirs = cube.create_job(title="a job of theirs", out_format="netCDF")
+    server.ahead += 3.1
+    summary = fill_here(sandbox.url, place, tmp_path / "one", 2.0)
+    assert (len(summary.archived), summary.elsewhere, summary.failed) == (2, [], [])
+    with pytest.raises(OpenEoApiError, match="JobNotFound"):
+        theirs.start()
 
 
 @pytest.mark.alone  # claims of a second or two: a busy machine sleeps longer by itself
