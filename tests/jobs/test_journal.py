@@ -237,7 +237,8 @@ def write_for_ever(folder, said, has_written):
 def test_what_was_noted_before_a_kill_is_there_after_it(journal):
     context = multiprocessing.get_context("fork")
     for _ in range(5):
-        said, has_written = context.Value("i", -1), context.Event()
+        # Without a lock: who is killed may hold it.
+        said, has_written = context.Value("i", -1, lock=False), context.Event()
         writer = context.Process(target=write_for_ever, args=(journal.folder, said, has_written))
         writer.start()
         assert has_written.wait(PATIENCE)
