@@ -212,11 +212,9 @@ def take_medians(stack: Any, fills: Any, weights: Any, network: Ints, out: Any) 
                 _sort_two(stack[a, first:last], stack[b, first:last])
             else:
                 _sort_four(
-                    stack[a, first:last],
-                    stack[b, first:last],
-                    stack[c, first:last],
-                    stack[d, first:last],
-                )
+                    stack[a, first:last], stack[b, first:last],
+                    stack[c, first:last], stack[d, first:last],
+                )  # fmt: skip
     low, high = stack[times // 2 - 1], stack[times // 2]
     _to_bits(low)
     _to_bits(high)

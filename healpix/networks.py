@@ -28,12 +28,13 @@ def median_network(number: int) -> Ints:
     rounds = list(_batcher(number))[1:]  # the first one sorts the pairs
     needed, kept = {number // 2 - 1, number // 2}, list[set[Pair]]()
     for pairs in reversed(rounds):
-        kept.insert(0, {pair for pair in pairs if not needed.isdisjoint(pair)})
-        needed |= {place for pair in kept[0] for place in pair}
+        kept.append({pair for pair in pairs if not needed.isdisjoint(pair)})
+        needed |= {place for pair in kept[-1] for place in pair}
+    kept.reverse()
     steps: list[Four] = []
-    while rounds:
-        pairs, following = rounds.pop(0), rounds[0] if rounds else []
-        left, after = kept.pop(0), kept[0] if kept else set()
+    for pairs, following, left, after in zip(
+        rounds, [*rounds, []][1:], kept, [*kept, set()][1:], strict=True
+    ):
         fours = []
         for a, b, c, d in _fours(pairs, following):
             both = {(a, c), (b, d)}

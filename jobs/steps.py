@@ -115,15 +115,17 @@ def _adopt(board: Board, attempt: Attempt) -> bool:
     has made sure that the chunk is its own.
     """
     found = [
-        job for title in claiming.inherited(board, attempt) for job in board.remote.find(title)
+        (title, *job)
+        for title in claiming.inherited(board, attempt)
+        for job in board.remote.find(title)
     ]
-    for job_id, status in found:
+    for _, job_id, status in found:
         if status.status == "created":
             _remove(board, job_id)
-    for job_id, status in found:
+    for title, job_id, status in found:
         if status.status in ("queued", "running", "finished"):
             board.note(attempt, State.QUEUED, job_id=job_id)
-            board.log(attempt, f"adopted from another machine, {status.status}: {job_id}")
+            board.log(attempt, f"adopted from another machine, {status.status}: {title}")
             attempt.calm()
             _follow(board, attempt, status)
             return True
@@ -131,6 +133,7 @@ def _adopt(board: Board, attempt: Attempt) -> bool:
 
 
 def _remove(board: Board, job_id: str) -> None:
+    """Have a job be there no more."""
     try:
         board.remote.delete(job_id)
     except Trouble as trouble:

@@ -350,7 +350,7 @@ def test_an_unpaid_job_of_a_machine_that_is_gone_cannot_be_started_any_more(
 @pytest.mark.alone  # claims of a second or two: a busy machine sleeps longer by itself
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGSTOP")
 @torture
-@pytest.mark.parametrize("round_", range(rounds(1, 0.01)))
+@pytest.mark.parametrize("round_", range(rounds(2, 0.01)))
 def test_a_machine_that_sleeps_longer_than_its_claims_last_pays_for_nothing_twice(
     sandbox, place, environment, tmp_path, round_
 ):

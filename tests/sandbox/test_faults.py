@@ -486,7 +486,7 @@ def test_a_whole_tile_is_computed_without_holding_up_answers(sandboxes):
     connection = login(sandbox)
     big = connection.load_collection(
         "SENTINEL1_GRD",
-        spatial_extent={"west": 3, "south": 51, "east": 3.5, "north": 51.2},
+        spatial_extent={"west": 3, "south": 51, "east": 4, "north": 51.2},
         temporal_extent=["2026-01-20", "2026-01-21"],
         fetch_metadata=False,
     )
