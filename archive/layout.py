@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from archive.storage import Storage
 
 FORMAT = "sentinel1-healpix archive"
-FORMAT_VERSION = 4  # to be raised when older programs could not read what is written
+FORMAT_VERSION = 5  # to be raised when older programs could not read what is written
 OF_SENTINEL1 = 2  # the last version that did not say of which collection an archive is
 OVERVIEWS = (2, 4, 6)  # levels by which a record's overviews are coarser
 STEP = 2  # levels from each overview to the next coarser one: 4**2 cells become one
@@ -44,7 +44,7 @@ class Layout:
     pix_max: int  # cells that a shard is padded to
     runs_max: int  # runs that a tile's index is padded to
     keep_bits: int | None  # bits of the mantissa that are kept; None: all
-    version: int = FORMAT_VERSION  # before 2 there were no overviews, before 4 no acquired_begin
+    version: int = FORMAT_VERSION  # 2: overviews, 4: acquired_begin, 5: classes on borders of tiles
     product: Product = SENTINEL1.product  # what cells hold, of these bands
 
     @property

@@ -11,7 +11,9 @@ in children that were seen, n is not its weight; what is to be taken off is ``<b
 which is 0 almost everywhere.
 
 Of classes a cell of an overview has the most frequent one of its children, by their counts;
-every level is made from the cells themselves.
+every level is made from the cells themselves.  What else is in the tile's part of a cell on its
+border is kept beside it (`shared.border`), so that such cells, too, merge to what the whole sphere
+at once would have given.
 """
 
 from __future__ import annotations
@@ -23,12 +25,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from archive.layout import STEP
+from archive.layout import EMPTY, STEP, ArchiveError
 from healpix.arrays import Runs
-from healpix.ids import parent_runs
+from healpix.ids import parent_runs, runs_to_ids
 from healpix.parents import sum_cells, sum_values
+from shared.border import Border
 from shared.cellset import CellSet
-from shared.classes import most_frequent
+from shared.classes import MOST, most_frequent
 
 # By band, by what of it, and by band and class.
 Sums = dict[str | tuple[str, float], npt.NDArray[Any]]
@@ -40,12 +43,13 @@ def make_overviews(
     """The arrays of a record's overviews: "16/VV" float32, "16/n", "16/VV_missing" uint32.
 
     ``cells`` are those of a tile; ``levels`` go on from theirs in steps of `STEP`.  All sums
-    are made in double precision.  ``classes`` are the bands that hold such.
+    are made in double precision.  ``classes`` are the bands that hold such; they have the columns
+    of a `Border` besides.  Raises ArchiveError where one has too many values for that.
     """
     runs, bands = (cells.start_ipix, cells.run_len), cells.bands
     sums: Sums = {}
     found: dict[str, npt.NDArray[Any]] = {}
-    for level in levels:
+    for steps, level in enumerate(levels, 1):
         parents = parent_runs(*runs, STEP)
         if sums:
             sums = _add_up(sums, runs, parents)
@@ -53,9 +57,28 @@ def make_overviews(
             sums = _sum_up(cells, bands, runs, parents)
             for band in classes:
                 sums |= _count_classes(cells, band, runs, sums["n"].size)
-        found |= {f"{level}/{name}": a for name, a in _as_stored(sums, bands, classes).items()}
+        made = _as_stored(sums, bands, classes)
+        if classes:
+            whole = cells.start_ipix, cells.run_len
+            is_border, room = border_of(whole, parents, steps * STEP)
+            ids = runs_to_ids(*parents)[is_border]
+            for band in classes:
+                made |= _border(sums, band, made[band], is_border, ids, room).named(band)
+        found |= {f"{level}/{name}": a for name, a in made.items()}
         runs = parents
     return found
+
+
+def border_of(runs: Runs, parents: Runs, levels: int) -> tuple[npt.NDArray[np.bool_], int]:
+    """Which parents have children elsewhere, and the room for all classes that those may have.
+
+    ``runs`` are the cells of a tile, ``parents`` those so many levels coarser that hold any of
+    them.  A cell has no more classes than children here, and one of them is kept as its own.
+    """
+    owned = np.zeros(int(parents[1].sum()), np.int64)
+    sum_cells(*_as_int64(runs), 2 * levels, np.ones(int(runs[1].sum()), np.uint16), owned)
+    is_border = owned < 4**levels
+    return is_border, int((np.minimum(owned[is_border], MOST) - 1).sum())
 
 
 def _sum_up(cells: CellSet, bands: list[str], runs: Runs, parents: Runs) -> Sums:
@@ -83,10 +106,15 @@ def _count_classes(cells: CellSet, band: str, runs: Runs, size: int) -> Sums:
     """How many pixels of each class there are, by band and class."""
     values, count = cells[band], cells.weights(band)
     sums: Sums = {}
-    for value in np.unique(values[np.isfinite(values)]):
+    every = np.unique(values[np.isfinite(values)])
+    if every.size > MOST:
+        raise ArchiveError(
+            f"{band} has {every.size} different values; of classes there may be {MOST}.  Nothing "
+            "was written."
+        )
+    for value in every:
         sums[band, float(value)] = total = np.zeros(size, np.int64)
-        of_class = np.where(values == value, count, 0).astype(count.dtype)
-        sum_cells(*_as_int64(runs), 2 * STEP, of_class, total)
+        sum_cells(*_as_int64(runs), 2 * STEP, count * (values == value), total)
     return sums
 
 
@@ -116,12 +144,38 @@ def _as_stored(
 
 
 def _most_frequent(sums: Sums, band: str) -> npt.NDArray[np.float32]:
-    known = [key[1] for key in sums if isinstance(key, tuple) and key[0] == band]
-
     def shares(some: Sequence[float]) -> list[npt.NDArray[Any]]:
         return [sums[band, value] for value in some]
 
-    return most_frequent(known, shares, sums["n"].size)
+    return most_frequent(_known(sums, band), shares, sums["n"].size)
+
+
+def _known(sums: Sums, band: str) -> list[float]:
+    """The classes of a band that there are, ascending."""
+    return [key[1] for key in sums if isinstance(key, tuple) and key[0] == band]
+
+
+def _border(
+    sums: Sums,
+    band: str,
+    own: npt.NDArray[np.float32],
+    is_border: npt.NDArray[np.bool_],
+    ids: npt.NDArray[np.uint64],
+    room: int,
+) -> Border:
+    """What cells on the border, with these ids, have beside their own class; as long as told."""
+    known = np.array(_known(sums, band), np.float32)
+    numbers = np.zeros((ids.size, known.size), np.int64)
+    for column, value in zip(numbers.T, known.tolist(), strict=True):
+        column[:] = sums[band, value][is_border]
+    numbers[own[is_border, np.newaxis] == known] = 0
+    place, which = np.nonzero(numbers)  # by cell, then class
+    more = room - place.size
+    return Border(
+        np.append(ids[place], np.full(more, EMPTY, np.uint64)),
+        np.append(known[which], np.full(more, np.nan, np.float32)),
+        np.append(numbers[place, which].astype(np.uint32), np.zeros(more, np.uint32)),
+    )
 
 
 def _as_int64(runs: Runs) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 def shards_of(cells: xr.Dataset, group: Group, layout: Layout) -> Iterator[tuple[str, bytes]]:
     """The shards that a record is stored as, by array; one without a value is left out."""
     classes = layout.product.classes(layout.bands)
+    numbers = set(layout.bands) - set(classes)
     held = CellSet.of(cells)
     overviews = make_overviews(held, group.coarser, classes)
     for name in group.cell_arrays:
         values = overviews[name] if name in overviews else _of(held, name)
-        if values.dtype == np.float32 and name.rpartition("/")[2] not in classes:
+        if name.rpartition("/")[2] in numbers:
             values = _rounded(values, layout.keep_bits)
         data = encode_shard(values, group.arrays[name])
         if data:

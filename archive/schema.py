@@ -21,6 +21,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from archive.layout import EMPTY, STEP, Layout, encode_json, ids_attributes
+from archive.overviews import border_of
 from archive.passes import (
     ACQUIRED_BEGIN,
     ACQUIRED_END,
@@ -33,6 +34,7 @@ from archive.passes import (
 from grid import Tile
 from healpix.arrays import Runs
 from healpix.ids import parent_runs
+from shared import border
 from shared.collection import Product
 from shared.counts import missing_of
 
@@ -84,9 +86,12 @@ def new_metadata(tile: Tile, layout: Layout, runs: Runs, gaps: bool = False) -> 
         *_create_grid_arrays(group, layout, full),
     ]
     arrays = {array.basename: array.metadata.to_dict() for array in made}
+    classes, parents = layout.product.classes(layout.bands), runs
     for level in layout.coarser:
-        runs = parent_runs(*runs, STEP)
-        arrays |= _overview_metadata(group, tile, layout, level, int(runs[1].sum()))
+        parents = parent_runs(*parents, STEP)
+        _, room = border_of(runs, parents, layout.level - level) if classes else ([], 0)
+        size = int(parents[1].sum())
+        arrays |= _overview_metadata(group, tile, layout, level, size, room)
     metadata = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
     found: dict[str, Any] = json.loads(encode_json(metadata | consolidated(arrays)))
     return found
@@ -110,9 +115,12 @@ class Grid:
 
 
 def _overview_metadata(
-    group: zarr.Group, tile: Tile, layout: Layout, level: int, size: int
+    group: zarr.Group, tile: Tile, layout: Layout, level: int, size: int, room: int
 ) -> dict[str, Any]:
-    """The metadata of the group of an overview and of what is in it."""
+    """The metadata of the group of an overview and of what is in it.
+
+    ``room``: for how many entries of classes on the tile's border.
+    """
     inner = min(INNER, size)
     grid = Grid(level, size, inner, -(-size // inner) * inner, f"cells_{level}")
     attributes = _group_attributes(tile, layout, level, grid.dim)
@@ -121,6 +129,8 @@ def _overview_metadata(
         *_create_cell_arrays(within, layout, grid, gaps=True),
         *_create_grid_arrays(within, layout, grid),
     ]
+    if room:
+        made += _create_border_arrays(within, layout, level, room)
     about = within.metadata.to_dict() | consolidated({})
     return {str(level): about} | {f"{level}/{a.basename}": a.metadata.to_dict() for a in made}
 
@@ -171,6 +181,26 @@ def _create_cell_arrays(
             compressors=_packed(cname="zstd", clevel=1, shuffle="shuffle", blocksize=blocks),
             attributes=attributes, **shape,
         )  # fmt: skip
+
+
+def _create_border_arrays(
+    group: zarr.Group, layout: Layout, level: int, room: int
+) -> Iterator[zarr.Array[Any]]:
+    """Of each band of classes what the tile's part of a cell has beside its most frequent one."""
+    inner = min(INNER, room)
+    for band in layout.product.classes(layout.bands):
+        cell, value, number = border.names_of(band)
+        rows: list[tuple[str, str, Any, str]] = [
+            (cell, "uint64", EMPTY, "nested HEALPix id of a cell that other tiles have a part of"),
+            (value, "float32", float("nan"), f"class of {band} in it beside the most frequent one"),
+            (number, "uint32", 0, "number of raster pixels of that class in it"),
+        ]
+        for name, dtype, fill, what in rows:
+            yield group.create_array(
+                name, shape=(0, room), chunks=(1, inner), shards=(1, -(-room // inner) * inner),
+                dtype=dtype, fill_value=fill, compressors=_packed(shuffle="shuffle"),
+                dimension_names=("time", f"border_{level}"), attributes={"long_name": what},
+            )  # fmt: skip
 
 
 def _band_attributes(product: Product, name: str) -> dict[str, str]:

@@ -30,6 +30,9 @@ from grid import BBox, Box, Chunk, Tile, as_box
 from healpix.arrays import Runs
 from healpix.boxes import box_runs
 from healpix.ids import parent_runs
+from healpix.indexes import index_runs
+from healpix.places import find_places
+from shared.border import Border, names_of
 from shared.cellset import CellSet
 from shared.collection import attributes_of
 from shared.counts import count_of, missing_of
@@ -139,7 +142,7 @@ class View:
         Of an overview ``count`` is uint32, and the cells are all those of which the tile owns
         a part: the centre of one may lie outside of it, and then a neighbour has the rest.
         Their values are to be merged weighted by ``count``, or by ``<band>_count`` where there
-        is one.
+        is one; of classes with what else the tile's part of such a cell has (`shared.border`).
 
         Raises NoRecordError if there is no such record (any more), ArchiveError if it is
         damaged or has no such level.
@@ -155,7 +158,8 @@ class View:
         with self._explaining(chunk):
             runs, spans = self.within(bbox, level)
             values = self._read(names, slot, level, spans)
-        return CellSet(*runs, values, self.attributes(chunk, level))
+            borders = self._borders(names, slot, level, runs)
+        return CellSet(*runs, values, self.attributes(chunk, level), borders)
 
     def attributes(self, chunk: Chunk, level: int) -> dict[str, Any]:
         """What `read` says of a record's cells at a level."""
@@ -206,6 +210,23 @@ class View:
             if missing.any():
                 values[count_of(name)] = found[wanted["count"]] - missing
         return values
+
+    def _borders(
+        self, names: tuple[str, ...], slot: int, level: int, runs: Runs
+    ) -> dict[str, Border]:
+        """What some cells on the tile's border have beside their most frequent class, by band."""
+        about, found = self._about_slot(slot), {}
+        sizes = about.get("bytes", {})
+        for band in self._layout.product.classes([name for name in names if name != "count"]):
+            columns = [f"{level}/{name}" for name in names_of(band)]
+            if not all(sizes.get(column) for column in columns):
+                continue
+            spans = Spans.whole(self._group.size(columns[0]))
+            values = record.read(self._group, columns, slot, spans, about, self._token)
+            border = Border(*(values[column] for column in columns))
+            border = border.of(border.number > 0)
+            found[band] = border.of(find_places(border.cell, index_runs(*runs)) >= 0)
+        return found
 
     def _slot(self, chunk: Chunk) -> int:
         slot = self._slots.get(chunk)

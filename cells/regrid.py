@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cells.shares import other_pixels, own_pixels
 from grid import BBox
 from healpix import folds, networks, places, quads
 from healpix.arrays import Floats, Ints
@@ -264,22 +265,27 @@ def class_values(
 ) -> NDArray[np.float32]:
     """The most frequent class of the cells in each pixel, by their counts, (row, column).
 
-    ``parts`` and cells are as of `Means`.  Of classes that are equally frequent the lowest.
+    ``parts`` and cells are as of `Means`.  Of classes that are equally frequent the lowest.  A cell
+    on the border of two tiles counts with all that is in it.
     """
     shape = frame.lat[rows].size, frame.lon[columns].size
-    values = np.concatenate([part[band] for part in parts] or [np.empty(0, np.float32)])
+    own = [own_pixels(part, band) for part in parts]
+    bordering = [part for part in parts if band in part.borders]
+    values = np.concatenate([
+        np.empty(0, np.float32), *(part[band] for part in parts),
+        *(part.borders[band].value for part in bordering),
+    ])  # fmt: skip
 
     def shares(some: Sequence[float]) -> list[NDArray[np.float32]]:
-        names = [str(number) for number in range(len(some))]
-        means = Means(frame, rows, columns, names)
-        for part in parts:
+        named = {str(number): value for number, value in enumerate(some)}
+        means = Means(frame, rows, columns, list(named))
+        for part, count in zip(parts, own, strict=True):
             classes = part[band]
             known = np.isfinite(classes)
-            data = {
-                name: np.where(known, classes == value, np.nan)
-                for name, value in zip(names, some, strict=True)
-            }
-            means.add(replace(part, values={**data, "count": part.weights(band)}))
+            data = {name: np.where(known, classes == v, np.nan) for name, v in named.items()}
+            means.add(replace(part, values={**data, "count": count}))
+        for part in bordering:
+            means.add(other_pixels(part, band, named))
         return [share.ravel() for share in means.values()]
 
     every = np.unique(values[np.isfinite(values)]).tolist()

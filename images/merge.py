@@ -8,12 +8,13 @@ overview that lie on the border of two tiles.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cells.shares import own_pixels
 from healpix.copies import copy_runs
 from healpix.ids import runs_to_ids
 from healpix.indexes import index_runs
@@ -37,7 +38,8 @@ def united(parts: Sequence[CellSet]) -> CellSet:
 
     A cell that several have gets the mean of their values, weighted by their counts, or of classes
     the most frequent one, and the sum of their counts (of uint16, at most 65535).  ``count`` may
-    be missing if no cell is in common.
+    be missing if no cell is in common.  What cells on borders of tiles have beside their most
+    frequent class is made use of, and is not in the result: all parts have to be given at once.
     """
     if len(parts) == 1:
         return parts[0]
@@ -56,7 +58,7 @@ def united(parts: Sequence[CellSet]) -> CellSet:
     if shared.size:
         here = find_places(shared, index_runs(*runs))
         found = [find_places(shared, index_runs(part.start_ipix, part.run_len)) for part in parts]
-        _average_shared(values, parts, here, [(at >= 0, at[at >= 0]) for at in found])
+        _average_shared(values, parts, shared, here, [(at >= 0, at[at >= 0]) for at in found])
     return _made_of(parts, runs, values)
 
 
@@ -74,7 +76,10 @@ def _averaged(parts: Sequence[CellSet]) -> CellSet:
     """The same where no cell has to be looked for."""
     parts = [_with_counts(part) for part in parts]
     values, every = {name: parts[0][name].copy() for name in _names(parts)}, slice(None)
-    _average_shared(values, parts, every, [(every, every)] * len(parts))
+    ids = np.empty(0, np.uint64)
+    if any(part.borders for part in parts):
+        ids = runs_to_ids(parts[0].start_ipix, parts[0].run_len)
+    _average_shared(values, parts, ids, every, [(every, every)] * len(parts))
     return _made_of(parts, (parts[0].start_ipix, parts[0].run_len), values)
 
 
@@ -126,22 +131,21 @@ def _joined(
 def _average_shared(
     merged: Mapping[str, NDArray[Any]],
     parts: Sequence[CellSet],
+    ids: NDArray[np.uint64],
     here: Any,
     places: Sequence[tuple[Any, Any]],
 ) -> None:
     """Have cells that several parts hold be the means of these, by their counts.
 
-    ``here`` are their places among the merged cells; of each part, which of them it has, and
-    their places in it.
+    ``ids`` are theirs (of no use without borders), ``here`` their places among the merged cells;
+    of each part, which of them it has, and their places in it.
     """
     bands = {band for part in parts for band in part.bands}
     classes = product_of(parts[0].attrs).classes([*merged])
     for name, out in merged.items():
         if name in classes:
-            held = [
-                (has, part[name][at], part.weights(name)[at])
-                for part, (has, at) in zip(parts, places, strict=True)
-            ]
+            pairs = zip(parts, places, strict=True)
+            held = [each for part, place in pairs for each in _shares(part, name, ids, place)]
             out[here] = most_frequent_by_counts(held, out[here].size)
             continue
         sums, weights = np.zeros((2, out[here].size))
@@ -159,3 +163,19 @@ def _average_shared(
                 out[here] = sums / weights
         else:
             out[here] = np.minimum(sums, np.iinfo(out.dtype).max)
+
+
+def _shares(
+    part: CellSet, band: str, ids: NDArray[np.uint64], place: tuple[Any, Any]
+) -> Iterator[tuple[Any, NDArray[Any], NDArray[Any]]]:
+    """Which of the shared cells a part has, with classes and pixels; those on a border again."""
+    has, at = place
+    yield has, part[band][at], own_pixels(part, band)[at]
+    if band not in part.borders:
+        return
+    border = part.borders[band]
+    found = np.minimum(np.searchsorted(ids, border.cell), ids.size - 1)
+    same = ids[found] == border.cell
+    for value in np.unique(border.value[same]):  # of which no cell has two entries
+        some = same & (border.value == value)
+        yield found[some], border.value[some], border.number[some]

@@ -6,12 +6,13 @@ The command `browse` shows its first tile before xarray would have been imported
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.border import Border, borders_in
 from shared.counts import count_of
 
 if TYPE_CHECKING:
@@ -27,22 +28,27 @@ class CellSet:
     ``start_ipix`` uint64[run] and ``run_len`` uint32[run] spell the ids, ascending; ``values`` are
     the bands, float32[cell], ``count`` and, where it differs from it, ``<band>_count``, whole
     numbers[cell]; ``attrs`` has ``nside``, ``ellipsoid``, ``ordering`` and ``source`` at least.
+    ``borders`` has, of bands of classes in an overview, what cells on the border of a tile have
+    beside their most frequent one.
     """
 
     start_ipix: Values
     run_len: Values
     values: Mapping[str, Values]
     attrs: Mapping[str, Any]
+    borders: Mapping[str, Border] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cells: xr.Dataset) -> CellSet:
         """The cells of a dataset, of which nothing is copied."""
         names = [name for name, one in cells.data_vars.items() if one.dims == ("cells",)]
         values = {str(name): np.asarray(cells[name].values) for name in names}
-        return cls(cells["start_ipix"].values, cells["run_len"].values, values, cells.attrs)
+        runs = cells["start_ipix"].values, cells["run_len"].values
+        borders = borders_in(cells, map(str, cells.data_vars))
+        return cls(*runs, values, cells.attrs, borders)
 
     def dataset(self) -> xr.Dataset:
-        """The same as a dataset: the values along ``cells``, the ids along ``runs``."""
+        """The same as a dataset: values along ``cells``, ids along ``runs``, and borders."""
         import xarray as xr
 
         from shared.variables import variable
@@ -50,6 +56,9 @@ class CellSet:
         data = {name: variable("cells", values) for name, values in self.values.items()}
         data["start_ipix"] = variable("runs", self.start_ipix)
         data["run_len"] = variable("runs", self.run_len)
+        for band, border in self.borders.items():
+            columns = border.named(band).items()
+            data |= {name: variable(f"{band}_border", column) for name, column in columns}
         return xr.Dataset(data, attrs=dict(self.attrs))
 
     def __getitem__(self, name: str) -> Values:

@@ -393,7 +393,7 @@ def test_a_newer_format_is_refused(tmp_path):
     metadata = json.loads(path.read_text())
     metadata["attributes"]["format_version"] += 1
     path.write_text(json.dumps(metadata))
-    with pytest.raises(ArchiveError, match=r"version 5; .* up to 4"):
+    with pytest.raises(ArchiveError, match=r"version 6; .* up to 5"):
         Archive(tmp_path / "a")
     path.write_text("{")
     with pytest.raises(ArchiveError, match="damaged"):

@@ -224,7 +224,7 @@ def test_the_root_leads_to_the_tiles(archives):
     assert root.attrs["bands"] == ["VV", "VH"]
     assert (root.attrs["PIX_MAX"], root.attrs["RUNS_MAX"]) == (10_485_760, 8192)
     assert root.attrs["keep_bits"] is None
-    assert root.attrs["format_version"] == 4
+    assert root.attrs["format_version"] == 5
     assert dict(root.attrs)["collection"]["name"] == "SENTINEL1_GRD"  # type: ignore[index,call-overload]
 
 
