@@ -272,6 +272,7 @@ def test_only_the_chunks_that_features_touch_are_read(archive, monkeypatch):
 def test_reflectance_is_no_decibel_and_classes_have_no_mean(tmp_path):
     archive = Archive(tmp_path / "s2")
     cells = cells_of(WEST).rename(VV="B08", VH="SCL")
+    cells["SCL"] = np.ceil(50 * cells["SCL"]) % 12
     cells.attrs |= attributes_of(replace(SENTINEL2.product, bands=SENTINEL2.product.bands))
     archive.write(Chunk(WEST, DAYS[0]), cells)
     shape = shapely.box(7.2, 50.1, 7.6, 50.3)
