@@ -55,6 +55,7 @@ class View:
         self._slots = group.records()
         self._texts: list[str] = []
         self._about: dict[int, dict[str, Any]] = {}
+        self._levels: dict[int, tuple[int, ...]] = {}
         self._runs: dict[int, Runs] = {}
 
     @classmethod
@@ -110,9 +111,12 @@ class View:
 
     def levels(self, chunk: Chunk) -> tuple[int, ...]:
         """The HEALPix levels that a record can be read at, finest first."""
-        sizes = self._about_slot(self._slot(chunk)).get("bytes", {})
-        coarser = (level for level in self._group.coarser if f"{level}/n" in sizes)
-        return (self._layout.level, *coarser)
+        slot = self._slot(chunk)
+        if slot not in self._levels:
+            sizes = self._about_slot(slot).get("bytes", {})
+            coarser = (level for level in self._group.coarser if f"{level}/n" in sizes)
+            self._levels[slot] = (self._layout.level, *coarser)
+        return self._levels[slot]
 
     def read(
         self,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cells.shares import other_pixels, own_pixels
 from grid import BBox
-from healpix import folds, networks, places, quads
+from healpix import copies, folds, networks, places, quads
 from healpix.arrays import Floats, Ints
 from healpix.ids import level_of
 from healpix.indexes import RunIndex, index_runs
@@ -160,6 +160,7 @@ def _call_loops() -> None:
     whole = slice(0, 2)
     start, length = quads.walk((box.west, box.south, box.east, box.north), 1, False)
     places.to_places(start, index_runs(start, length))
+    copies.gather_words(np.zeros(1, np.uint32), start[:0], length[:0], np.zeros(1, np.uint32))
     for count in (np.uint16, np.uint32):  # of a record, of an overview
         values = {"VV": np.zeros(size, np.float32), "count": np.ones(size, count)}
         runs = np.zeros(1, np.uint64), np.full(1, size, np.uint32)
@@ -180,7 +181,7 @@ def _compile_folds(values: NDArray[Any], counts: NDArray[Any]) -> None:
     folds.keep_least(*two, 0, keys[0], weights)
     folds.add_numbers(*two, number, weights)
     folds.begin_spreads(*two, shift)
-    folds.add_spreads(*two, shift, a, b, number, weights)
+    folds.add_spreads(*two, *two, shift, a, b, number, weights)
     folds.take_spreads(a, b, number, shift)
     folds.add_to_stack(*two, keys[0], keys[1], keys[0].copy(), weights)
     folds.take_medians(keys, keys[0], weights, networks.median_network(2), values.copy())
@@ -220,9 +221,13 @@ class Means:
         if not self._sums[..., -1].all():
             for part in self._parts:
                 self._add_nearest(part)
+        means = np.empty((len(self.bands), *self._sums.shape[:2]), np.float32)
         with np.errstate(invalid="ignore"):
-            means = self._sums[..., 0:-1:2] / self._sums[..., 1::2]
-        return plain_gaps(np.moveaxis(means, -1, 0).astype(np.float32))
+            for band, out in enumerate(means):
+                sums, weights = self._sums[..., 2 * band], self._sums[..., 2 * band + 1]
+                np.divide(sums, weights, out=out, casting="same_kind")
+        means[np.isnan(means)] = np.nan  # as of `plain_gaps`
+        return means
 
     def _values(self, cells: CellSet) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Values (band, cell) and weights (band, cell), or (1, cell) where all are the same."""

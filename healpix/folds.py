@@ -1,8 +1,9 @@
-"""Values of the same cells at many times to one, two times after the other.
+"""Values of the same cells at many times to one, a few times after the other.
 
-Each loop takes the values of two times into account: float32, NaN where there is none, and what
-they count; a cell that counts 0 has none either.  Two at once, because what they are added to is
-then fetched and put back half as often.  A last one that is left goes with one that counts 0.
+Each loop takes the values of two times into account, those of spreads of four: float32, NaN where
+there is none, and what they count; a cell that counts 0 has none either.  Several at once, because
+what they are added to is then fetched and put back less often.  Last ones that are left go with
+some that count 0.
 
 The loops do not branch.  Where a tenth of the cells has no value, here and there, guesses of the
 processor take longer than the arithmetic, and what does not branch is done for several cells at a
@@ -26,6 +27,7 @@ from healpix.loops import loop
 
 ABREAST = 2048  # cells that are sorted at a time, at most
 CACHE = 160_000  # bytes that they take about, with all their values
+ALIGNED = 16  # values of a line of the processor's cache
 INFINITE = 0x7F800000  # the key of +inf
 GREATEST = 0x7FFFFFFF  # a key that no value has
 
@@ -138,9 +140,10 @@ def begin_spreads(values: Any, counts: Any, others: Any, their_counts: Any, shif
 @loop
 def add_spreads(
     values: Any, counts: Any, others: Any, their_counts: Any,
+    third: Any, third_counts: Any, fourth: Any, fourth_counts: Any,
     shift: Any, sums: Any, squares: Any, number: Any, weights: Any,
 ) -> None:  # fmt: skip
-    """Sums of the differences from ``shift`` and of their squares, float64.
+    """Of four times sums of the differences from ``shift`` and of their squares, float64.
 
     The rest as of `add_numbers`.  The variance, of the squares' mean less the square of the mean,
     is the less exact the further the shift is from the mean: with one of the values it is off by
@@ -149,14 +152,23 @@ def add_spreads(
     for k in range(values.size):
         one = _is_there(values[k], counts[k])
         two = _is_there(others[k], their_counts[k])
+        three = _is_there(third[k], third_counts[k])
+        four = _is_there(fourth[k], fourth_counts[k])
         start = float(shift[k])
-        first = float(values[k]) - start if one else 0.0
-        second = float(others[k]) - start if two else 0.0
-        sums[k] += first + second
-        squares[k] += first * first + second * second
-        number[k] += np.float32(1.0 if one else 0.0) + np.float32(1.0 if two else 0.0)
+        a = float(values[k]) - start if one else 0.0
+        b = float(others[k]) - start if two else 0.0
+        c = float(third[k]) - start if three else 0.0
+        d = float(fourth[k]) - start if four else 0.0
+        sums[k] += (a + b) + (c + d)
+        squares[k] += (a * a + b * b) + (c * c + d * d)
+        first = np.float32(1.0 if one else 0.0) + np.float32(1.0 if two else 0.0)
+        second = np.float32(1.0 if three else 0.0) + np.float32(1.0 if four else 0.0)
+        number[k] += first + second
         count = counts[k] if one else counts.dtype.type(0)
         their = their_counts[k] if two else counts.dtype.type(0)
+        weights[k] += weights.dtype.type(count) + weights.dtype.type(their)
+        count = third_counts[k] if three else counts.dtype.type(0)
+        their = fourth_counts[k] if four else counts.dtype.type(0)
         weights[k] += weights.dtype.type(count) + weights.dtype.type(their)
 
 
@@ -200,12 +212,14 @@ def add_to_stack(
 def take_medians(stack: Any, fills: Any, weights: Any, network: Ints, out: Any) -> None:
     """The median of each cell of a stack (time, cell) of `add_to_stack`; NaN where weights are 0.
 
-    ``fills`` began as `INFINITE`.  ``network``: of `healpix.networks`.  Sorts the stack.
+    A time may have more cells than ``out``, so that all begin where the processor likes it
+    (`ALIGNED`).  ``fills`` began as `INFINITE`.  ``network``: of `healpix.networks`.  Sorts the
+    stack.
     """
     times = stack.shape[0]
-    abreast = max(32, min(ABREAST, CACHE // (4 * times)))
-    for first in range(0, out.size, abreast):
-        last = min(first + abreast, out.size)
+    abreast = max(32, min(ABREAST, CACHE // (4 * times)) // ALIGNED * ALIGNED)
+    for first in range(0, stack.shape[1], abreast):
+        last = min(first + abreast, stack.shape[1])
         for step in range(network.shape[0]):
             a, b, c, d = network[step]
             if c < 0:
@@ -215,7 +229,7 @@ def take_medians(stack: Any, fills: Any, weights: Any, network: Ints, out: Any) 
                     stack[a, first:last], stack[b, first:last],
                     stack[c, first:last], stack[d, first:last],
                 )  # fmt: skip
-    low, high = stack[times // 2 - 1], stack[times // 2]
+    low, high = stack[times // 2 - 1, : out.size], stack[times // 2, : out.size]
     _to_bits(low)
     _to_bits(high)
     _take_middle(low.view(np.float32), high.view(np.float32), fills, weights, out)

@@ -116,10 +116,14 @@ def beside() -> Iterator[None]:
         _loading_anywhere.clear()
 
 
+def are_there() -> bool:
+    """Whether the compiled loops are there already, for this thread."""
+    return _loading.here or ("healpix.kept" in sys.modules and not _loading_anywhere.is_set())
+
+
 def is_worth(size: int) -> bool:
     """Whether the compiled loops are for so many cells or pixels, and not plain numpy.
 
     Much in small pieces is much; and where numba is there already, nothing is small.
     """
-    are_there = "healpix.kept" in sys.modules and not _loading_anywhere.is_set()
-    return _loading.here or are_there or not patience.lasts(size)
+    return are_there() or not patience.lasts(size)

@@ -16,11 +16,13 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from archive.storage import each_of
 from cells.regrid import Frame, Means, class_values, grid_values
 from grid import BBox, Chunk, Tile, wrap
 from healpix.ids import cell_width, level_of
+from images.composites import let_go
 from images.grids import DAY
 from images.mask import PixelMask, of_frame
 from images.merge import united
@@ -123,6 +126,11 @@ class Cube:
         spacing = min(self.frame.thinnest(rows), across)
         level = math.ceil(math.log2(cell_width(1) / (spacing / 2))) if spacing > 0 else 99
         return min(max(level, 0), level_of(self.nside))
+
+    @cached_property
+    def made(self) -> list[int]:
+        """How many blocks this process has made."""
+        return [0]
 
     @cached_property
     def _mask(self) -> PixelMask | None:
@@ -223,10 +231,13 @@ class Cube:
 
     def _near(self, image: Image, reach: BBox) -> Iterator[tuple[View, Chunk]]:
         """The records of an image that may have cells in a box."""
-        near = {view.tile: view for view in self.views if view.tile.bbox.intersects(reach)}
-        for chunk in image.chunks:
-            if chunk.tile in near:
-                yield near[chunk.tile], chunk
+        found = [
+            (number, view, chunk)
+            for view in self.views if view.tile.bbox.intersects(reach)
+            for number, chunk in image.by_tile.get(view.tile, ())
+        ]  # fmt: skip
+        for _, view, chunk in sorted(found, key=itemgetter(0)):
+            yield view, chunk
 
     def _box(self, rows: slice, columns: slice) -> BBox:
         """The pixels of a block."""
@@ -299,7 +310,16 @@ def block_of(cube: Cube, block_id: Place) -> Any:
     rows = slice(i * cube.side, min((i + 1) * cube.side, height))
     columns = slice(j * cube.side, min((j + 1) * cube.side, width))
     with one_of_many():
-        return cube.read(time, rows, columns)[np.newaxis]
+        block = cube.read(time, rows, columns)[np.newaxis]
+    with _counting:
+        cube.made[0] += 1
+        is_last = cube.made[0] % math.prod(map(len, cube.chunks)) == 0
+    if is_last:  # before all blocks are put together, which takes memory again
+        let_go()
+    return block
+
+
+_counting = threading.Lock()
 
 
 def padded(bbox: BBox, nside: int, border: float = BORDER) -> BBox:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,6 @@ SPARE = 4  # stacks of medians that are kept for the next ones
 _EPOCH = 719163  # the ordinal of 1970-01-01
 
 Values = NDArray[Any]
-Two = tuple[Values, Values, Values, Values]  # records: values and counts of one, and of another
 Cells = Mapping[str, Any]  # bands, counts and count, (cell), by their names
 Records = Iterable[tuple[Chunk, Cells]]
 
@@ -101,7 +100,7 @@ def composed(
     for band, maker in made.items():
         maker.finish()
         if thrifty:
-            _spare.clear()
+            let_go()
         data[band] = maker.values.astype(np.float32, copy=False)
         data[count_of(band)] = maker.weights
     if how == "newest":
@@ -130,35 +129,45 @@ class _Maker:
         """Find ``values``, when all records have come in."""
 
 
-class _TwoByTwo(_Maker):
-    """Takes two records at a time into account: see `healpix.folds`."""
+class _Together(_Maker):
+    """Takes some records at a time into account: see `healpix.folds`."""
 
-    _waiting: tuple[Values, Values] | None = None
+    records = 2  # at a time
+    fold: ClassVar[Callable[..., None]]  # the loop that takes values and counts of these
+
+    def __init__(self, counts: Values, number: int) -> None:
+        super().__init__(counts, number)
+        self._waiting: list[Values] = []  # values and counts of one, and of another, ...
 
     def add(self, values: Values, counts: Values) -> None:
-        if self._waiting is None:
-            self._waiting = values, counts
-            return
-        first, self._waiting = self._waiting, None
-        self.add_two((*first, values, counts))
+        self._waiting += values, counts
+        if len(self._waiting) == 2 * self.records:
+            some, self._waiting = self._waiting, []
+            self.take(some)
 
     def finish(self) -> None:
-        if self._waiting is not None:
-            values, counts = self._waiting
+        while self._waiting:
+            values, counts = self._waiting[:2]
             self.add(values, np.zeros_like(counts))
 
-    def add_two(self, two: Two) -> None:
-        """Take two records into account."""
+    def take(self, some: Sequence[Values]) -> None:
+        """Take so many records into account."""
+        self.fold(*some, *self.into())
+
+    def into(self) -> tuple[Any, ...]:
+        """What the loop adds them to."""
         raise NotImplementedError
 
 
-class _Mean(_TwoByTwo):
+class _Mean(_Together):
+    fold = staticmethod(folds.add_means)
+
     def __init__(self, counts: Values, number: int) -> None:
         super().__init__(counts, number)
         self._sums = np.zeros(self.size)
 
-    def add_two(self, two: Two) -> None:
-        folds.add_means(*two, self._sums, self.weights)
+    def into(self) -> tuple[Any, ...]:
+        return self._sums, self.weights
 
     def finish(self) -> None:
         super().finish()
@@ -178,15 +187,16 @@ class _Newest(_Maker):
         self.is_full = left == 0
 
 
-class _Least(_TwoByTwo):
+class _Least(_Together):
+    fold = staticmethod(folds.keep_least)
     flip = 0
 
     def __init__(self, counts: Values, number: int) -> None:
         super().__init__(counts, number)
         self._keys = np.full(self.size, folds.GREATEST, np.int32)
 
-    def add_two(self, two: Two) -> None:
-        folds.keep_least(*two, self.flip, self._keys, self.weights)
+    def into(self) -> tuple[Any, ...]:
+        return self.flip, self._keys, self.weights
 
     def finish(self) -> None:
         super().finish()
@@ -197,33 +207,40 @@ class _Greatest(_Least):
     flip = -1
 
 
-class _Count(_TwoByTwo):
+class _Count(_Together):
+    fold = staticmethod(folds.add_numbers)
+
     def __init__(self, counts: Values, number: int) -> None:
         super().__init__(counts, number)
         self._times = np.zeros(self.size, np.float32)
 
-    def add_two(self, two: Two) -> None:
-        folds.add_numbers(*two, self._times, self.weights)
+    def into(self) -> tuple[Any, ...]:
+        return self._times, self.weights
 
     def finish(self) -> None:
         super().finish()
         self.values = np.where(self._times > 0, self._times, np.float32(np.nan))
 
 
-class _Spread(_TwoByTwo):
+class _Spread(_Together):
+    records = 4
+    fold = staticmethod(folds.add_spreads)
+
     def __init__(self, counts: Values, number: int) -> None:
         super().__init__(counts, number)
         self._shift: Values | None = None
         self._times = np.zeros(self.size, np.float32)
         self._sums, self._squares = np.zeros((2, self.size))
 
-    def add_two(self, two: Two) -> None:
+    def take(self, some: Sequence[Values]) -> None:
         if self._shift is None:
             self._shift = np.empty(self.size, np.float32)
-            folds.begin_spreads(*two, self._shift)
-        folds.add_spreads(
-            *two, self._shift, self._sums, self._squares, self._times, self.weights
-        )  # fmt: skip
+            first, counts, second, their_counts = some[:4]
+            folds.begin_spreads(first, counts, second, their_counts, self._shift)
+        super().take(some)
+
+    def into(self) -> tuple[Any, ...]:
+        return self._shift, self._sums, self._squares, self._times, self.weights
 
     def finish(self) -> None:
         super().finish()
@@ -231,20 +248,23 @@ class _Spread(_TwoByTwo):
         folds.take_spreads(self._sums, self._squares, self._times, self.values)
 
 
-class _Median(_TwoByTwo):
+class _Median(_Together):
     """The one that needs all values at a time."""
+
+    fold = staticmethod(folds.add_to_stack)
 
     def __init__(self, counts: Values, number: int) -> None:
         super().__init__(counts, number)
-        rows = number + number % 2
-        self._room, self._filled = _room(rows * self.size), 0
-        self._rows = self._room[: rows * self.size].reshape(rows, self.size)
+        rows = -(-number // self.records) * self.records
+        width = -(-self.size // folds.ALIGNED) * folds.ALIGNED
+        self._room, self._filled = _room(rows * width), 0
+        self._rows = self._room[: rows * width].reshape(rows, width)
         self._fills = np.full(self.size, folds.INFINITE, np.int32)
 
-    def add_two(self, two: Two) -> None:
-        first, second = self._rows[self._filled : self._filled + 2]
-        folds.add_to_stack(*two, first, second, self._fills, self.weights)
-        self._filled += 2
+    def into(self) -> tuple[Any, ...]:
+        first, second = self._rows[self._filled : self._filled + self.records, : self.size]
+        self._filled += self.records
+        return first, second, self._fills, self.weights
 
     def finish(self) -> None:
         super().finish()
@@ -266,6 +286,11 @@ def _room(size: int) -> folds.Keys:
 
 
 _spare: list[folds.Keys] = []
+
+
+def let_go() -> None:
+    """Give back the memory that is kept for the next medians."""
+    _spare.clear()
 
 
 class _MostFrequent(_Maker):

@@ -13,10 +13,11 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from archive.passes import passes_of
-from grid import ORBITS, BBox, Chunk, count
+from grid import ORBITS, BBox, Chunk, Tile, count
 from shared.areas import touched
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ class Image:
     def orbit(self) -> str:
         """The orbit of its records; where there are several, as "ascending+descending"."""
         return "+".join(sorted({chunk.orbit for chunk in self.chunks}))
+
+    @cached_property
+    def by_tile(self) -> dict[Tile, list[tuple[int, Chunk]]]:
+        """The records of each tile, with their numbers among all."""
+        found: dict[Tile, list[tuple[int, Chunk]]] = {}
+        for number, chunk in enumerate(self.chunks):
+            found.setdefault(chunk.tile, []).append((number, chunk))
+        return found
 
 
 def layout_of(archive: Contents) -> Layout:

@@ -113,16 +113,21 @@ def test_the_latitudes_of_rings_are_the_same(level, geodetic, data):
     np.testing.assert_array_equal(mine, pixels._ring_lats(first, last, 1 << level, geodetic))
 
 
-@given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 50)), max_size=30))
-def test_runs_are_copied_to_where_they_belong(runs):
+@given(
+    st.lists(st.tuples(st.integers(1, 300), st.integers(0, 50)), max_size=30),
+    st.sampled_from(["f4", "u4", "f8", "u2"]), st.booleans(),
+)  # fmt: skip
+def test_runs_are_copied_to_where_they_belong(runs, dtype, are_there):
     sizes = np.array([size for size, _ in runs], np.int64)
     starts = np.array([gap for _, gap in runs], np.int64) + np.cumsum(sizes) - sizes
     starts += np.cumsum([0, *(gap for _, gap in runs)])[:-1]
-    values = np.arange(1.0, 2 + (starts + sizes).max(initial=0))
+    values = np.arange(1, 2 + (starts + sizes).max(initial=0)).astype(dtype)
     wanted = [values[a : a + n] for a, n in zip(starts, sizes, strict=True)]
-    out = np.zeros(int(sizes.sum()))
-    copies.gather(values, starts, sizes, out)
-    np.testing.assert_array_equal(out, np.concatenate([np.empty(0), *wanted]))
+    out = np.zeros(int(sizes.sum()), dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copies, "are_there", lambda: are_there)
+        copies.gather(values, starts, sizes, out)
+    np.testing.assert_array_equal(out, np.concatenate([np.empty(0, dtype), *wanted]))
     back = np.zeros_like(values)
     copies.copy_runs(out, sizes, starts, back)
     np.testing.assert_array_equal(back[back > 0], out)

@@ -56,7 +56,10 @@ def test_the_cells_of_any_polygon_are_those_whose_centre_shapely_finds_in_it(
     shell, other = (shapely.make_valid(shapely.Polygon(ring), method="structure") for ring in rings)
     for part in valid_pieces_of(shapely.difference(shell, other)):
         found = cells_of(part, ellipsoid=ellipsoid)
-        np.testing.assert_array_equal(np.sort(found), by_shapely(part, NSIDE, ellipsoid))
+        differing = np.setxor1d(found, by_shapely(part, NSIDE, ellipsoid))
+        lon, lat = centres_of(differing, NSIDE, ellipsoid)  # to shapely none on an edge is inside
+        distance = shapely.distance(part.boundary, shapely.points(lon, lat))
+        assert (np.minimum(distance, abs(distance - 360)) < 1e-12).all()
 
 
 def valid_pieces_of(geometry):
