@@ -83,8 +83,9 @@ def statistics(
             "a cell, and have none, and the others lie outside of its tiles."
         )
     frame = found.table(features, images, views, by, scale)
+    passes = [passes_in(views, image.chunks) for image in images]
     about = {
-        **origin_of(views, images, with_bands(product, names)), **attributes_of(product),
+        **origin_of(views, images, with_bands(product, names), passes), **attributes_of(product),
         "features": len(features.names), "names": features.called,
         WITHOUT: without, OUTSIDE: len(features.names) - without - inside,
         "features_joined": features.joined, "features_left_out": features.left,

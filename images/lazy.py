@@ -192,6 +192,7 @@ def open_grid(found: Shown, now: bool = False) -> xr.Dataset:
 
     on, by, images, cube, product = found.on, found.by, found.images, found.cube, found.product
     how, bands, layout, frame = images[0].how, on.bands, on.layout, on.frame
+    passes = [passes_in(found.views, image.chunks) for image in images]
     values = whole(cube) if now else _on_dask(cube)
     grid = xr.Dataset(
         {
@@ -203,11 +204,11 @@ def open_grid(found: Shown, now: bool = False) -> xr.Dataset:
             "lon": coordinate("lon", frame.lon),
             "time": coordinate("time", [np.datetime64(image.day, "s") for image in images]),
             "orbit": variable("time", np.array([*map(_flag, images)], np.int8), ORBIT_FLAGS),
-            **pass_coordinates([passes_in(found.views, image.chunks) for image in images]),
+            **pass_coordinates(passes),
         },
         {
             "title": f"{product.title}, {' and '.join(bands)}, {_when(images)}",
-            **origin_of(found.views, images, product),
+            **origin_of(found.views, images, product, passes),
             **attributes_of(product),
             "bbox": str(frame.bbox),
             **_outline(frame.bbox),
@@ -359,8 +360,13 @@ def passes_in(views: Sequence[View], chunks: Iterable[Chunk]) -> Passes:
     return together(passes_of(by_tile[chunk.tile].about(chunk)) for chunk in chunks)
 
 
-def origin_of(views: Sequence[View], images: Sequence[Image], product: Product) -> dict[str, Any]:
-    """Days, orbit, tiles and provenance as attributes; what is not known is left out."""
+def origin_of(
+    views: Sequence[View], images: Sequence[Image], product: Product, passes: Iterable[Passes]
+) -> dict[str, Any]:
+    """Days, orbit, tiles and provenance as attributes; what is not known is left out.
+
+    ``passes``: of each image.
+    """
     chunks = sorted({chunk for image in images for chunk in image.chunks})
     by_tile = {view.tile: view for view in views}
     about = [by_tile[chunk.tile].about(chunk) for chunk in chunks]
@@ -378,7 +384,7 @@ def origin_of(views: Sequence[View], images: Sequence[Image], product: Product) 
         "orbit": "+".join(sorted({chunk.orbit for chunk in chunks})),
         "tiles": " ".join(sorted({chunk.tile.name for chunk in chunks})),
     }
-    attrs |= {name: text for name, text in passes_in(views, chunks).texts.items() if text}
+    attrs |= {name: text for name, text in together(passes).texts.items() if text}
     taken = sorted({chunk.day.isoformat() for chunk in chunks})
     if taken != list(dict.fromkeys(image.day.isoformat() for image in images)):
         attrs["days_used"] = " ".join(taken)
