@@ -226,8 +226,7 @@ class Means:
             for band, out in enumerate(means):
                 sums, weights = self._sums[..., 2 * band], self._sums[..., 2 * band + 1]
                 np.divide(sums, weights, out=out, casting="same_kind")
-        means[np.isnan(means)] = np.nan  # as of `plain_gaps`
-        return means
+        return plain_gaps(means)
 
     def _values(self, cells: CellSet) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Values (band, cell) and weights (band, cell), or (1, cell) where all are the same."""

@@ -1,6 +1,6 @@
 """The values of runs of cells, from where they are to where they belong.
 
-In plain numpy, unless the loops are there already: a short run is copied ten times as soon by one.
+In plain numpy, unless the loops are there already: they take a quarter of the time for short runs.
 """
 
 from __future__ import annotations

@@ -6,14 +6,13 @@ part: to say which class is the most frequent one in all of it takes what else i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 CELL, CLASS, NUMBER = "_border_cell", "_border_class", "_border_n"
-SUFFIXES = CELL, CLASS, NUMBER
 
 
 class Border(NamedTuple):
@@ -38,11 +37,10 @@ class Border(NamedTuple):
 
 def names_of(band: str) -> tuple[str, str, str]:
     """The names of the columns: of cells, of classes, of numbers of pixels."""
-    cell, value, number = (band + suffix for suffix in SUFFIXES)
-    return cell, value, number
+    return band + CELL, band + CLASS, band + NUMBER
 
 
-def borders_in(columns: Mapping[Any, Any], names: Iterable[str]) -> dict[str, Border]:
-    """The borders of which there are all columns, by band; ``names``: of columns."""
-    bands = [name.removesuffix(CELL) for name in names if name.endswith(CELL)]
+def borders_in(columns: Mapping[Any, Any]) -> dict[str, Border]:
+    """The borders that there are among columns by their names, by band."""
+    bands = [name.removesuffix(CELL) for name in map(str, columns) if name.endswith(CELL)]
     return {band: Border(*(np.asarray(columns[name]) for name in names_of(band))) for band in bands}

@@ -44,8 +44,7 @@ class CellSet:
         names = [name for name, one in cells.data_vars.items() if one.dims == ("cells",)]
         values = {str(name): np.asarray(cells[name].values) for name in names}
         runs = cells["start_ipix"].values, cells["run_len"].values
-        borders = borders_in(cells, map(str, cells.data_vars))
-        return cls(*runs, values, cells.attrs, borders)
+        return cls(*runs, values, cells.attrs, borders_in(cells.data_vars))
 
     def dataset(self) -> xr.Dataset:
         """The same as a dataset: values along ``cells``, ids along ``runs``, and borders."""

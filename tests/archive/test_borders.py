@@ -18,21 +18,18 @@ from archive import layout as layouts
 from archive import schema
 from archive.arrays import zarr_array
 from grid import BBox, Chunk, Tile
-from healpix.ids import runs_to_ids
 from images.merge import merge
 from shared.border import names_of
 from shared.collection import SENTINEL2, attributes_of, with_bands
 from store import Archive, ArchiveError
 from tests.archive.test_contents import DAY, ORIGIN, cells_of, days
+from tests.archive.test_overviews import SQUARE, ids_of
 from tests.rounds import rounds
-from tests.sphere import tile_at
 
 healpy = pytest.importorskip("healpy")
 
 BANDS = ("B02", "SCL")
 PRODUCT = with_bands(SENTINEL2.product, BANDS)
-SIZE = (0.02, 0.02)
-SQUARE = [tile_at(7.001 + x, 50.001 + y, SIZE) for x in (0, 0.02) for y in (0, 0.02)]
 LEVELS = 16, 14, 12
 
 
@@ -57,10 +54,6 @@ def written(path, parts: dict[Tile, xr.Dataset]) -> Archive:
 
 def read(archive: Archive, tiles, level: int, box: BBox | None = None) -> list[xr.Dataset]:
     return [archive.read(Chunk(tile, DAY), box, level) for tile in tiles]
-
-
-def ids_of(cells: xr.Dataset) -> np.ndarray:
-    return runs_to_ids(cells.start_ipix.values, cells.run_len.values).astype(np.int64)
 
 
 def votes(parts: list[xr.Dataset], steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -158,7 +151,6 @@ def test_a_pixel_on_a_border_counts_all_that_is_in_its_cells(square, step):
     box = BBox(7.003, 50.003, 7.037, 50.037)
     grid = retrieve.retrieve(archive, box, DAY, ["SCL"], step, 1.6 * step)
     assert grid.attrs["method"] == "mean"
-    sums = None
     for level in LEVELS:
         if healpy.nside2resol(2**level) > np.radians(step) / 2:
             break
